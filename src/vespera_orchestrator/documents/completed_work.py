@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import re
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -22,7 +23,7 @@ from vespera_orchestrator.documents.markdown import (
 from vespera_orchestrator.errors import StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable, Mapping
+    from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 
     from vespera_orchestrator._model import Artifact, Task
     from vespera_orchestrator.contracts import ContentStore
@@ -95,7 +96,17 @@ class ArtifactReader:
 
         Empty if it holds none, or was never read.
         """
-        return str(self._analyses.get((artifact.digest, _SECRETS), ""))
+        return self._secrets.get(artifact.digest, "")
+
+    @property
+    def has_secrets(self) -> bool:
+        """Whether any artifact that was read holds one."""
+        return bool(self._secrets)
+
+    @property
+    def _secrets(self) -> dict[str, str]:
+        """The kinds of secrets in artifacts, by digest; only of those that hold some."""
+        return cast("dict[str, str]", self._analyses.setdefault(("", _SECRETS), {}))
 
     def remember(self, key: tuple[str, str], work_out: Callable[[], T]) -> T:
         """Return what was worked out for *key* before, or work it out now."""
@@ -141,7 +152,7 @@ class ArtifactReader:
         kinds = kinds_of(text)
         if not kinds:
             return text
-        self._analyses[artifact.digest, _SECRETS] = ", ".join(kinds)
+        self._secrets[artifact.digest] = ", ".join(kinds)
         return mask_and_warn(text, f"artifact {artifact.id}")
 
 
@@ -318,26 +329,32 @@ class CompletedWork:
                 it is recorded as left out.
         """
         passages: list[Passage] = []
-        for artifact in self._results:
-            about = self._labelled_passages(artifact, topic) or self._alike(artifact, topic)
+        for artifact, labelled in self._labelled(topic):
+            about = labelled or self._alike(artifact, topic)
             if artifact.superseded and not with_superseded:
                 self._leave_out(about, topic)
             else:
                 passages += about
         return self._shown(passages, topic)
 
-    def _labelled_passages(self, artifact: Artifact, topic: str) -> list[Passage]:
-        """Return what an artifact itself says to be about a topic."""
+    def _labelled(self, topic: str, first: int = 0) -> Iterator[tuple[Artifact, list[Passage]]]:
+        """Yield results with what they themselves say to be about a topic.
+
+        Those that say nothing are among them only where likeness may place them.
+        """
         memory = self.reader.memory(f"passages about {topic}")
-        task = self.by_id.get(artifact.task_id or "")
-        latest = memory.get(artifact.id)
-        if latest is None or latest[0] is not artifact or latest[1] is not task:
-            latest = artifact, task, self._remembered_passages(artifact, topic, memory)
-        return cast("list[Passage]", latest[2])
+        may_be_alike = topic in _PLACED_TOPICS
+        for artifact in itertools.islice(self._results, first, None):
+            latest = memory.get(artifact.id)
+            task = self.by_id.get(artifact.task_id or "")
+            if latest is None or latest[0] is not artifact or latest[1] is not task:
+                latest = artifact, task, self._remembered_passages(artifact, topic, memory)
+            if latest[2] or may_be_alike:
+                yield artifact, latest[2]
 
     def _alike(self, artifact: Artifact, topic: str) -> list[Passage]:
         """Return an artifact that says nothing of its topic, but is like texts about this one."""
-        placement = self._placements.get(artifact.id) if topic in _PLACED_TOPICS else None
+        placement = self._placements.get(artifact.id)
         if placement is None or placement.topic != topic:
             return []
         settings, body = self.reader.analyse(artifact, "front", front_matter)
@@ -352,10 +369,14 @@ class CompletedWork:
         if not self.kind.has_research:
             return {}
         placements = self.reader.remember(("", "placements"), Placements)
-        for artifact in self._results[placements.go_back(self._results) :]:
-            topics = tuple(
-                topic for topic in _PLACED_TOPICS if self._labelled_passages(artifact, topic)
-            )
+        first = placements.go_back(self._results)
+        labelled = [
+            {artifact.id for artifact, passages in self._labelled(topic, first) if passages}
+            for topic in _PLACED_TOPICS
+        ]
+        by_topic = dict(zip(_PLACED_TOPICS, labelled, strict=True))
+        for artifact in self._results[first:]:
+            topics = tuple(topic for topic, ids in by_topic.items() if artifact.id in ids)
             words = self.reader.analyse(artifact, "words", words_of) if is_prose(artifact) else {}
             is_placed_by_itself = artifact.kind == ArtifactKind.FILE or _repeats_title(
                 self.reader.text(artifact), self.task_of(artifact)

@@ -50,7 +50,7 @@ def gather(
         variables |= attrs.asdict(record, recurse=False)
     # Several sources may have met the same unreadable artifact.
     notes = dict.fromkeys(reader.notes)
-    for artifact in collected.artifacts:
+    for artifact in collected.artifacts if reader.has_secrets else ():
         kinds = reader.secrets_of(artifact)
         if kinds:
             note = f"artifact {artifact.id} holds what looks like a secret, masked here: {kinds}"
