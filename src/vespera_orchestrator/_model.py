@@ -120,6 +120,8 @@ class CauseKind(StrEnum):
     """It waits for something that the host reports."""
     MOMENT = "moment"
     """It rests until a date or a time; the record says until when."""
+    BACKOFF = "backoff"
+    """An attempt did not succeed, and it is tried again after a pause; the record says when."""
     ENDED = "ended"
     """It has ended already."""
 
@@ -134,11 +136,19 @@ class AttemptEnding(StrEnum):
     The task stays in progress, and its lease does not expire.
     """
     BLOCKED = "blocked"
+    FAILED = "failed"
+    """It did not succeed, and the task is tried again by itself after a pause."""
+    TIMED_OUT = "timed_out"
+    """It took longer than the task's time limit."""
+    STALLED = "stalled"
+    """Its holder was alive, and brought nothing new for too long."""
     REVISED = "revised"
     """Handed back to be revised: the task is pending again."""
     RELEASED = "released"
     ABANDONED = "abandoned"
-    """Its lease expired, or another agent took the task over."""
+    """It crashed: its lease expired without a sign of life, or its process ended. Or another agent
+    took the task over.
+    """
     GONE = "gone"
     """Somebody who knew that its holder was gone ended it."""
     CANCELLED = "cancelled"
@@ -341,7 +351,14 @@ class EventKind(StrEnum):
     """
     TASK_BLOCKED = "task_blocked"
     """Data: ``attempt``, ``artifacts`` (ids), and ``summary`` and ``reason`` if they were passed;
-    ``empty_rounds``, if it was handed back so often in a row without progress.
+    ``empty_rounds``, if it was handed back so often in a row without progress; ``crashes``, if so
+    many attempts in a row crashed or stalled without progress.
+    """
+    RETRY_SCHEDULED = "retry_scheduled"
+    """An attempt did not succeed, and the task is tried again by itself.
+
+    Data: ``attempt``, ``artifacts`` (ids), ``reason``, ``failures`` (how many there are), and
+    ``retry_at``.
     """
     TASK_RECOVERED = "task_recovered"
     """Its recovery task is completed, so it is pending again.
@@ -379,6 +396,16 @@ class EventKind(StrEnum):
     LEASE_EXPIRED = "lease_expired"
     """Data: ``attempt``; and before its time ``process_ended`` if it ended with its process,
     ``taken_by`` if this agent took the task over.
+    """
+    ATTEMPT_TIMED_OUT = "attempt_timed_out"
+    """It took longer than the task's time limit. What follows is an event of its own.
+
+    Data: ``attempt``, ``limit_s``.
+    """
+    ATTEMPT_STALLED = "attempt_stalled"
+    """Its holder kept its lease, and brought nothing new for too long. The task is pending again.
+
+    Data: ``attempt``, ``limit_s``.
     """
     ATTEMPT_ENDED = "attempt_ended"
     """Somebody who knew that its holder was gone ended it, so the task is pending again.
@@ -632,9 +659,9 @@ class Task(Record):
     attempts: int
     """Number of the latest attempt; 0 before the first."""
     failures: int
-    """How many attempts ended blocked since a person last decided."""
+    """How many attempts did not succeed since a person last decided."""
     max_attempts: int
-    """After this many failures, no further recovery task is made."""
+    """After this many failures, or crashes in a row without progress, a person decides."""
     was_blocked: bool
     """Whether it has been blocked at any time."""
     blockers: int
@@ -681,6 +708,18 @@ class Task(Record):
     """The only agent that it is handed to."""
     planned_by: str = ""
     """The agent that planned it, if it had been given a name."""
+    retry_after_s: float | None = None
+    """The pause before the second attempt, in seconds, if it is tried again by itself after an
+    attempt that did not succeed. The pause doubles each time.
+    """
+    time_limit_s: float | None = None
+    """How long an attempt may take, in seconds."""
+    stalled_after_s: float | None = None
+    """How long an attempt may go without bringing anything new, in seconds."""
+    retry_at: datetime | None = None
+    """When it is tried again, while it pauses after an attempt that did not succeed."""
+    crashes: int = 0
+    """How many attempts in a row crashed or stalled without progress."""
 
     json_form = JsonForm(
         properties=("is_ready",),
@@ -706,6 +745,7 @@ class Task(Record):
             "asleep": False,
             "answered": False,
             "empty_rounds": 0,
+            "crashes": 0,
         },
         rest="orch.get_task({id!r})",
         names=("id", "alias", "title", "status", "summary", "reason"),
@@ -747,9 +787,7 @@ class Attempt(Record):
     ended_at: datetime | None = None
     """When it ended; ``None`` while it runs."""
     ending: str | None = None
-    """``completed``, ``handed_in``, ``blocked``, ``revised``, ``released``, ``abandoned``, ``gone``
-    or ``cancelled``; ``None`` while it runs.
-    """
+    """One of `AttemptEnding`, such as ``completed`` or ``timed_out``; ``None`` while it runs."""
     error: str | None = None
     """What went wrong."""
     process: str = ""
@@ -757,6 +795,10 @@ class Attempt(Record):
 
     Once all of them have ended, nobody needs to wait for the lease.
     """
+    times_out_at: datetime | None = None
+    """When its time limit is over, if it has one."""
+    stalls_at: datetime | None = None
+    """When it counts as stalled unless it brings something new before, if there is such a limit."""
 
     @property
     def lease_s(self) -> float:
@@ -1328,6 +1370,10 @@ class Why(Record):
     """The note with which a pending task was handed back, or what a task that has begun was built
     on and is done again; not a cause, but good to know.
     """
+    setback: str = ""
+    """How the latest attempt at a pending task ended, if it failed, took too long, stalled or
+    crashed; not a cause, but good to know.
+    """
     for_agent: str | None = None
     """The only agent that it is handed to."""
 
@@ -1350,6 +1396,8 @@ class Why(Record):
     def _state(self) -> str:
         if self.ready:
             note = f"; it was handed back with: {self.note}" if self.note else ""
+            if self.setback:
+                note = f"; {self.setback}"
             reader = f", for {self.for_agent}" if self.for_agent else ""
             return f"{self.alias} is ready{reader}{note}"
         sentences = [cause.sentence for cause in self.causes]
@@ -1481,7 +1529,13 @@ class TaskDraft(Record):
     context: Mapping[str, JsonValue] = attrs.field(factory=dict)
     """Values for the agent that does it; anything JSON can hold."""
     max_attempts: int = 3
-    """After this many failures, no further recovery task is made."""
+    """After this many failures, or crashes in a row without progress, a person decides."""
+    retry_after_s: float | None = None
+    """The pause before it is tried again by itself; ``None``: a failure blocks it."""
+    time_limit_s: float | None = None
+    """How long an attempt may take, in seconds."""
+    stalled_after_s: float | None = None
+    """How long an attempt may go without bringing anything new, in seconds."""
     recovers_task_id: str | None = None
     """For a recovery task: the task it repairs."""
     for_agent: str | None = None
@@ -1589,6 +1643,10 @@ class Ending(Record):
     """
     files_changed: bool = False
     """Whether files of the worktree have changed since they were last saved."""
+    may_retry: bool = False
+    """With ``blocked``: the attempt failed, so a task that is planned so is tried again by itself.
+    What needs somebody to act first, such as a conflict, is not.
+    """
     most_empty_rounds: int = 0
     """After so many attempts in a row that were handed back without progress the task is blocked;
     0: never, and this one does not count as such an attempt.
@@ -1775,7 +1833,7 @@ class Situation(Record):
     open_recovery: Task | None
     """Its recovery task that has not ended, if any."""
     attempt: Attempt | None
-    """The attempt that holds it."""
+    """The attempt that holds it; of a pending task, its latest one."""
     as_of: datetime
     """When it was read, by the store's clock."""
     unmerged: frozenset[str] = frozenset()

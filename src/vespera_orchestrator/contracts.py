@@ -310,9 +310,10 @@ class Store(Protocol):
         Args:
             task_id: The task.
             changes: Any of ``title description acceptance task_type complexity specialist_type
-                priority estimated_effort due_at due_day not_before zone context max_attempts alias
-                parent dependencies condition question signal``, as in a `TaskDraft`, and
-                ``worktree``. References are resolved as in `plan`.
+                priority estimated_effort due_at due_day not_before zone context max_attempts
+                retry_after_s time_limit_s stalled_after_s alias parent dependencies condition
+                question signal``, as in a `TaskDraft`, and ``worktree``. References are resolved as
+                in `plan`.
 
         Raises:
             PlanError: Or one of its branches, as in `plan`.
@@ -513,6 +514,10 @@ class Store(Protocol):
         row the task is blocked instead of pending: its reason says so, no recovery task is planned,
         and the event ``task_blocked`` follows that of the release.
 
+        An ending with ``blocked`` and ``may_retry``, of a task with ``retry_after_s``, that has not
+        failed ``max_attempts`` times: the task is pending again, and rests until it is tried again;
+        event ``retry_scheduled``. The pause is that of ``tasks.lifecycle.retry_pause_s``.
+
         The same completion sent twice (same attempt, same outputs, same artifact digests) counts as
         one completion.
 
@@ -536,7 +541,12 @@ class Store(Protocol):
         """Let happen what is due by the clock.
 
         Ends every attempt whose lease has expired: its task is pending again, event
-        ``lease_expired``. Wakes every task whose *not_before* has come, event ``task_woken``. Lets
+        ``lease_expired``. An attempt whose ``times_out_at`` comes before the end of its lease has
+        failed, event ``attempt_timed_out``; see `finish` for what follows. One whose ``stalls_at``
+        does has stalled, event ``attempt_stalled``: its task is pending again, and it cannot regain
+        its lease. After ``max_attempts`` attempts in a row that crashed, stalled or were ended as
+        gone, without progress (see `finish`), the task is blocked, event ``task_blocked``, and a
+        person decides. Wakes every task whose *not_before* has come, event ``task_woken``. Lets
         due dates press that are near, see `ready`. If there is nothing to do, this costs one
         indexed read. Any caller may do it: there is no background process.
 
@@ -568,7 +578,7 @@ class Store(Protocol):
         """End the attempt that holds the task: its holder is known to be gone.
 
         Event ``attempt_ended``. The task is pending again, with its checkpoints. That holder cannot
-        regain its lease.
+        regain its lease. It counts as a crash, see `expire`: after too many, the task is blocked.
 
         Args:
             task_id: The task.
@@ -1058,6 +1068,7 @@ TABLES: Final[Mapping[str, Table]] = {
             "not_before",
             "needed_by",
             "press_at",
+            "retry_at",
             "created_at",
             "updated_at",
             "ended_at",
@@ -1068,7 +1079,14 @@ TABLES: Final[Mapping[str, Table]] = {
     "dependencies": Table(key=("task_id", "needs_id"), flags=("governed", "met")),
     "attempts": Table(
         key=("task_id", "number"),
-        times=("started_at", "lease_until", "last_sign_at", "ended_at"),
+        times=(
+            "started_at",
+            "lease_until",
+            "last_sign_at",
+            "ended_at",
+            "times_out_at",
+            "stalls_at",
+        ),
     ),
     "checkpoints": Table(key=("id",), times=("created_at",), structures=("state", "left_out")),
     "artifacts": Table(

@@ -681,6 +681,9 @@ class Orchestrator:
         due_date: datetime | date | str | None = None,
         not_before: datetime | date | str | None = None,
         max_attempts: int = 3,
+        retry_after: timedelta | float | str | None = None,
+        time_limit: timedelta | float | str | None = None,
+        stalled_after: timedelta | float | str | None = None,
         question: str | None = None,
         signal: str | None = None,
         context: Mapping[str, JsonValue] | None = None,
@@ -716,7 +719,11 @@ class Orchestrator:
             not_before: The task rests until then: it is not ready before. A date means the
                 beginning of that day. See `snooze_task`.
             max_attempts: After so many failures no further recovery task is made, and a person
-                decides.
+                decides; likewise after so many crashes in a row without progress.
+            retry_after: When an attempt fails, try again by itself after this pause, such as
+                ``"30 s"``; it doubles each time. By default a failure blocks the task.
+            time_limit: How long an attempt may take, such as ``"2 hours"``.
+            stalled_after: How long an attempt may bring nothing new.
             question: What a person is asked. The answer completes the task, see `answer`; nobody
                 is handed it. A task that needs the answer depends on this one.
             signal: The name of something that the host reports, which completes the task in the
@@ -749,6 +756,9 @@ class Orchestrator:
             "due_date": due_date,
             "not_before": not_before,
             "max_attempts": max_attempts,
+            "retry_after": retry_after,
+            "time_limit": time_limit,
+            "stalled_after": stalled_after,
             "question": question,
             "signal": signal,
             "context": context,
@@ -817,6 +827,9 @@ class Orchestrator:
         due_date: datetime | date | str | None = None,
         not_before: datetime | date | str | None = None,
         max_attempts: int | None = None,
+        retry_after: timedelta | float | str | None = None,
+        time_limit: timedelta | float | str | None = None,
+        stalled_after: timedelta | float | str | None = None,
         question: str | None = None,
         signal: str | None = None,
         context: Mapping[str, JsonValue] | None = None,
@@ -826,9 +839,9 @@ class Orchestrator:
         """Change a task. Whatever you do not pass stays as it is.
 
         The parameters are those of `plan_task`. An empty text clears a condition, a parent, a date,
-        an estimate, a specialist, a question, a signal, an agent; ``dependencies=[]`` clears them
-        all. What the task waits for can be changed while it is pending, everything else at any
-        time. Its state is changed by other verbs, such as `cancel_task`.
+        an estimate, a limit, a specialist, a question, a signal, an agent; ``dependencies=[]``
+        clears them all. What the task waits for can be changed while it is pending, everything else
+        at any time. Its state is changed by other verbs, such as `cancel_task`.
 
         Returns:
             The task as it is now.
@@ -854,6 +867,9 @@ class Orchestrator:
             "due_date": due_date,
             "not_before": not_before,
             "max_attempts": max_attempts,
+            "retry_after": retry_after,
+            "time_limit": time_limit,
+            "stalled_after": stalled_after,
             "question": question,
             "signal": signal,
             "context": context,
@@ -1656,10 +1672,11 @@ class Orchestrator:
             lease_s: Seconds until a task is free again after this process has died; whoever can see
                 on this machine that it has died need not wait for that.
             backoff_s: Pause before a task that failed or came back is tried again; doubled each
-                time, up to a minute. A task that comes back three times without even a checkpoint
+                time, up to a minute. A task planned with ``retry_after`` has its own pauses, which
+                the run waits for. A task that comes back three times without even a checkpoint
                 is left alone.
-            idle_s: Return when others have held what comes first for so long. ``None``: wait as
-                long as they do.
+            idle_s: Return when others have held what comes first for so long, or tasks have paused
+                before another try. ``None``: wait as long as that takes.
             stop: Set it, from anywhere, to take no further task: the run returns when what is under
                 way has ended.
 

@@ -62,6 +62,9 @@ _ENDINGS: Final = frozenset(
         EventKind.TASK_FAILED,
         EventKind.LEASE_EXPIRED,
         EventKind.ATTEMPT_ENDED,
+        EventKind.ATTEMPT_TIMED_OUT,
+        EventKind.ATTEMPT_STALLED,
+        EventKind.RETRY_SCHEDULED,
     }
 )
 _ERRORS: Final = frozenset(
@@ -70,6 +73,9 @@ _ERRORS: Final = frozenset(
         EventKind.TASK_FAILED,
         EventKind.LEASE_EXPIRED,
         EventKind.ATTEMPT_ENDED,
+        EventKind.ATTEMPT_TIMED_OUT,
+        EventKind.ATTEMPT_STALLED,
+        EventKind.RETRY_SCHEDULED,
     }
 )
 _MILESTONES: Final = frozenset({EventKind.CHECKPOINT_SAVED, EventKind.ARTIFACT_SAVED})

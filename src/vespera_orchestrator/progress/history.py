@@ -47,6 +47,9 @@ _WORDS: Final[Mapping[str, str]] = {
     EventKind.DEPENDENCY_ADDED: "waits for {needs} ({on})",
     EventKind.DEPENDENCY_REMOVED: "no longer waits for {needs}",
     EventKind.LEASE_RENEWED: "still at work",
+    EventKind.ATTEMPT_TIMED_OUT: "attempt {attempt} took too long",
+    EventKind.ATTEMPT_STALLED: "attempt {attempt} stalled: nothing new for {limit_s} s",
+    EventKind.RETRY_SCHEDULED: "attempt {attempt} failed, tried again at {retry_at}",
     EventKind.ATTEMPT_ENDED: "attempt {attempt} of {holder} ended",
     EventKind.LEASE_REGAINED: "back at work after its lease had expired",
     EventKind.CHECKPOINT_SAVED: "checkpoint saved",
@@ -77,6 +80,9 @@ _FIELD_WORDS: Final[Mapping[str, str]] = {
     "specialist_type": "specialist",
     "estimated_effort": "estimate",
     "not_before": "rest",
+    "retry_after_s": "pause before another try (s)",
+    "time_limit_s": "time limit (s)",
+    "stalled_after_s": "stalled after (s)",
 }
 _UNSPOKEN: Final = frozenset({"zone"})
 _NOTHING: Final[tuple[JsonValue, ...]] = (None, "", {}, [])

@@ -201,8 +201,15 @@ class Overview:
             obstacle_call=SETTINGS_CALL if is_setting else FILES_CALL,
             ready_has_subtasks=is_parent,
             report_id=self._report(ready),
+            setback=self._setback(ready),
             synthesis_id=self._fresh_synthesis(ready) if is_parent else None,
         )
+
+    def _setback(self, task: Task) -> str:
+        """Return how the latest attempt at a ready task ended, if it came to nothing by itself."""
+        if not task.attempts:
+            return ""
+        return lifecycle.setback(task, self._store.attempts(task.id)[-1])
 
     def _without_ready(
         self, facts: SessionFacts, session_id: str, *, is_idle: bool, is_left: bool

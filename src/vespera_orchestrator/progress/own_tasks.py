@@ -13,7 +13,12 @@ if TYPE_CHECKING:
     from vespera_orchestrator.contracts import Store
 
 LETTING_GO: Final = frozenset(
-    {EventKind.LEASE_EXPIRED, EventKind.ATTEMPT_ENDED, EventKind.TASK_RELEASED}
+    {
+        EventKind.LEASE_EXPIRED,
+        EventKind.ATTEMPT_ENDED,
+        EventKind.ATTEMPT_STALLED,
+        EventKind.TASK_RELEASED,
+    }
 )
 """How a holder is left without its task, while the work is not done."""
 _MOST_HELD: Final = 20

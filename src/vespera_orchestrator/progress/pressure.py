@@ -53,6 +53,8 @@ _DECISIONS: Final = (
 """What only a person does, or whoever coordinates."""
 _WORK: Final = (EventKind.TASK_STARTED, EventKind.CHECKPOINT_SAVED, EventKind.TASK_COMPLETED)
 """What a person does too, under the name that is the default."""
+_FAILURES: Final = (EventKind.TASK_BLOCKED, EventKind.RETRY_SCHEDULED)
+_LOST_HOLDERS: Final = (EventKind.LEASE_EXPIRED, EventKind.ATTEMPT_STALLED)
 _MOODS: Final = (EventKind.ENERGY_SET, EventKind.PRESSURE_CHANGED)
 """The store has an index of these, in this order."""
 _ENDINGS: Final = (
@@ -185,9 +187,9 @@ class _LogReader:
         running, silent_s = self.running()
         whose = self._low_energy()
         return PressureFacts(
-            failures=len(self._recent((EventKind.TASK_BLOCKED,))),
+            failures=len(self._recent(_FAILURES)),
             retries=sum(event.data.get("attempt", 1) > 1 for event in started),
-            expired_leases=len(self._recent((EventKind.LEASE_EXPIRED,))),
+            expired_leases=len(self._recent(_LOST_HOLDERS)),
             completed=sum(event.kind == EventKind.TASK_COMPLETED for event in ended),
             growth=max(0, len(planned) - len(ended)),
             conflicts=self._conflicts(),

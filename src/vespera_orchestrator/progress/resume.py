@@ -55,6 +55,9 @@ CHANGE_WORDS: Final[dict[str, str]] = {
     EventKind.TASK_REOPENED: "open again",
     EventKind.LEASE_EXPIRED: "released: its agent stopped responding",
     EventKind.ATTEMPT_ENDED: "released: its agent was gone",
+    EventKind.ATTEMPT_TIMED_OUT: "took longer than its time limit",
+    EventKind.ATTEMPT_STALLED: "released: nothing new came for too long",
+    EventKind.RETRY_SCHEDULED: "did not succeed, is tried again by itself",
 }
 """The events that a briefing reports, with what they did to their task."""
 

@@ -158,6 +158,19 @@ def max_attempts(name: str, value: object) -> int | None:
     return whole_number(name, value, least=1)  # type: ignore[call-overload,no-any-return] # checked
 
 
+def length_s(name: str, value: object) -> float | None:
+    """Return a length of time in seconds; ``None`` for none."""
+    seconds = None if value is None else dates.length_s(name, value)
+    if seconds == 0:
+        raise InvalidInputError(name, "no time at all is no limit; leave it out")
+    return seconds
+
+
+def pause_s(name: str, value: object) -> float | None:
+    """Return a pause in seconds, which may be none at all; ``None`` where nobody asks for it."""
+    return None if value is None else dates.length_s(name, value)
+
+
 def mapping(name: str, value: object) -> dict[str, Any]:
     """Return a copy of a mapping; ``None`` is an empty one."""
     if value is None:

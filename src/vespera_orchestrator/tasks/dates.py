@@ -134,6 +134,37 @@ def snooze_until(
     return until
 
 
+_SHORT_LENGTH: Final = re.compile(
+    r"(\d{1,6}(?:\.\d{1,6})?)\s*(seconds?|secs?|s|minutes?|mins?|m|hours?|h|days?|d|weeks?|w)"
+)
+_SECONDS: Final = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
+_LONGEST_S: Final = 366 * 86_400.0
+
+
+def length_s(name: str, value: object) -> float:
+    """Return a length of time in seconds, by the clock: a day has 24 hours.
+
+    Args:
+        name: The parameter, for the error.
+        value: Such as ``"30 s"``, ``"5 min"`` or ``"2 hours"``, a `timedelta`, or seconds.
+
+    Raises:
+        InvalidInputError: It is none of these, is negative, or more than a year.
+    """
+    seconds: float | None = None
+    if isinstance(value, timedelta):
+        seconds = value.total_seconds()
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        seconds = float(value)
+    elif isinstance(value, str):
+        words = _SHORT_LENGTH.fullmatch(" ".join(value.lower().split()))
+        seconds = None if words is None else float(words[1]) * _SECONDS[words[2][0]]
+    if seconds is None or not 0 <= seconds <= _LONGEST_S:
+        advice = "write for example '30 s', '5 min' or '2 hours', up to a year"
+        raise InvalidInputError(name, f"{show_value(value)} is not a length of time; {advice}")
+    return seconds
+
+
 def _in_words(text: str, now: datetime, zone: Callable[[], tzinfo]) -> object:
     """Return the day or the length that the words mean; other words as they are."""
     words = " ".join(text.lower().split())

@@ -66,6 +66,8 @@ class Verb(StrEnum):
     EXPIRE = "expire"
     END_ATTEMPT = "end_attempt"
     BRAKE = "brake"
+    FAIL = "fail"
+    REGAIN = "regain"
     RECOVER = "recovered"
     SKIP = "skip"
     CANCEL = "cancel"
@@ -101,11 +103,17 @@ TRANSITIONS: Final[Mapping[Verb, Transition]] = {
     Verb.CONTINUE: Transition("continue", _RUNNING, TaskStatus.IN_PROGRESS),
     Verb.HAND_IN: Transition("complete with merge=later", _RUNNING, TaskStatus.IN_PROGRESS),
     Verb.NEEDS_REVISION: Transition("needs_revision", _RUNNING, TaskStatus.PENDING),
-    Verb.BLOCK: Transition("fails, or says blocked", _RUNNING, TaskStatus.BLOCKED),
+    Verb.BLOCK: Transition("fails, takes too long, says blocked", _RUNNING, TaskStatus.BLOCKED),
     Verb.RELEASE: Transition("release", _RUNNING, TaskStatus.PENDING),
-    Verb.EXPIRE: Transition("the lease expires", _RUNNING, TaskStatus.PENDING),
+    Verb.EXPIRE: Transition("the lease expires, stalls", _RUNNING, TaskStatus.PENDING),
+    Verb.FAIL: Transition("fails, is tried again by itself", _RUNNING, TaskStatus.PENDING),
+    Verb.REGAIN: Transition(
+        "its holder comes back", (TaskStatus.PENDING, TaskStatus.BLOCKED), TaskStatus.IN_PROGRESS
+    ),
     Verb.END_ATTEMPT: Transition("end_attempt", _RUNNING, TaskStatus.PENDING),
-    Verb.BRAKE: Transition("released too often without progress", _RUNNING, TaskStatus.BLOCKED),
+    Verb.BRAKE: Transition(
+        "released, crashes or stalls too often without progress", _RUNNING, TaskStatus.BLOCKED
+    ),
     Verb.RECOVER: Transition(
         "its recovery is completed", (TaskStatus.BLOCKED,), TaskStatus.PENDING
     ),
@@ -143,6 +151,9 @@ STATUS_AFTER_EVENT: Final[Mapping[str, TaskStatus]] = {
     EventKind.TASK_REOPENED: TaskStatus.PENDING,
     EventKind.LEASE_EXPIRED: TaskStatus.PENDING,
     EventKind.ATTEMPT_ENDED: TaskStatus.PENDING,
+    EventKind.ATTEMPT_TIMED_OUT: TaskStatus.PENDING,
+    EventKind.ATTEMPT_STALLED: TaskStatus.PENDING,
+    EventKind.RETRY_SCHEDULED: TaskStatus.PENDING,
     EventKind.TASK_STARTED: TaskStatus.IN_PROGRESS,
     EventKind.TASK_CONTINUED: TaskStatus.IN_PROGRESS,
     EventKind.LEASE_REGAINED: TaskStatus.IN_PROGRESS,
@@ -170,6 +181,9 @@ MILESTONES: Final = (
     EventKind.TASK_DELETED,
     EventKind.LEASE_EXPIRED,
     EventKind.ATTEMPT_ENDED,
+    EventKind.ATTEMPT_TIMED_OUT,
+    EventKind.ATTEMPT_STALLED,
+    EventKind.RETRY_SCHEDULED,
     EventKind.WORKTREE_CREATED,
     EventKind.WORKTREE_LANDED,
 )
@@ -389,7 +403,10 @@ _HAVE_BUILT: Final = frozenset({TaskStatus.IN_PROGRESS, TaskStatus.COMPLETED})
 def why(situation: Situation) -> Why:
     """Name the smallest set of causes that keep the task from being ready; none when it is."""
     task = situation.task
-    return _why(task, _causes(situation), note=return_note(task) or _outdated_note(situation))
+    why = _why(task, _causes(situation), note=return_note(task) or _outdated_note(situation))
+    if task.status is not TaskStatus.PENDING or situation.attempt is None or why.causes:
+        return why
+    return attrs.evolve(why, setback=setback(task, situation.attempt))
 
 
 def _outdated_note(situation: Situation) -> str:
@@ -458,6 +475,25 @@ def merge_hint(task: Task) -> str:
     if task.reason:
         hint += f" ({_short(task.reason)})"
     return hint
+
+
+_SETBACKS: Final = {
+    AttemptEnding.FAILED: "did not succeed",
+    AttemptEnding.TIMED_OUT: "did not succeed",
+    AttemptEnding.STALLED: "stalled",
+    AttemptEnding.ABANDONED: "crashed",
+}
+
+
+def setback(task: Task, attempt: Attempt) -> str:
+    """Say how the latest attempt at a pending task ended, if it came to nothing by itself."""
+    words = _SETBACKS.get(AttemptEnding(attempt.ending)) if attempt.ending else None
+    if words is None:
+        return ""
+    number = str(attempt.number)
+    if task.failures:
+        number += f" ({task.failures} of {task.max_attempts} failures)"
+    return f"attempt {number} {words}: {_short(attempt.error) or 'no reason given'}"
 
 
 def _short(reason: str | None) -> str:
@@ -543,6 +579,12 @@ def _blocked_cause(situation: Situation) -> Cause:
 
 
 def _decision_sentence(task: Task, recovery: Task | None) -> str:
+    if task.crashes >= task.max_attempts:
+        return (
+            f"a person must look at it first ({_short(task.reason)}): "
+            f"orch.retry_task({task.alias!r}), orch.abandon_task({task.alias!r}), "
+            "or plan a replacement"
+        )
     if task.empty_rounds:
         return (
             f"a person must say what is missing, then orch.retry_task({task.alias!r}) "
@@ -565,12 +607,32 @@ def _moment_causes(situation: Situation) -> list[Cause]:
     task = situation.task
     if not task.asleep or task.not_before is None or task.not_before <= situation.as_of:
         return []
+    if task.retry_at is not None:
+        return [_backoff_cause(task, situation.as_of)]
     sentence = (
         f"it rests until {rest_words(task, situation.as_of)}; "
         f"to start it now: orch.snooze_task({task.alias!r}, None)"
     )
     cause = _cause_in(task, CauseKind.MOMENT, sentence)
     return [attrs.evolve(cause, until=task.not_before)]
+
+
+def _backoff_cause(task: Task, now: datetime) -> Cause:
+    sentence = f"{retry_words(task, now)}; to start it now: orch.snooze_task({task.alias!r}, None)"
+    cause = _cause_in(task, CauseKind.BACKOFF, sentence)
+    return attrs.evolve(cause, until=task.retry_at)
+
+
+def retry_words(task: Task, now: datetime) -> str:
+    """Say when a task is tried again by itself, and what went wrong."""
+    if task.retry_at is None:
+        return ""
+    left_s = max(1, round((task.retry_at - now).total_seconds()))
+    reason = _short(task.reason) or "no reason given"
+    return (
+        f"it is tried again by itself in {duration(left_s)}, "
+        f"after {task.failures} of {task.max_attempts} failures ({reason})"
+    )
 
 
 def _world_causes(task: Task) -> list[Cause]:
@@ -650,6 +712,38 @@ def brake_reason(rounds: int, last_words: str | None) -> str:
     reason = f"handed back {rounds} times in a row without progress"
     words = _short(last_words)
     return f"{reason}, the last time with: {words}" if words else reason
+
+
+def crash_reason(crashes: int, words: str) -> str:
+    """Say why a task is no longer handed out after *crashes* attempts that were lost."""
+    if crashes == 1:
+        return words
+    return f"{crashes} attempts in a row came to nothing, the last time {words}"
+
+
+# --- another try --------------------------------------------------------------
+
+_LONGEST_PAUSE_S: Final = 86_400.0
+
+
+def retry_pause_s(task: Task, failures: int) -> float | None:
+    """Return the pause before a task is tried again by itself, in seconds.
+
+    It doubles with each failure, up to a day, or up to the first pause if that is longer.
+
+    Args:
+        task: The task.
+        failures: How many of its attempts have failed, with the one that has just ended.
+
+    Returns:
+        ``None`` when it is not tried again by itself: nobody asked for that, or it has failed
+        ``max_attempts`` times.
+    """
+    first_s = task.retry_after_s
+    if first_s is None or failures >= task.max_attempts:
+        return None
+    longest_s = max(first_s, _LONGEST_PAUSE_S)
+    return min(first_s * 2.0 ** min(failures - 1, 60), longest_s)
 
 
 # --- recovery ----------------------------------------------------------------

@@ -90,6 +90,8 @@ class SessionFacts:
     """The aliases of completed tasks that it waited for."""
     ready_has_subtasks: bool = False
     """Whether that task is a parent. Its subtasks have ended then, or it would not be ready."""
+    setback: str = ""
+    """How the latest attempt at that task ended, if it came to nothing by itself."""
     uses_worktrees: bool = False
     """Whether the session's tasks work in worktrees, so that this one should too."""
     report_id: str | None = None
@@ -273,7 +275,9 @@ def _start(facts: SessionFacts) -> NextStep | None:
     elif words:
         sentence += f" It begins: {words}"
     note = lifecycle.return_note(task)
-    if note:
+    if facts.setback:
+        sentence += f" Before, {one_line(facts.setback, 200)}."
+    elif note:
         sentence += f" It was handed back with: {one_line(note, 200)}."
     sentence += _date_hint(task, facts)
     return _step_on(task, "execute", sentence, _start_call(task, facts))
@@ -427,6 +431,12 @@ def _rest_until(facts: SessionFacts) -> NextStep | None:
     task = facts.resting
     if task is None or facts.now is None:
         return None
+    if task.retry_at is not None:
+        sentence = (
+            f"{one_line(task.title, _TITLE_WIDTH)!r}: {lifecycle.retry_words(task, facts.now)}. "
+            f"{REST} To start it now: orch.snooze_task({task.alias!r}, None)"
+        )
+        return _step_on(task, "wait", sentence, "")
     sentence = (
         f"Nothing to do until {dates.rest_words(task, facts.now)}: then "
         f"{one_line(task.title, _TITLE_WIDTH)!r} wakes by itself. {REST} "

@@ -87,6 +87,9 @@ class RunReport(Record):
     """Aliases of ready tasks for which you passed no function, at most a hundred."""
     handed_in: tuple[str, ...]
     """Aliases of tasks whose finished work waits to be merged."""
+    overdue: tuple[Trouble, ...] = ()
+    """Calls that had not returned when the run did, although their attempts had run into a limit.
+    """
     error: str
     """What broke the executor; empty otherwise."""
     took_s: float
@@ -111,6 +114,7 @@ class RunReport(Record):
             ("The executor broke", [self.error] if self.error else []),
             ("Blocked", [str(trouble) for trouble in self.blocked]),
             ("Given back without a result", [str(trouble) for trouble in self.given_back]),
+            ("Not come back after their time was up", [str(each) for each in self.overdue]),
             ("Waiting to be merged", list(self.handed_in)),
             ("Ready, but you passed no function for them", list(self.unhandled)),
         ]

@@ -88,6 +88,8 @@ class _Running:
     """The how many-th claim of the run it is."""
     beat_at: float
     """When its lease is renewed next."""
+    overdue: str = ""
+    """Why its attempt was ended although the call has not returned; empty as long as it was not."""
 
     @property
     def task(self) -> Task:
@@ -142,6 +144,8 @@ class Runner:
         self._bring_together = bring_together
         self._session_id = rooms.scope.session().id
         self._running: dict[Future[Any], _Running] = {}
+        self._retried: set[str] = set()
+        """Tasks that failed in this run, and are tried again by themselves."""
         self._rests: dict[str, _Rest] = {}
         self._blocked: dict[str, Trouble] = {}
         self._claims = 0
@@ -174,7 +178,7 @@ class Runner:
             seq = self._rooms.store.last_seq()
             if self._takes_tasks:
                 self._patiently(self._fill)
-            if self._running:
+            if any(not running.overdue for running in self._running.values()):
                 idle_since = None
                 self._wait_for_own()
                 continue
@@ -182,25 +186,40 @@ class Runner:
                 return RunEnding.BROKEN
             if self._request.is_stopped:
                 return RunEnding.STOPPED
-            until = self._next_try_at()
-            if until is None and not self._others_work():
+            until, retry_s = self._next_try_at(), self._next_retry_s()
+            if until is None and retry_s is None and not self._others_work():
                 return RunEnding.DONE if self._is_over() else RunEnding.WAITING
             now = time.monotonic()
             idle_since = now if idle_since is None else idle_since
-            wait_s = _SLOWEST_LOOK_S if until is None else max(0.0, until - now)
-            if until is None and self._request.idle_s is not None:
-                left_s = idle_since + self._request.idle_s - now
-                if left_s <= 0:
-                    return RunEnding.OUT_OF_PATIENCE
-                wait_s = min(wait_s, left_s)
-            if self._request.stop is not None:
-                wait_s = min(wait_s, _SLOWEST_LOOK_S)
+            wait_s = self._pause_s(until, retry_s, idle_since + (self._request.idle_s or 0) - now)
+            if wait_s is None:
+                return RunEnding.OUT_OF_PATIENCE
             self._rooms.store.wait(seq, wait_s)
+
+    def _pause_s(self, until: float | None, retry_s: float | None, left_s: float) -> float | None:
+        """Return how long to wait before looking again; ``None`` when patience is at its end.
+
+        Args:
+            until: When a task that came back may be tried again.
+            retry_s: In how many seconds one is tried again by itself.
+            left_s: How long others may still hold what comes first, if there is a limit.
+        """
+        wait_s = _SLOWEST_LOOK_S if until is None else max(0.0, until - time.monotonic())
+        if retry_s is not None:
+            wait_s = min(wait_s, retry_s)
+        if until is None and self._request.idle_s is not None:
+            if left_s <= 0:
+                return None
+            wait_s = min(wait_s, left_s)
+        if self._request.stop is not None:
+            wait_s = min(wait_s, _SLOWEST_LOOK_S)
+        return wait_s
 
     def _wait_for_own(self) -> None:
         """Wait until an errand is done, a lease is due, or others may have made a task ready."""
         now = time.monotonic()
-        due = min(running.beat_at for running in self._running.values())
+        held = [running for running in self._running.values() if not running.overdue]
+        due = min(running.beat_at for running in held)
         wait_s = max(0.0, due - now)
         if len(self._running) < self._request.max_parallel and self._takes_tasks:
             wait_s = min(wait_s, self._look_s)
@@ -307,7 +326,7 @@ class Runner:
             elsewhere=self._elsewhere,
             starter=self._starter,
         )
-        beat_at = time.monotonic() + self._request.start.lease_s / _BEATS_A_LEASE
+        beat_at = time.monotonic() + self._beat_s(task)
         self._claims += 1
         running = _Running(errand=errand, slot=slot, nth=self._claims, beat_at=beat_at)
         self._unhandled.pop(task.id, None)
@@ -376,6 +395,8 @@ class Runner:
             self._rests.pop(task.id, None)
         elif outcome.status is TaskStatus.IN_PROGRESS:
             self._note_held(running, outcome)
+        elif outcome.status is TaskStatus.PENDING and self._is_retried(task):
+            self._retried.add(task.id)
         elif outcome.status is TaskStatus.PENDING:
             reason = outcome.reason or "it came back without a result"
             self._let_rest(task, reason, is_empty=not self._made_progress(running))
@@ -385,6 +406,11 @@ class Runner:
             self._blocked[task.id] = Trouble(alias=task.alias, reason=reason)
             self._let_rest(task, reason, is_empty=False)
         # Otherwise somebody else has the task now, or decided about it.
+
+    def _is_retried(self, task: Task) -> bool:
+        """Tell whether a task, which is pending, failed and is tried again by itself."""
+        last = self._rooms.store.attempts(task.id)[-1]
+        return last.ending in {AttemptEnding.FAILED, AttemptEnding.TIMED_OUT}
 
     def _note_held(self, running: _Running, outcome: Outcome) -> None:
         attempt = self._rooms.store.situation(running.task.id).attempt
@@ -415,9 +441,16 @@ class Runner:
     def _renew_leases(self) -> None:
         now = time.monotonic()
         for running in self._running.values():
-            if running.beat_at <= now:
-                running.beat_at = now + self._request.start.lease_s / _BEATS_A_LEASE
+            if running.beat_at <= now and not running.overdue:
+                running.beat_at = now + self._beat_s(running.task)
                 self._renew(running)
+
+    def _beat_s(self, task: Task) -> float:
+        """Return after how many seconds a lease is renewed, or a limit looked at."""
+        limits = (task.time_limit_s, task.stalled_after_s)
+        lengths = [limit for limit in limits if limit is not None]
+        beat_s = self._request.start.lease_s / _BEATS_A_LEASE
+        return max(_QUICKEST_LOOK_S, min([beat_s, *lengths]))
 
     def _renew(self, running: _Running) -> None:
         """Renew a lease for a function that may not do so itself, and save its files."""
@@ -436,12 +469,28 @@ class Runner:
             )
 
         try:
+            if running.task.time_limit_s is not None or running.task.stalled_after_s is not None:
+                self._files.expire()
             renew()
-        except LeaseLostError:
-            pass  # it has just ended, or was taken over: its future will say so
+        except LeaseLostError:  # it has just ended, or was taken over: its future will say so
+            self._note_overdue(running)
         except VesperaError as exc:
             log.warning("the lease of %s could not be renewed: %s", running.task.alias, exc)
             running.beat_at = time.monotonic() + _SLOWEST_LOOK_S
+
+    def _note_overdue(self, running: _Running) -> None:
+        """Note a call that goes on although its attempt has run into a limit.
+
+        Nothing can stop a function from outside. Its worker stays taken, and the run does not wait
+        for it.
+        """
+        attempt = self._rooms.store.attempts(running.task.id)[running.number - 1]
+        if attempt.ending not in {AttemptEnding.TIMED_OUT, AttemptEnding.STALLED}:
+            return
+        running.overdue = str(attempt.error)
+        if attempt.ending == AttemptEnding.TIMED_OUT:
+            self._retried.add(running.task.id)
+        log.warning("%s has not come back: %s", running.task.alias, attempt.error)
 
     def _give_back(self, running: _Running, reason: str) -> None:
         """Release a task that nobody works on any more."""
@@ -450,7 +499,8 @@ class Runner:
     def _fail(self, running: _Running, exc: BaseException) -> Outcome:
         """Block a task whose call was lost, as it would be if its function had raised."""
         reason = _words(exc)
-        self._end(running, Ending(action=NextAction.BLOCKED, reason=reason))
+        ending = Ending(action=NextAction.BLOCKED, reason=reason, may_retry=True)
+        self._end(running, ending)
         status = self._starter.status_of(running.errand.claim)
         return Outcome(status=status, reason=reason)
 
@@ -490,6 +540,20 @@ class Runner:
                 times.append(rest.until)
         return min(times, default=None)
 
+    def _next_retry_s(self) -> float | None:
+        """Return in how many seconds a task of this run is tried again; ``None`` if none is.
+
+        Where every worker is taken by a call that does not come back, none can be.
+        """
+        if len(self._running) >= self._request.max_parallel:
+            return None
+        pauses = []
+        for task_id in self._retried:
+            task = self._rooms.store.find_task(task_id, None)
+            if task is not None and task.retry_at is not None:
+                pauses.append((task.retry_at - self._rooms.clock()).total_seconds())
+        return max(0.0, min(pauses)) if pauses else None
+
     def _others_work(self) -> bool:
         """Tell whether another agent holds a task, so that others may become ready."""
         held = self._rooms.store.running(self._session_id, 200)
@@ -517,6 +581,10 @@ class Runner:
             ),
             unhandled=tuple(list(self._unhandled.values())[:_UNHANDLED_LISTED]),
             handed_in=tuple(self._handed_in),
+            overdue=tuple(
+                Trouble(alias=running.task.alias, reason=running.overdue)
+                for running in self._running.values()
+            ),
             error=self._broken,
             took_s=time.monotonic() - self._began,
             next_step=self._overview.next_step(),

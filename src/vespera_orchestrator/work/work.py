@@ -314,8 +314,10 @@ class Work:
         checkpoints are always kept.
 
         Raises:
-            LeaseLostError: Another attempt has taken the task; no ref was moved.
+            LeaseLostError: Another attempt has taken the task, or its time limit is over; no ref
+                was moved.
         """
+        self._end_if_over()
 
         def renew(snapshot: Snapshot | None) -> Attempt:
             return self._rooms.store.renew(
@@ -331,6 +333,13 @@ class Work:
         else:
             self.attempt = self._write_with_files(renew, "heartbeat", passing=True)
         return self.attempt
+
+    def _end_if_over(self) -> None:
+        """Act on the limits of this attempt, as every other caller would."""
+        limits = (self.attempt.times_out_at, self.attempt.stalls_at)
+        now = self._rooms.clock()
+        if any(limit is not None and limit < now for limit in limits):
+            self._files.expire()
 
     def _write_with_files(
         self, write: Callable[[Snapshot | None], _T], note: str, *, passing: bool = False
@@ -558,7 +567,7 @@ class Work:
         reason = one_line(headline, 300) or "no reason given"
         report = self._failure_report(text)
         self._is_open = False
-        ending = Ending(action=NextAction.BLOCKED, reason=reason)
+        ending = Ending(action=NextAction.BLOCKED, reason=reason, may_retry=True)
         return self._completion.finish_saving(self._holder(), ending, [report])
 
     def _failure_report(self, text: str) -> ArtifactDraft:

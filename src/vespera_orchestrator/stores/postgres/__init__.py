@@ -11,7 +11,7 @@ from vespera_orchestrator.stores.postgres.address import Address
 from vespera_orchestrator.stores.postgres.claims import TakenBest, take_best
 from vespera_orchestrator.stores.postgres.ledger import PostgresLedger
 from vespera_orchestrator.stores.postgres.server import Server
-from vespera_orchestrator.stores.sql import claims, reading, timing
+from vespera_orchestrator.stores.sql import claims, expiring, reading, timing
 from vespera_orchestrator.stores.sql.store import SQLStore
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ class PostgresStore(SQLStore):
             return self._claim_best(session_id, agent, lease_s, process, parents=parents)
         if take_over:
             with self._change(task_id=task_id) as tx:
-                claims.expire(tx, task_id, taken_by=agent)
+                expiring.expire(tx, task_id, taken_by=agent)
                 task = reading.task(tx, task_id)
                 return claims.claim(tx, task, agent, lease_s, process=process, for_anybody=True)
         self.expire()
@@ -166,7 +166,7 @@ class PostgresStore(SQLStore):
         if self._database.readonly:
             return []
         now = self._database.time
-        is_due = claims.lease_is_due(now)
+        is_due = expiring.lease_is_due(now)
         sql = f"""
             SELECT session_id, process, {is_due}
             FROM attempts JOIN tasks ON tasks.id = task_id
@@ -176,11 +176,11 @@ class PostgresStore(SQLStore):
         """
         with self._read_once() as tx:
             rows = tx.execute(sql).fetchall()
-        gone = claims.gone_among({process for _, process, _ in rows}, is_gone)
+        gone = expiring.gone_among({process for _, process, _ in rows}, is_gone)
         expired: list[Attempt] = []
         for session_id in sorted({row[0] for row in rows if row[2] or row[1] in gone}):
             with self._change(session_id=session_id) as tx:
-                expired += claims.expire(tx, gone=gone)
+                expired += expiring.expire(tx, gone=gone)
         return expired
 
     # --- the rest -----------------------------------------------------------

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from vespera_orchestrator._model import Claim, TaskStatus
-from vespera_orchestrator.stores.sql import claims, rows, timing
+from vespera_orchestrator.stores.sql import claims, expiring, rows, timing
 from vespera_orchestrator.stores.sql.dialect import POSTGRES
 from vespera_orchestrator.stores.sql.filters import BEST_FIRST, IS_READY, takeable
 
@@ -19,7 +19,7 @@ _TAKE_BEST: Final = f"""
     WITH due AS MATERIALIZED (
         SELECT
             EXISTS (
-                SELECT 1 FROM attempts WHERE ended_at IS NULL AND {claims.lease_is_due("$1")}
+                SELECT 1 FROM attempts WHERE ended_at IS NULL AND {expiring.lease_is_due("$1")}
             ) OR {timing.dates_due("$1")} AS expired,
             EXISTS (SELECT 1 FROM tasks WHERE session_id = $2 AND weighed = 0) AS unweighed
     ), best AS MATERIALIZED (
@@ -33,8 +33,12 @@ _TAKE_BEST: Final = f"""
         FROM best WHERE tasks.seq = best.seq RETURNING tasks.*
     ), attempt AS (
         INSERT INTO attempts
-            (task_id, number, agent, started_at, lease_until, last_sign_at, process)
-        SELECT id, attempts, $3, $1, $1 + $4, $1, $6 FROM started
+            (task_id, number, agent, started_at, lease_until, last_sign_at, process,
+                times_out_at, stalls_at)
+        SELECT id, attempts, $3, $1, $1 + $4, $1, $6,
+            $1 + CAST(time_limit_s * 1000000 AS bigint),
+            $1 + CAST(stalled_after_s * 1000000 AS bigint)
+        FROM started
     )
     SELECT expired, unweighed, {rows.TASK.columns}, {POSTGRES.edges}
     FROM due LEFT JOIN started AS tasks ON true

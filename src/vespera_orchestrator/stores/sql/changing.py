@@ -10,7 +10,7 @@ import attrs
 from vespera_orchestrator._codec import dump_json
 from vespera_orchestrator._model import EventKind, TaskDraft, TaskStatus
 from vespera_orchestrator.errors import TransitionError, UnknownDependencyError
-from vespera_orchestrator.stores.sql import cycles, events, reading, rows, timing, waiting
+from vespera_orchestrator.stores.sql import claims, cycles, events, reading, rows, timing, waiting
 from vespera_orchestrator.stores.sql.consequences import recount, set_columns
 from vespera_orchestrator.stores.sql.drafts import Change, Drafts, refuse_ungoverned, reopening
 from vespera_orchestrator.tasks import lifecycle
@@ -31,6 +31,8 @@ _MOVING: Final = frozenset(
     {"dependencies", "parent_task_id", "estimated_effort", "due_at", "due_day", "zone"}
 )
 """Fields that decide by when the task, and what it waits for, should be done."""
+_LIMITS: Final = frozenset({"time_limit_s", "stalled_after_s"})
+"""Fields that hold for the running attempt, too."""
 _BESIDE: Final = frozenset({"condition_names", "due_day", "zone"})
 """Fields that follow from others, and are not named to people."""
 
@@ -121,6 +123,8 @@ def _write(tx: Transaction, change: Change) -> None:
         if before.get(needs) is not on:
             _write_edge(tx, task, needs, on)
     set_columns(tx, task.id, **_columns(tx, change))
+    if fields.keys() & _LIMITS and task.status is TaskStatus.IN_PROGRESS:
+        claims.follow_limits(tx, reading.task(tx, task.id))
     _govern(tx, change)
     if _asks(change) and reading.has_open_children(tx, task.id):
         remedy = "what waits for an answer or a signal has no subtasks"

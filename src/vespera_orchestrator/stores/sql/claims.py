@@ -1,8 +1,7 @@
-"""Holding a task: claims, renewals, checkpoints, and the end of expired leases."""
+"""Holding a task: claims, renewals, checkpoints, and the fence."""
 
 from __future__ import annotations
 
-import json
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -16,14 +15,14 @@ from vespera_orchestrator._model import (
     EventKind,
     TaskStatus,
 )
-from vespera_orchestrator.errors import LeaseLostError, NotReadyError, TransitionError
+from vespera_orchestrator.errors import LeaseLostError, NotReadyError
 from vespera_orchestrator.stores.sql import events, reading, rows, timing
-from vespera_orchestrator.stores.sql.consequences import recount, set_columns
-from vespera_orchestrator.stores.sql.transaction import first_column
+from vespera_orchestrator.stores.sql.consequences import set_columns
 from vespera_orchestrator.tasks import lifecycle
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Sequence
+    from datetime import datetime
 
     from vespera_orchestrator._model import Checkpoint, JsonValue, Task
     from vespera_orchestrator.stores.sql.transaction import Transaction
@@ -74,12 +73,24 @@ def claim(
         "lease_until": tx.now + lease_length(lease_s),
         "last_sign_at": tx.now,
         "process": process,
+        "times_out_at": _limit_at(tx, task.time_limit_s),
+        "stalls_at": _limit_at(tx, task.stalled_after_s),
     }
     rows.insert(tx, "attempts", columns)
     claimed = attrs.evolve(
         task, status=TaskStatus.IN_PROGRESS, attempts=number, updated_at=load_time(tx.now)
     )
     return started(tx, claimed, agent, lease_s, process)
+
+
+def _limit_at(tx: Transaction, length_s: float | None) -> int | None:
+    """Return when a limit that begins now is over."""
+    return None if length_s is None else tx.now + lease_length(length_s)
+
+
+def _limit(tx: Transaction, length_s: float | None) -> datetime | None:
+    at = _limit_at(tx, length_s)
+    return None if at is None else load_time(at)
 
 
 def started(tx: Transaction, task: Task, agent: str, lease_s: float, process: str) -> Claim:
@@ -93,6 +104,8 @@ def started(tx: Transaction, task: Task, agent: str, lease_s: float, process: st
         lease_until=load_time(tx.now + lease_length(lease_s)),
         last_sign_at=started_at,
         process=process,
+        times_out_at=_limit(tx, task.time_limit_s),
+        stalls_at=_limit(tx, task.stalled_after_s),
     )
     data = {"attempt": attempt.number}
     events.record_for(tx, task, EventKind.TASK_STARTED, data, agent=agent)
@@ -113,7 +126,8 @@ def require_hold(tx: Transaction, task: Task, attempt: int) -> Task:
         raise LeaseLostError(task.alias, attempt, reason)
     if task.status is TaskStatus.IN_PROGRESS:
         return task
-    if task.status is TaskStatus.PENDING and _was_abandoned(tx, task):
+    may_regain = lifecycle.next_status(lifecycle.Verb.REGAIN, task.status) is not None
+    if may_regain and _was_abandoned(tx, task):
         return _regain(tx, task)
     reason = f" ({task.reason})" if task.reason else ""
     raise LeaseLostError(task.alias, attempt, f"the task is {task.status}{reason}")
@@ -135,16 +149,34 @@ def revoke(tx: Transaction, task: Task) -> None:
 
 
 def _regain(tx: Transaction, task: Task) -> Task:
-    """Open the task's last attempt again, for as long as it was held before."""
+    """Open the task's last attempt again, for as long as it was held before.
+
+    What looked like a crash was none. The time without a lease does not count for its limits.
+    """
     sql = f"""
         UPDATE attempts SET ended_at = NULL, ending = NULL, error = NULL,
+            {_limits_shifted(tx, 1)},
             lease_until = {tx.mark}1 + lease_until - last_sign_at, last_sign_at = {tx.mark}1
         WHERE task_id = {tx.mark}2 AND number = {tx.mark}3
     """
     tx.execute(sql, (tx.now, task.id, task.attempts))
-    set_columns(tx, task.id, status=str(TaskStatus.IN_PROGRESS))
+    reason = None if task.status is TaskStatus.BLOCKED else task.reason
+    crashes = max(0, task.crashes - 1)
+    status = TaskStatus.IN_PROGRESS
+    set_columns(tx, task.id, status=str(status), reason=reason, crashes=crashes)
     events.record_for(tx, task, EventKind.LEASE_REGAINED, {"attempt": task.attempts})
-    return attrs.evolve(task, status=TaskStatus.IN_PROGRESS)
+    return attrs.evolve(task, status=status, reason=reason, crashes=crashes)
+
+
+def _limits_shifted(tx: Transaction, slot: int) -> str:
+    """Return the assignments that leave the time since the lease expired out of the limits.
+
+    A holder that slept, with its whole machine, has not used that time.
+    """
+    lapsed = (
+        f"CASE WHEN lease_until < {tx.mark}{slot} THEN {tx.mark}{slot} - lease_until ELSE 0 END"
+    )
+    return f"times_out_at = times_out_at + {lapsed}, stalls_at = stalls_at + {lapsed}"
 
 
 def renew(
@@ -162,6 +194,7 @@ def renew(
     _extend(tx, task, lease_s)
     if files_changed:
         _note_changed_files(tx, task)
+        note_progress(tx, task)
     if process is not None:
         _set_process(tx, task, process)
     holder = reading.attempt(tx, task)
@@ -174,8 +207,10 @@ def renew(
 
 
 def _extend(tx: Transaction, task: Task, lease_s: float) -> None:
+    has_limits = task.time_limit_s is not None or task.stalled_after_s is not None
+    limits = f"{_limits_shifted(tx, 2)}," if has_limits else ""
     sql = f"""
-        UPDATE attempts SET lease_until = {tx.mark}1, last_sign_at = {tx.mark}2
+        UPDATE attempts SET {limits} lease_until = {tx.mark}1, last_sign_at = {tx.mark}2
         WHERE task_id = {tx.mark}3 AND number = {tx.mark}4
     """
     lease_until = tx.now + lease_length(lease_s)
@@ -188,6 +223,34 @@ def _note_changed_files(tx: Transaction, task: Task) -> None:
         WHERE task_id = {tx.mark}1 AND number = {tx.mark}2 AND files_changed = 0
     """
     tx.execute(sql, (task.id, task.attempts))
+
+
+def note_progress(tx: Transaction, task: Task) -> None:
+    """Note that the attempt which holds the task has brought something new: it is not stalled."""
+    if task.stalled_after_s is None:
+        return
+    sql = f"""
+        UPDATE attempts SET stalls_at = {tx.mark}3
+        WHERE task_id = {tx.mark}1 AND number = {tx.mark}2 AND ended_at IS NULL
+    """
+    values = (task.id, task.attempts, _limit_at(tx, task.stalled_after_s))
+    tx.execute(sql, values)
+
+
+def follow_limits(tx: Transaction, task: Task) -> None:
+    """Let the limits of a task, which were changed, hold for its running attempt.
+
+    Args:
+        tx: The transaction.
+        task: The task as it is now.
+    """
+    sql = f"""
+        UPDATE attempts SET times_out_at = started_at + {tx.mark}3, stalls_at = {tx.mark}4
+        WHERE task_id = {tx.mark}1 AND number = {tx.mark}2 AND ended_at IS NULL
+    """
+    length = None if task.time_limit_s is None else lease_length(task.time_limit_s)
+    stalls_at = _limit_at(tx, task.stalled_after_s)
+    tx.execute(sql, (task.id, task.attempts, length, stalls_at))
 
 
 def _set_process(tx: Transaction, task: Task, process: str) -> None:
@@ -214,13 +277,15 @@ def checkpoint(
     state_text = dump_json(state, "state")
     task = require_hold(tx, reading.task(tx, task_id), attempt)
     _extend(tx, task, lease_s)
+    paths = dump_json(list(left_out), "left_out")
+    values = (task_id, attempt, state_text, note, progress, snapshot, paths, tx.now)
+    if task.stalled_after_s is not None and _is_new(tx, values):
+        note_progress(tx, task)
     sql = f"""
         INSERT INTO checkpoints
             (task_id, attempt, state, note, progress, snapshot, left_out, created_at)
         VALUES ({tx.dialect.slots(8)}) RETURNING {rows.CHECKPOINT.columns}
     """
-    paths = dump_json(list(left_out), "left_out")
-    values = (task_id, attempt, state_text, note, progress, snapshot, paths, tx.now)
     saved = rows.CHECKPOINT.read(tx.execute(sql, values).fetchone())
     data: dict[str, JsonValue] = {
         "attempt": attempt,
@@ -236,197 +301,20 @@ def checkpoint(
     return saved
 
 
-# --- expired leases ---------------------------------------------------------
-
-
-_CLOCK_STEP: Final = 1_000_000
-"""How far a clock may be set back, in microseconds, before it makes a difference."""
-
-
-def lease_is_due(mark: str) -> str:
-    """Return the test for leases that have expired, or are from the future.
-
-    Args:
-        mark: The placeholder of the time now.
-    """
-    return f"(lease_until < {mark} OR {_from_the_future(mark)})"
-
-
-def _from_the_future(mark: str) -> str:
-    """Return the test for leases that were renewed later than now: the clock was set back."""
-    return f"last_sign_at > {mark} + {_CLOCK_STEP}"
-
-
-@attrs.frozen(kw_only=True)
-class Due:
-    """What `expire` may have to do."""
-
-    is_due: bool
-    """Whether a lease has expired, or is from the future, or a date has come."""
-    processes: frozenset[str]
-    """The processes that running attempts end with."""
-
-
-def due(tx: Transaction) -> Due:
-    """Return what `expire` may have to do."""
-    is_due = lease_is_due(f"{tx.mark}1")
+def _is_new(tx: Transaction, values: tuple[object, ...]) -> bool:
+    """Tell whether a checkpoint says something else than the last one of its task."""
+    task_id, _, state, note, progress, snapshot, *_ = values
     sql = f"""
-        SELECT process, {is_due} FROM attempts
-        WHERE ended_at IS NULL AND ({is_due} OR process <> '')
+        SELECT 1 FROM checkpoints
+        WHERE id = (SELECT max(id) FROM checkpoints WHERE task_id = {tx.mark}1)
+            AND state = {tx.mark}2 AND note = {tx.mark}3
+            AND coalesce(progress, -1) = {tx.mark}4 AND coalesce(snapshot, '') = {tx.mark}5
     """
-    found = tx.execute(sql, (tx.now,)).fetchall()
-    processes = frozenset(process for process, _ in found if process)
-    is_late = any(is_late for _, is_late in found)
-    return Due(is_due=is_late or timing.has_due(tx), processes=processes)
+    share = -1.0 if progress is None else progress
+    return tx.execute(sql, (task_id, state, note, share, snapshot or "")).fetchone() is None
 
 
-def gone_among(processes: Collection[str], is_gone: Callable[[str], bool] | None) -> frozenset[str]:
-    """Return those of the processes that have ended for certain."""
-    if is_gone is None:
-        return frozenset()
-    return frozenset(process for process in processes if process and is_gone(process))
-
-
-def _follow_clock(tx: Transaction) -> None:
-    """Let each lease last no longer from now on than its length, if the clock was set back."""
-    sql = f"""
-        SELECT task_id, number, agent FROM attempts
-        WHERE ended_at IS NULL AND {_from_the_future(f"{tx.mark}1")}
-    """
-    for task_id, number, agent in tx.execute(sql, (tx.now,)).fetchall():
-        task = reading.task(tx, task_id)
-        if tx.locked_session not in {None, task.session_id}:
-            continue
-        sql = f"""
-            UPDATE attempts SET lease_until = {tx.mark}1 + lease_until - last_sign_at,
-                last_sign_at = {tx.mark}1
-            WHERE task_id = {tx.mark}2 AND number = {tx.mark}3 AND ended_at IS NULL
-                AND {_from_the_future(f"{tx.mark}1")}
-        """
-        if not tx.execute(sql, (tx.now, task_id, number)).rowcount:
-            continue  # its holder was faster
-        data: dict[str, JsonValue] = {"attempt": number, "clock_set_back": True}
-        events.record_for(tx, task, EventKind.LEASE_RENEWED, data, agent=agent)
-
-
-def expired(tx: Transaction, gone: Collection[str] = ()) -> list[Attempt]:
-    """Return the attempts whose lease is over: of the locked session, or of all where none is.
-
-    So is the lease of an attempt that ends with processes which are *gone*.
-
-    Where rows are locked one by one, their tasks are locked first and looked at again: a holder
-    may have renewed in between.
-    """
-    if tx.writing and tx.dialect.lock_row:
-        return _expired_in_locked_session(tx, gone)
-    sql = f"""
-        SELECT {rows.ATTEMPT.columns} FROM attempts
-        WHERE ended_at IS NULL AND lease_until < {tx.mark}1
-    """
-    attempts = rows.ATTEMPT.read_all(tx.execute(sql, (tx.now,)))
-    if gone:
-        sql = f"""
-            SELECT {rows.ATTEMPT.columns} FROM attempts
-            WHERE ended_at IS NULL AND lease_until >= {tx.mark}1
-                AND process {tx.dialect.in_list(2)}
-        """
-        values = (tx.now, json.dumps(sorted(gone)))
-        attempts += rows.ATTEMPT.read_all(tx.execute(sql, values))
-    return attempts
-
-
-def _expired_in_locked_session(tx: Transaction, gone: Collection[str]) -> list[Attempt]:
-    gone_list = json.dumps(sorted(gone))
-    is_over = f"(lease_until < {tx.mark}2 OR process {tx.dialect.in_list(3)})"
-    sql = f"""
-        SELECT tasks.id FROM attempts JOIN tasks ON tasks.id = task_id
-        WHERE session_id = {tx.mark}1 AND attempts.ended_at IS NULL AND {is_over}
-        ORDER BY tasks.id {tx.dialect.lock_task}
-    """
-    values = (tx.locked_session, tx.now, gone_list)
-    task_ids = first_column(tx.execute(sql, values).fetchall())
-    if not task_ids:
-        return []
-    sql = f"""
-        SELECT {rows.ATTEMPT.columns} FROM attempts
-        WHERE task_id {tx.dialect.in_list(1)} AND ended_at IS NULL AND {is_over}
-        ORDER BY lease_until
-    """
-    return rows.ATTEMPT.read_all(tx.execute(sql, (json.dumps(task_ids), tx.now, gone_list)))
-
-
-def expire(
-    tx: Transaction,
-    taken_over: str | None = None,
-    *,
-    taken_by: str = "",
-    gone: Collection[str] = (),
-) -> list[Attempt]:
-    """End every expired lease, and that of the task *taken_over* in any case; wake tasks.
-
-    Args:
-        tx: The transaction.
-        taken_over: A task.
-        taken_by: Who takes it over.
-        gone: Processes that have ended; what ends with them is over, too.
-    """
-    timing.follow_clock(tx)
-    _follow_clock(tx)
-    attempts = expired(tx, gone)
-    taken_id = ""
-    if taken_over is not None:
-        expired_ids = {attempt.task_id for attempt in attempts}
-        holder = _holder(tx, taken_over) if taken_over not in expired_ids else None
-        if holder is not None:
-            attempts.append(holder)
-            taken_id = holder.task_id
-    for attempt in attempts:
-        task = reading.task(tx, attempt.task_id)
-        error = f"no sign of life since {attempt.last_sign_at:%Y-%m-%d %H:%M:%S} UTC"
-        data: dict[str, JsonValue] = {"attempt": attempt.number}
-        if attempt.process in gone:
-            error = "its process has ended"
-            data["process_ended"] = True
-        elif attempt.task_id == taken_id:
-            error = f"taken over by {taken_by}"
-            data["taken_by"] = taken_by
-        end_attempt(tx, task, AttemptEnding.ABANDONED, error)
-        set_columns(tx, task.id, status=str(TaskStatus.PENDING))
-        events.record_for(tx, task, EventKind.LEASE_EXPIRED, data, agent=attempt.agent)
-        recount(tx, task.id)
-    return attempts
-
-
-def _holder(tx: Transaction, task_id: str) -> Attempt | None:
-    task = reading.task(tx, task_id)
-    return reading.attempt(tx, task) if task.status is TaskStatus.IN_PROGRESS else None
-
-
-def end_of_gone(tx: Transaction, task_id: str, reason: str, *, agent: str, holder: str) -> Attempt:
-    """See `contracts.Store.end_attempt`."""
-    task = reading.task(tx, task_id)
-    attempt = reading.attempt(tx, task)
-    is_held = lifecycle.next_status(lifecycle.Verb.END_ATTEMPT, task.status) is not None
-    if attempt is None or not is_held or attempt.ended_at is not None:
-        remedy = f"nobody holds it; orch.why({task.alias!r}) says what comes next"
-        raise TransitionError(task.alias, task.status, "have its attempt ended", remedy)
-    if holder and attempt.agent != holder:
-        remedy = f"{attempt.agent} has taken it since (attempt {attempt.number})"
-        raise TransitionError(
-            task.alias, f"no longer held by {holder}", "have its attempt ended", remedy
-        )
-    end_attempt(tx, task, AttemptEnding.GONE, reason)
-    set_columns(tx, task.id, status=str(TaskStatus.PENDING), reason=reason)
-    data: dict[str, JsonValue] = {
-        "attempt": attempt.number,
-        "holder": attempt.agent,
-        "reason": reason,
-    }
-    events.record_for(tx, task, EventKind.ATTEMPT_ENDED, data, agent=agent)
-    recount(tx, task.id)
-    ended = reading.attempt(tx, task)
-    assert ended is not None  # noqa: S101 - it has just been written
-    return ended
+# --- the end ----------------------------------------------------------------
 
 
 def end_attempt(

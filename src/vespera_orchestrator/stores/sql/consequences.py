@@ -91,7 +91,8 @@ def _recovered(tx: Transaction, recovery: Task) -> None:
     task = reading.task(tx, str(recovery.recovers_task_id))
     if lifecycle.next_status(lifecycle.Verb.RECOVER, task.status) is None:
         return
-    set_columns(tx, task.id, status=str(TaskStatus.PENDING), reason=None, empty_rounds=0)
+    status = str(TaskStatus.PENDING)
+    set_columns(tx, task.id, status=status, reason=None, empty_rounds=0, crashes=0)
     events.record_for(tx, task, EventKind.TASK_RECOVERED, {"recovery": recovery.id})
     recount(tx, task.id)
 

@@ -45,6 +45,7 @@ def begin(tx: Transaction, task_id: str, attempt: int, key: str, *, again: bool)
             SET attempt = excluded.attempt, begun_at = excluded.begun_at, question_id = NULL
     """
     tx.execute(sql, (task_id, key, attempt, tx.now))
+    claims.note_progress(tx, task)
     events.record_for(tx, task, EventKind.EFFECT_BEGUN, {"attempt": attempt, "key": key})
     return _known(tx, task_id, key)
 
@@ -58,6 +59,8 @@ def record(tx: Transaction, task_id: str, attempt: int, key: str, result: JsonVa
     """
     text = dump_json(result, "result")
     if tx.execute(sql, (task_id, key, text, tx.now)).rowcount:
+        if task.attempts == attempt:
+            claims.note_progress(tx, task)
         events.record_for(tx, task, EventKind.EFFECT_RECORDED, {"attempt": attempt, "key": key})
     return _known(tx, task_id, key)
 

@@ -18,7 +18,15 @@ from vespera_orchestrator._model import (
     TaskStatus,
 )
 from vespera_orchestrator.errors import LeaseLostError, NotReadyError, TransitionError
-from vespera_orchestrator.stores.sql import claims, events, progress, reading, records, rows
+from vespera_orchestrator.stores.sql import (
+    claims,
+    events,
+    failing,
+    progress,
+    reading,
+    records,
+    rows,
+)
 from vespera_orchestrator.stores.sql.consequences import (
     add_blockers,
     end_task,
@@ -28,16 +36,13 @@ from vespera_orchestrator.stores.sql.consequences import (
 )
 from vespera_orchestrator.stores.sql.cycles import cycle_error, find_path
 from vespera_orchestrator.stores.sql.drafts import reopening
-from vespera_orchestrator.stores.sql.planning import plan
 from vespera_orchestrator.stores.sql.transaction import first_column
 from vespera_orchestrator.tasks.lifecycle import (
     LEASE_S,
-    Failure,
     Verb,
     brake_reason,
     ending_verb,
     next_status,
-    recovery_for,
     why_not_complete,
 )
 
@@ -164,6 +169,7 @@ def _end(
     if ending.action is NextAction.CONTINUE:
         set_columns(tx, task.id, summary=ending.summary)
         data["outputs"] = dict(ending.outputs)
+        claims.note_progress(tx, task)
         events.record_for(tx, task, EventKind.TASK_CONTINUED, data, agent=agent)
         return None
     if ending.later:
@@ -172,12 +178,14 @@ def _end(
     allowed = next_status(ending_verb(ending.action), task.status) is not None
     assert allowed  # noqa: S101 - the fence has seen to it that the task is in progress
     attempt_ending = _ATTEMPT_ENDING[ending.action]
+    if failing.is_retried(task, ending):
+        attempt_ending = AttemptEnding.FAILED
     claims.end_attempt(tx, task, attempt_ending, ending.reason, receipt)
     match ending.action:
         case NextAction.COMPLETE:
             _complete(tx, task, ending, agent, data)
         case NextAction.BLOCKED:
-            return _block(tx, task, ending, agent, data)
+            return failing.fail(tx, task, ending, agent, data)
         case _:
             _hand_back(tx, task, ending, agent, data)
     return None
@@ -197,9 +205,11 @@ def _hand_back(
         status=str(TaskStatus.PENDING),
         reason=ending.reason,
         empty_rounds=rounds,
+        crashes=task.crashes if rounds else 0,
     )
     if ending.most_empty_rounds and rounds >= ending.most_empty_rounds:
-        _brake(tx, task, rounds, ending.reason, agent)
+        reason = brake_reason(rounds, ending.reason)
+        failing.brake(tx, task, reason, {"empty_rounds": rounds}, agent=agent)
     else:
         recount(tx, task.id)
 
@@ -209,21 +219,6 @@ def _empty_rounds(tx: Transaction, task: Task, ending: Ending) -> int:
     if ending.files_changed or progress.made_progress(tx, task):
         return 0
     return task.empty_rounds + 1 if ending.most_empty_rounds else task.empty_rounds
-
-
-def _brake(tx: Transaction, task: Task, rounds: int, words: str | None, agent: str) -> None:
-    """Block a task that agents hand back again and again; it needs a person, no recovery."""
-    reason = brake_reason(rounds, words)
-    status = TaskStatus.BLOCKED
-    set_columns(tx, task.id, status=str(status), reason=reason, was_blocked=1)
-    data: dict[str, JsonValue] = {
-        "attempt": task.attempts,
-        "artifacts": [],
-        "reason": reason,
-        "empty_rounds": rounds,
-    }
-    events.record_for(tx, task, EventKind.TASK_BLOCKED, data, agent=agent)
-    follow_ends(tx, [attrs.evolve(task, status=status, was_blocked=True)])
 
 
 def _event_data(task: Task, ending: Ending, saved: tuple[Artifact, ...]) -> dict[str, JsonValue]:
@@ -268,34 +263,6 @@ def _complete(
         data["landed"] = ending.landed
     events.record_for(tx, task, EventKind.TASK_COMPLETED, data, agent=agent)
     follow_ends(tx, [attrs.evolve(task, status=TaskStatus.COMPLETED)])
-
-
-def _block(
-    tx: Transaction, task: Task, ending: Ending, agent: str, data: dict[str, JsonValue]
-) -> Task | None:
-    failures = task.failures + 1
-    set_columns(
-        tx,
-        task.id,
-        status=str(TaskStatus.BLOCKED),
-        reason=ending.reason,
-        failures=failures,
-        was_blocked=1,
-        empty_rounds=0,
-        summary=ending.summary,
-    )
-    events.record_for(tx, task, EventKind.TASK_BLOCKED, data, agent=agent)
-    blocked = attrs.evolve(task, status=TaskStatus.BLOCKED, failures=failures, was_blocked=True)
-    failure = Failure(
-        error=ending.reason or "no reason given",
-        checkpoint=reading.last_checkpoint(tx, task.id),
-        artifact_ids=records.artifact_ids_of_attempt(tx, task),
-        snapshot=ending.snapshot,
-        context=ending.recovery,
-    )
-    recovery = recovery_for(blocked, failure)
-    follow_ends(tx, [blocked])
-    return None if recovery is None else plan(tx, task.session_id, [recovery])[0]
 
 
 # --- a person decides -------------------------------------------------------
@@ -356,6 +323,8 @@ def retry(tx: Transaction, task_id: str, reason: str) -> Task:
     task = reading.task(tx, task_id)
     if next_status(Verb.RETRY, task.status) is None:
         remedy = "only a blocked or ended task can"
+        if task.retry_at is not None:
+            remedy = f"it will be, by itself; now: orch.snooze_task({task.alias!r}, None)"
         if task.status is TaskStatus.COMPLETED:
             remedy = reopening(task.alias, task.status)
         raise _cannot_retry(task, remedy)
@@ -565,6 +534,7 @@ def _make_pending(
         reason=None,
         failures=0,
         empty_rounds=0,
+        crashes=0,
         ended_at=None,
         archived=0,
         answered=0,

@@ -275,14 +275,14 @@ def situation(tx: Transaction, task_id: str) -> Situation:
     needed = {record.id: record for record in tasks_by_id(tx, needed_ids, edges=False)}
     running_ids = [other.id for other in needed.values() if other.status is TaskStatus.IN_PROGRESS]
     children_count, some_children = _open_children(tx, task_id)
-    is_running = subject.status is TaskStatus.IN_PROGRESS
+    has_attempt = subject.status in {TaskStatus.PENDING, TaskStatus.IN_PROGRESS}
     return Situation(
         task=subject,
         needed=needed,
         open_children=tuple(some_children),
         open_children_count=children_count,
         open_recovery=open_recovery(tx, task_id),
-        attempt=attempt(tx, subject) if is_running else None,
+        attempt=attempt(tx, subject) if has_attempt and subject.attempts else None,
         as_of=load_time(tx.now),
         unmerged=_unmerged(tx, running_ids),
     )

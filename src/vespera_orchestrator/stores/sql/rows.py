@@ -256,6 +256,9 @@ DESCRIPTIVE: Final = frozenset(
         "signal",
         "max_attempts",
         "for_agent",
+        "retry_after_s",
+        "time_limit_s",
+        "stalled_after_s",
     }
 )
 """Columns of a task that callers may change, and that are stored as they are."""

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 
+from vespera_orchestrator._codec import load_time
 from vespera_orchestrator._model import (
     Agenda,
     Artifact,
@@ -50,6 +51,7 @@ from vespera_orchestrator.stores.sql import (
     claims,
     effects,
     events,
+    expiring,
     forgetting,
     lifecycle,
     planning,
@@ -384,7 +386,7 @@ class SQLStore(ABC):
     def end_attempt(self, task_id: str, reason: str, *, agent: str, holder: str = "") -> Attempt:
         """See `contracts.Store.end_attempt`."""
         with self._change(task_id=task_id) as tx:
-            return claims.end_of_gone(tx, task_id, reason, agent=agent, holder=holder)
+            return expiring.end_of_gone(tx, task_id, reason, agent=agent, holder=holder)
 
     def cancel(self, task_id: str, reason: str, *, subtree: bool) -> list[Task]:
         """See `contracts.Store.cancel`."""
@@ -473,11 +475,15 @@ class SQLStore(ABC):
         """See `contracts.Store.save_artifact`."""
         with self._write() as tx:
             reading.require_session(tx, session_id)
+            holder = None
             if task_id is not None and attempt is not None:
-                claims.require_hold(tx, reading.task(tx, task_id), attempt)
-            return records.save_artifact(
+                holder = claims.require_hold(tx, reading.task(tx, task_id), attempt)
+            saved = records.save_artifact(
                 tx, session_id, draft, task_id=task_id, attempt=attempt, agent=agent
             )
+            if holder is not None and saved.created_at == load_time(tx.now):
+                claims.note_progress(tx, holder)
+            return saved
 
     def forget_artifacts(
         self, artifact_ids: Sequence[str], *, reason: str, agent: str | None

@@ -73,7 +73,7 @@ def follow_clock(tx: Transaction) -> None:
 
 def _wake(tx: Transaction) -> None:
     sql = f"""
-        UPDATE tasks SET asleep = 0, blockers = blockers - 1
+        UPDATE tasks SET asleep = 0, retry_at = NULL, blockers = blockers - 1
         WHERE {wakes(f"{tx.mark}1")} {_in_session(tx)}
         RETURNING id, status
     """
@@ -213,6 +213,8 @@ def date_columns(task: Task, changes: Mapping[str, JsonValue], now: int) -> dict
         "not_before": not_before,
         "zone": changed.zone,
     }
+    if not_before != dump_time(task.not_before):
+        columns["retry_at"] = None  # a person's word comes before the pause of a retry
     asleep = int(not_before is not None and not_before > now)
     if asleep != task.asleep:
         columns |= {"asleep": asleep, "blockers": task.blockers + asleep - task.asleep}

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Self
 
 from vespera_orchestrator._codec import dump_time
 from vespera_orchestrator._model import Attempt, Claim, utcnow
-from vespera_orchestrator.stores.sql import claims, reading, urgency
+from vespera_orchestrator.stores.sql import claims, expiring, reading, urgency
 from vespera_orchestrator.stores.sql.observers import Observer
 from vespera_orchestrator.stores.sql.store import SQLStore
 from vespera_orchestrator.stores.sqlite.database import Database, Durability
@@ -125,7 +125,7 @@ class SQLiteStore(SQLStore):
     ) -> Claim | None:
         """See `contracts.Store.claim`."""
         with self._write() as tx:
-            claims.expire(tx, task_id if take_over else None, taken_by=agent)
+            expiring.expire(tx, task_id if take_over else None, taken_by=agent)
             if task_id is not None:
                 task = reading.task(tx, task_id)
                 return claims.claim(
@@ -138,15 +138,15 @@ class SQLiteStore(SQLStore):
     def expire(self, *, is_gone: Callable[[str], bool] | None = None) -> list[Attempt]:
         """See `contracts.Store.expire`."""
         with self._read() as tx:
-            due = claims.due(tx)
-        gone = claims.gone_among(due.processes, is_gone)
+            due = expiring.due(tx)
+        gone = expiring.gone_among(due.processes, is_gone)
         if not (due.is_due or gone):
             return []
         if self._database.is_looking:
-            self._database.anticipate(lambda tx: claims.expire(tx, gone=gone))
+            self._database.anticipate(lambda tx: expiring.expire(tx, gone=gone))
             return []
         with self._write() as tx:
-            return claims.expire(tx, gone=gone)
+            return expiring.expire(tx, gone=gone)
 
     def observe(self, callback: Observer) -> Callable[[], None]:
         """See `contracts.Store.observe`."""

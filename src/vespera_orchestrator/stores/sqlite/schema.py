@@ -395,4 +395,21 @@ CREATE INDEX events_task ON events (task_id, seq) WHERE task_id IS NOT NULL;
 ALTER TABLE tasks ADD COLUMN for_agent TEXT;
 ALTER TABLE tasks ADD COLUMN planned_by TEXT NOT NULL DEFAULT '';
 """,
+    # 18: time limits, pauses before a task is tried again, and crashes in a row
+    """
+ALTER TABLE tasks ADD COLUMN retry_after_s REAL;
+ALTER TABLE tasks ADD COLUMN time_limit_s REAL;
+ALTER TABLE tasks ADD COLUMN stalled_after_s REAL;
+ALTER TABLE tasks ADD COLUMN retry_at INTEGER;
+ALTER TABLE tasks ADD COLUMN crashes INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE attempts ADD COLUMN times_out_at INTEGER;
+ALTER TABLE attempts ADD COLUMN stalls_at INTEGER;
+DROP INDEX events_milestones;
+CREATE INDEX events_milestones ON events (session_id, seq) WHERE kind IN (
+    'task_completed', 'task_handed_in', 'task_blocked', 'task_recovered', 'task_revised',
+    'task_released', 'task_retried', 'task_reopened', 'task_skipped', 'task_cancelled',
+    'task_failed', 'task_deleted', 'lease_expired', 'attempt_ended', 'attempt_timed_out',
+    'attempt_stalled', 'retry_scheduled', 'worktree_created', 'worktree_landed'
+);
+""",
 )

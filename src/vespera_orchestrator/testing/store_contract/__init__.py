@@ -12,6 +12,7 @@ from vespera_orchestrator.testing.store_contract.dates import DatesContract
 from vespera_orchestrator.testing.store_contract.deciding import DecidingContract
 from vespera_orchestrator.testing.store_contract.ending import EndingContract
 from vespera_orchestrator.testing.store_contract.holding import HoldingContract
+from vespera_orchestrator.testing.store_contract.limits import LimitsContract
 from vespera_orchestrator.testing.store_contract.log import LogContract
 from vespera_orchestrator.testing.store_contract.opening import OpeningContract
 from vespera_orchestrator.testing.store_contract.planning import PlanningContract
@@ -32,6 +33,7 @@ class StoreContract(
     WorldContract,
     EndingContract,
     DecidingContract,
+    LimitsContract,
     RecordsContract,
     LogContract,
     AtomicityContract,

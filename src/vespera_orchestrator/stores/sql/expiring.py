@@ -1,0 +1,281 @@
+"""Attempts that are over by the clock, or because their holder is gone.
+
+Four things end an attempt from outside. Its holder gives no sign of life until the lease expires,
+or its process has ended: it *crashed*. It holds its lease and brings nothing new: it *stalled*. It
+goes on for too long: it *timed out*. Or somebody knows that its holder is gone.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from vespera_orchestrator._codec import load_time
+from vespera_orchestrator._model import (
+    AttemptEnding,
+    Ending,
+    EventKind,
+    NextAction,
+    TaskStatus,
+)
+from vespera_orchestrator._text import duration
+from vespera_orchestrator.errors import TransitionError
+from vespera_orchestrator.stores.sql import claims, events, failing, reading, rows, timing
+from vespera_orchestrator.stores.sql.consequences import recount, set_columns
+from vespera_orchestrator.stores.sql.transaction import first_column
+from vespera_orchestrator.tasks import lifecycle
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+    from datetime import datetime
+
+    from vespera_orchestrator._model import Attempt, JsonValue, Task
+    from vespera_orchestrator.stores.sql.transaction import Transaction
+
+_CLOCK_STEP: Final = 1_000_000
+"""How far a clock may be set back, in microseconds, before it makes a difference."""
+
+
+def lease_is_due(mark: str) -> str:
+    """Return the test for attempts that are over, or whose leases are from the future.
+
+    Args:
+        mark: The placeholder of the time now.
+    """
+    return f"({_is_over(mark)} OR {_from_the_future(mark)})"
+
+
+def _is_over(mark: str) -> str:
+    """Return the test for attempts whose lease has expired, or one of whose limits is over."""
+    moments = ("lease_until", "times_out_at", "stalls_at")
+    return f"({' OR '.join(f'coalesce({moment}, lease_until) < {mark}' for moment in moments)})"
+
+
+def _from_the_future(mark: str) -> str:
+    """Return the test for leases that were renewed later than now: the clock was set back."""
+    return f"last_sign_at > {mark} + {_CLOCK_STEP}"
+
+
+@attrs.frozen(kw_only=True)
+class Due:
+    """What `expire` may have to do."""
+
+    is_due: bool
+    """Whether a lease has expired, or is from the future, or a date has come."""
+    processes: frozenset[str]
+    """The processes that running attempts end with."""
+
+
+def due(tx: Transaction) -> Due:
+    """Return what `expire` may have to do."""
+    is_due = lease_is_due(f"{tx.mark}1")
+    sql = f"""
+        SELECT process, {is_due} FROM attempts
+        WHERE ended_at IS NULL AND ({is_due} OR process <> '')
+    """
+    found = tx.execute(sql, (tx.now,)).fetchall()
+    processes = frozenset(process for process, _ in found if process)
+    is_late = any(is_late for _, is_late in found)
+    return Due(is_due=is_late or timing.has_due(tx), processes=processes)
+
+
+def gone_among(processes: Collection[str], is_gone: Callable[[str], bool] | None) -> frozenset[str]:
+    """Return those of the processes that have ended for certain."""
+    if is_gone is None:
+        return frozenset()
+    return frozenset(process for process in processes if process and is_gone(process))
+
+
+def _follow_clock(tx: Transaction) -> None:
+    """Let each lease last no longer from now on than its length, if the clock was set back."""
+    sql = f"""
+        SELECT task_id, number, agent FROM attempts
+        WHERE ended_at IS NULL AND {_from_the_future(f"{tx.mark}1")}
+    """
+    for task_id, number, agent in tx.execute(sql, (tx.now,)).fetchall():
+        task = reading.task(tx, task_id)
+        if tx.locked_session not in {None, task.session_id}:
+            continue
+        sql = f"""
+            UPDATE attempts SET lease_until = {tx.mark}1 + lease_until - last_sign_at,
+                times_out_at = {tx.mark}1 + times_out_at - last_sign_at,
+                stalls_at = {tx.mark}1 + stalls_at - last_sign_at,
+                last_sign_at = {tx.mark}1
+            WHERE task_id = {tx.mark}2 AND number = {tx.mark}3 AND ended_at IS NULL
+                AND {_from_the_future(f"{tx.mark}1")}
+        """
+        if not tx.execute(sql, (tx.now, task_id, number)).rowcount:
+            continue  # its holder was faster
+        data: dict[str, JsonValue] = {"attempt": number, "clock_set_back": True}
+        events.record_for(tx, task, EventKind.LEASE_RENEWED, data, agent=agent)
+
+
+def expired(tx: Transaction, gone: Collection[str] = ()) -> list[Attempt]:
+    """Return the attempts whose lease is over: of the locked session, or of all where none is.
+
+    So is the lease of an attempt that ends with processes which are *gone*.
+
+    Where rows are locked one by one, their tasks are locked first and looked at again: a holder
+    may have renewed in between.
+    """
+    if tx.writing and tx.dialect.lock_row:
+        return _expired_in_locked_session(tx, gone)
+    sql = f"""
+        SELECT {rows.ATTEMPT.columns} FROM attempts
+        WHERE ended_at IS NULL AND {_is_over(f"{tx.mark}1")}
+    """
+    attempts = rows.ATTEMPT.read_all(tx.execute(sql, (tx.now,)))
+    if gone:
+        sql = f"""
+            SELECT {rows.ATTEMPT.columns} FROM attempts
+            WHERE ended_at IS NULL AND NOT {_is_over(f"{tx.mark}1")}
+                AND process {tx.dialect.in_list(2)}
+        """
+        values = (tx.now, json.dumps(sorted(gone)))
+        attempts += rows.ATTEMPT.read_all(tx.execute(sql, values))
+    return attempts
+
+
+def _expired_in_locked_session(tx: Transaction, gone: Collection[str]) -> list[Attempt]:
+    gone_list = json.dumps(sorted(gone))
+    is_over = f"({_is_over(f'{tx.mark}2')} OR process {tx.dialect.in_list(3)})"
+    sql = f"""
+        SELECT tasks.id FROM attempts JOIN tasks ON tasks.id = task_id
+        WHERE session_id = {tx.mark}1 AND attempts.ended_at IS NULL AND {is_over}
+        ORDER BY tasks.id {tx.dialect.lock_task}
+    """
+    values = (tx.locked_session, tx.now, gone_list)
+    task_ids = first_column(tx.execute(sql, values).fetchall())
+    if not task_ids:
+        return []
+    sql = f"""
+        SELECT {rows.ATTEMPT.columns} FROM attempts
+        WHERE task_id {tx.dialect.in_list(1)} AND ended_at IS NULL AND {is_over}
+        ORDER BY lease_until
+    """
+    return rows.ATTEMPT.read_all(tx.execute(sql, (json.dumps(task_ids), tx.now, gone_list)))
+
+
+def expire(
+    tx: Transaction,
+    taken_over: str | None = None,
+    *,
+    taken_by: str = "",
+    gone: Collection[str] = (),
+) -> list[Attempt]:
+    """End every expired lease, and that of the task *taken_over* in any case; wake tasks.
+
+    Args:
+        tx: The transaction.
+        taken_over: A task.
+        taken_by: Who takes it over.
+        gone: Processes that have ended; what ends with them is over, too.
+    """
+    timing.follow_clock(tx)
+    _follow_clock(tx)
+    attempts = expired(tx, gone)
+    taken_id = ""
+    if taken_over is not None:
+        expired_ids = {attempt.task_id for attempt in attempts}
+        holder = _holder(tx, taken_over) if taken_over not in expired_ids else None
+        if holder is not None:
+            attempts.append(holder)
+            taken_id = holder.task_id
+    for attempt in attempts:
+        _end(tx, attempt, taken_by if attempt.task_id == taken_id else "", gone)
+    return attempts
+
+
+def _end(tx: Transaction, attempt: Attempt, taken_by: str, gone: Collection[str]) -> None:
+    """End an attempt that is over, in the way that came first."""
+    task = reading.task(tx, attempt.task_id)
+    if attempt.process in gone:
+        data: dict[str, JsonValue] = {"process_ended": True}
+        _lose(tx, task, attempt, "its process has ended", data)
+    elif taken_by:
+        _lose(tx, task, attempt, f"taken over by {taken_by}", {"taken_by": taken_by})
+    elif _is_reached(attempt.times_out_at, attempt, tx.now):
+        _time_out(tx, task, attempt)
+    elif _is_reached(attempt.stalls_at, attempt, tx.now):
+        _stall(tx, task, attempt)
+    else:
+        error = f"no sign of life since {attempt.last_sign_at:%Y-%m-%d %H:%M:%S} UTC"
+        _lose(tx, task, attempt, error, {})
+
+
+def _is_reached(limit: datetime | None, attempt: Attempt, now: int) -> bool:
+    """Tell whether a limit is over, and was before the lease: a lost holder has not used it up."""
+    if limit is None or limit > attempt.lease_until:
+        return False
+    return limit < load_time(now)
+
+
+def _lose(
+    tx: Transaction, task: Task, attempt: Attempt, error: str, data: dict[str, JsonValue]
+) -> None:
+    """End the attempt of a holder that is gone, or is replaced."""
+    claims.end_attempt(tx, task, AttemptEnding.ABANDONED, error)
+    data = {"attempt": attempt.number, **data}
+    events.record_for(tx, task, EventKind.LEASE_EXPIRED, data, agent=attempt.agent)
+    if "taken_by" in data:  # whoever takes it over knows that it was tried before
+        set_columns(tx, task.id, status=str(TaskStatus.PENDING))
+        recount(tx, task.id)
+    else:
+        failing.count_crash(tx, task, f"it crashed: {error}", agent=attempt.agent)
+
+
+def _stall(tx: Transaction, task: Task, attempt: Attempt) -> None:
+    """End the attempt of a holder that lives, and has brought nothing new for too long."""
+    limit = duration(int(task.stalled_after_s or 0))
+    error = f"nothing new for {limit}"
+    claims.end_attempt(tx, task, AttemptEnding.STALLED, error)
+    data: dict[str, JsonValue] = {"attempt": attempt.number, "limit_s": task.stalled_after_s}
+    events.record_for(tx, task, EventKind.ATTEMPT_STALLED, data, agent=attempt.agent)
+    failing.count_crash(tx, task, f"it stalled: {error}", agent=attempt.agent)
+
+
+def _time_out(tx: Transaction, task: Task, attempt: Attempt) -> None:
+    """End an attempt that took too long, which is a failure."""
+    limit = duration(int(task.time_limit_s or 0))
+    reason = f"it took longer than its time limit of {limit}"
+    claims.end_attempt(tx, task, AttemptEnding.TIMED_OUT, reason)
+    data: dict[str, JsonValue] = {"attempt": attempt.number, "limit_s": task.time_limit_s}
+    events.record_for(tx, task, EventKind.ATTEMPT_TIMED_OUT, data, agent=attempt.agent)
+    context = {"worktree": task.worktree} if task.worktree else {}
+    ending = Ending(action=NextAction.BLOCKED, reason=reason, recovery=context, may_retry=True)
+    data = {"attempt": attempt.number, "artifacts": [], "reason": reason}
+    failing.fail(tx, task, ending, attempt.agent, data)
+
+
+def _holder(tx: Transaction, task_id: str) -> Attempt | None:
+    task = reading.task(tx, task_id)
+    return reading.attempt(tx, task) if task.status is TaskStatus.IN_PROGRESS else None
+
+
+def end_of_gone(tx: Transaction, task_id: str, reason: str, *, agent: str, holder: str) -> Attempt:
+    """See `contracts.Store.end_attempt`."""
+    task = reading.task(tx, task_id)
+    attempt = reading.attempt(tx, task)
+    is_held = lifecycle.next_status(lifecycle.Verb.END_ATTEMPT, task.status) is not None
+    if attempt is None or not is_held or attempt.ended_at is not None:
+        remedy = f"nobody holds it; orch.why({task.alias!r}) says what comes next"
+        raise TransitionError(task.alias, task.status, "have its attempt ended", remedy)
+    if holder and attempt.agent != holder:
+        remedy = f"{attempt.agent} has taken it since (attempt {attempt.number})"
+        raise TransitionError(
+            task.alias, f"no longer held by {holder}", "have its attempt ended", remedy
+        )
+    claims.end_attempt(tx, task, AttemptEnding.GONE, reason)
+    data: dict[str, JsonValue] = {
+        "attempt": attempt.number,
+        "holder": attempt.agent,
+        "reason": reason,
+    }
+    events.record_for(tx, task, EventKind.ATTEMPT_ENDED, data, agent=agent)
+    set_columns(tx, task.id, reason=reason)
+    failing.count_crash(tx, task, reason, agent=agent)
+    ended = reading.attempt(tx, task)
+    assert ended is not None  # noqa: S101 - it has just been written
+    return ended
