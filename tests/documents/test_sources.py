@@ -12,6 +12,7 @@ from vespera_orchestrator._model import Ending, NextAction, TaskDraft
 from vespera_orchestrator.documents import material
 from vespera_orchestrator.documents.sections import section_contents
 from vespera_orchestrator.documents.sources import SOURCES
+from vespera_orchestrator.documents.sources.bibliography import with_names
 from vespera_orchestrator.documents.tree import FolderTree
 from vespera_orchestrator.errors import InvalidInputError
 
@@ -622,3 +623,33 @@ def test_only_changed_chapters_are_read_again(make_project, monkeypatch):
     sheet = section_contents(project.text("CHARACTER_SHEETS.md"))["characters"]
     assert "- Chapter 3 (`chapters/3.md`): twice" in sheet
     assert sheet.count(": once") == 4
+
+
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [
+        ("[@knuth97, vol. 1] counts.", "(Knuth, 1997, vol. 1) counts."),
+        ("[see @knuth97; @other19]", "(see Knuth, 1997; Other, 2019)"),
+        ("As @knuth97 says.", "As Knuth (1997) says."),
+        (r"It counts \citep{knuth97,other19}.", "It counts (Knuth, 1997; Other, 2019)."),
+        (r"\citet{knuth97} counts.", "Knuth (1997) counts."),
+        ("[@knuth97; @unknown] and @unknown", "[Knuth (1997); @unknown] and @unknown"),
+        (r"\cite{unknown} and me@knuth97.org", r"\cite{unknown} and me@knuth97.org"),
+    ],
+)
+def test_a_text_names_authors_and_not_keys(written, shown):
+    """So that it can be read; what no bibliography knows stays as it is."""
+    names = {"knuth97": "Knuth (1997)", "other19": "Other (2019)"}
+    assert with_names(written, lambda key: names.get(key, "")) == shown
+
+
+def test_headings_that_only_name_the_topic_tell_nothing_apart(make_project):
+    """Two protocols with deviations keep both, each under its own title."""
+    project = make_project("research_project")
+    for title, text in {"Letters": "Two were ill.", "Words": "One was late."}.items():
+        protocol = f"We ask 20.\n\n## Deviations\n\n{text}\n"
+        project.complete(title, project.draft(title, protocol, "protocol"))
+    project.documents.update()
+    deviations = section_contents(project.text("METHODOLOGY.md"))["deviations"]
+    assert re.findall("^### (.*)", deviations, re.MULTILINE) == ["Words", "Letters"]
+    assert "Two were ill." in deviations

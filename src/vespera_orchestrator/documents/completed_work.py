@@ -59,6 +59,8 @@ _ARTICLES = frozenset(
     | {"el", "los", "las", "o", "os", "il", "lo", "gli"}
 )
 _WORD = re.compile(r"[^\W_]+")
+_SHORT_WORD = 3
+"""Words of so many letters say nothing in a heading: *of*, *the*, *und*."""
 
 
 # --- reading artifacts ------------------------------------------------------
@@ -180,6 +182,13 @@ class Passage:
     """Why it belongs to the topic."""
     is_part: bool = False
     """Whether it is what stands under one heading, and not the whole."""
+    says_topic_only: bool = False
+    """Whether its heading says no more than the topic, such as *Deviations*."""
+
+    @property
+    def subject(self) -> str:
+        """What it is about: its title, or that of the artifact where the heading says nothing."""
+        return self.artifact.title if self.says_topic_only else self.title
 
     @property
     def date(self) -> str:
@@ -459,6 +468,7 @@ class CompletedWork:
                 task=task,
                 reason=f"its heading {title!r}",
                 is_part=True,
+                says_topic_only=_says_topic_only(title, topic),
             )
             for title, part in parts
         ]
@@ -526,6 +536,11 @@ class CompletedWork:
 
 def _plain_parts(text: str) -> list[HeadedPart]:
     return headed_parts(front_matter(text)[1], labels=False)
+
+
+def _says_topic_only(heading: str, topic: str) -> bool:
+    words = [word for word in _WORD.findall(heading) if len(word) > _SHORT_WORD]
+    return all(vocabulary.mentions((word,), topic) for word in words)
 
 
 def _repeats_title(text: str, task: Task | None) -> bool:

@@ -547,13 +547,14 @@ def _design_notes(work: CompletedWork) -> Iterator[DesignNote]:
     """Yield what was written about the design, of each subject the latest."""
     shown: set[str] = set()
     for passage in work.passages("design"):
-        if passage.name in shown:
+        subject = comparable(passage.subject)
+        if subject in shown:
             continue
-        shown.add(passage.name)
+        shown.add(subject)
         text = embed(passage.text, _DECISION_LEVEL)
         if text:
             yield DesignNote(
-                title=title_line(passage.title),
+                title=title_line(passage.subject),
                 text=text,
                 date=passage.date,
                 comment=passage.comment,

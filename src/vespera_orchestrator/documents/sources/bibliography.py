@@ -12,7 +12,7 @@ import attrs
 from vespera_orchestrator.documents.markdown import inline
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 DOI: Final = re.compile(r"\b10\.\d{4,9}/[^\s\"'<>`{}|\\]+", re.IGNORECASE)
 _YEAR: Final = re.compile(r"\b(1[5-9]\d\d|20\d\d)\b")
@@ -230,6 +230,8 @@ def _csl_name(person: dict[str, Any]) -> tuple[str, str]:
 
 _LATEX: Final = re.compile(r"\\[a-zA-Z]*cite[a-zA-Z]*\*?(?:\[[^\]]*\]){0,2}\{([^}]+)\}")
 _PANDOC: Final = re.compile(r"(?<![\w@])-?@\{?([\w][\w:.#$%&+?<>~/-]*[\w])\}?")
+_PANDOC_GROUP: Final = re.compile(r"\[([^\[\]@]*-?@[^\[\]]+)\]")
+"""One or several works between brackets, such as ``[see @knuth97, vol. 1; @shannon48]``."""
 _ARXIV: Final = re.compile(r"\barXiv:(\d{4}\.\d{4,5})(?:v\d{1,3})?", re.IGNORECASE)
 _URL: Final = re.compile(r"\bhttps?://[^\s\"'<>`\[\]{}|\\^]+")
 _NAME: Final = r"[^\W\d_a-zß-öø-ÿа-я][\w'\u2019-]{1,40}"
@@ -285,6 +287,40 @@ def _citations(text: str) -> Iterator[Citation]:
             year=match["year"],
             has_more_authors="et al" in match[0],
         )
+
+
+def with_names(text: str, short_name: Callable[[str], str]) -> str:
+    """Return a text in which keys of works are replaced by authors and years.
+
+    Args:
+        text: The text, as for LaTeX or Pandoc.
+        short_name: Returns the name of a work by its key, as ``Knuth (1997)``; empty if unknown.
+    """
+
+    def in_brackets(name: str) -> str:
+        return re.sub(r" \(([^()]*)\)$", r", \1", name)
+
+    def replace_group(match: re.Match[str]) -> str:
+        keys = [each[1] for each in _PANDOC.finditer(match[1])]
+        if not keys or not all(map(short_name, keys)):
+            return match[0]
+        named = _PANDOC.sub(lambda each: in_brackets(short_name(each[1])), match[1])
+        return f"({named})"
+
+    def replace_key(match: re.Match[str]) -> str:
+        return short_name(match[1]) or match[0]
+
+    def replace_command(match: re.Match[str]) -> str:
+        names = [short_name(key.strip()) for key in match[1].split(",")]
+        if not all(names):
+            return match[0]
+        is_running = match[0].startswith(("\\citet", "\\textcite"))
+        if is_running:
+            return ", ".join(names)
+        return f"({'; '.join(map(in_brackets, names))})"
+
+    text = _PANDOC_GROUP.sub(replace_group, text)
+    return _LATEX.sub(replace_command, _PANDOC.sub(replace_key, text))
 
 
 def described(citation: Citation) -> Work:

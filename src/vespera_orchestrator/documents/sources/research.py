@@ -21,6 +21,7 @@ from vespera_orchestrator.documents.sources.bibliography import (
     find_citations,
     read_bibtex,
     read_csl,
+    with_names,
 )
 from vespera_orchestrator.documents.vocabulary import mentions
 
@@ -211,20 +212,29 @@ class _Literature:
             yield Reading(
                 name=inline(known.short_name),
                 reference=known.reference,
-                said=embed(said, _LEVEL, limit=_MAX_SAID),
+                said=embed(self._with_names(said), _LEVEL, limit=_MAX_SAID),
                 cited_in=tuple(self._places.get(position, ())),
                 comment="\n".join(self._comments.get(position, ())),
             )
+
+    def _with_names(self, text: str) -> str:
+        """Return a text in which authors and years stand in place of the keys of works."""
+
+        def short_name(key: str) -> str:
+            position = self._by_name.get(f"key {key}")
+            return "" if position is None else self._works[position].short_name
+
+        return with_names(text, short_name)
 
     def notes(self) -> Iterator[Note]:
         """Yield what passages say beside what is shown with the works."""
         shown = {paragraph for said in self._said.values() for paragraph in said}
         for passage in self._passages:
             kept = [text for text in _paragraphs(passage.text) if text not in shown]
-            text = embed("\n\n".join(kept), _LEVEL)
+            text = embed(self._with_names("\n\n".join(kept)), _LEVEL)
             if any(not line.startswith("#") for line in text.split("\n") if line):
                 yield Note(
-                    title=title_line(passage.title),
+                    title=title_line(passage.subject),
                     text=text,
                     date=passage.date,
                     comment=passage.comment,
@@ -313,7 +323,7 @@ def _latest_notes(work: CompletedWork, topic: str, apart: str = "") -> Iterator[
         text = embed(kept, _LEVEL)
         if text:
             yield Note(
-                title=title_line(latest.title),
+                title=title_line(latest.subject),
                 text=text,
                 date=latest.date,
                 comment=latest.comment,
@@ -324,7 +334,9 @@ def _latest_notes(work: CompletedWork, topic: str, apart: str = "") -> Iterator[
 def _subject_now(work: CompletedWork, passage: Passage) -> str:
     """Return the name of what a passage is about, as the artifact that holds instead calls it."""
     follower = work.followers.get(passage.artifact.id)
-    return passage.name if follower is None or passage.is_part else comparable(follower.title)
+    if follower is None or passage.is_part:
+        return comparable(passage.subject)
+    return comparable(follower.title)
 
 
 def _without_own_heading(passage: Passage) -> str:
