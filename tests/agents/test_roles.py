@@ -74,7 +74,7 @@ def test_an_unknown_specialist_is_described_by_its_own_words(tmp_path):
     ("text", "problem"),
     [
         ("coder: [", "is not YAML"),
-        (b"\xff\xfe\x00coder", "is not YAML"),
+        (b"\xff\xfe\x00coder", "is not UTF-8"),
         ("- coder", "should map the name of each role"),
         ("coder: fast", "role 'coder' should have some of role_definition"),
         ("coder:\n  motto: go", "role 'coder' has the unknown key 'motto'; known: role_definition"),

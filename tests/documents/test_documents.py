@@ -412,10 +412,10 @@ def test_a_file_saved_while_it_is_updated_is_left_to_the_next_update(make_projec
     project.complete("Work", project.draft("N", "## Design\n\nx\n"))
 
     class SavedMeanwhile(FolderContent):
-        def read(self, digest: str) -> bytes:
+        def open(self, digest):
             with project.path("CHANGELOG.md").open("a") as stream:
                 stream.write("a last word\n")
-            return super().read(digest)
+            return super().open(digest)
 
     scope = Scope(project.home, project.store, session_id=project.session.id)
     (error,) = Documents(scope, SavedMeanwhile(project.home.artifacts)).update().errors

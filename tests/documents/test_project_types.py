@@ -56,7 +56,7 @@ def test_a_home_changes_and_extends_the_types(tmp_path):
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("a: [", "line 1: expected"),
+        ("a: [", "line 1: is not YAML"),
         ("- a", "should map the name of each type"),
         ("a: 1", "a should have some of extends, documents, shows"),
         ("a: {documents: [A.md], color: red}", "unknown key 'color'"),

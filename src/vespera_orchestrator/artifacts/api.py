@@ -53,6 +53,7 @@ from vespera_orchestrator.errors import (
     ArtifactNotFoundError,
     InvalidInputError,
 )
+from vespera_orchestrator.home.reading import read_content
 from vespera_orchestrator.home.scope import writes
 from vespera_orchestrator.tasks import arguments
 from vespera_orchestrator.tasks.arguments import callback, moment, text, whole_number
@@ -261,7 +262,7 @@ class Artifacts:
         """
         record = self.get(artifact)
         with self._verification.explaining(record):
-            return self._content.read(record.digest)
+            return read_content(self._content, record.digest, record.size_bytes)
 
     @contextmanager
     def open(self, artifact: str | Artifact) -> Iterator[IO[bytes]]:

@@ -32,7 +32,7 @@ from vespera_orchestrator.errors import (
     StoreError,
     StoreUnavailableError,
 )
-from vespera_orchestrator.home.reading import MOST_STATE_BYTES, read_small_text
+from vespera_orchestrator.home.reading import MOST_STATE_BYTES, read_content, read_small_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -365,7 +365,8 @@ class Forgetting:
 
     def _quotes(self, version: DocumentVersion, texts: Quotable) -> bool:
         with suppress(CorruptContentError):
-            return texts.are_in(self._rooms.content.read(version.digest).decode("utf-8", "replace"))
+            content = read_content(self._rooms.content, version.digest, MOST_STATE_BYTES)
+            return texts.are_in(content.decode("utf-8", "replace"))
         return False
 
     # views and bytes

@@ -30,6 +30,7 @@ from vespera_orchestrator.artifacts.forgetting import (
 )
 from vespera_orchestrator.contracts import TABLES
 from vespera_orchestrator.errors import CorruptContentError, InvalidInputError
+from vespera_orchestrator.home.reading import read_content
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -189,18 +190,21 @@ class Redaction:
             if not is_text(artifact.media_type):
                 continue
             if artifact.digest not in results:
-                results[artifact.digest] = self._without(artifact.digest, literal)
+                results[artifact.digest] = self._without(artifact, literal)
             result = results[artifact.digest]
             if result is not None:
                 yield _Change(artifact=artifact, digest=result[0], size_bytes=result[1])
 
-    def _without(self, digest: str, literal: Literal) -> tuple[str, int] | None:
+    def _without(self, artifact: Artifact, literal: Literal) -> tuple[str, int] | None:
         try:
-            content = self._rooms.content.read(digest)
+            content = self._bytes_of(artifact)
         except CorruptContentError:
             return None  # in another home, or lost: `check` and the proof name it
         redacted = literal.without_in_bytes(content)
         return None if redacted == content else self._rooms.content.put(redacted)
+
+    def _bytes_of(self, artifact: Artifact) -> bytes:
+        return read_content(self._rooms.content, artifact.digest, artifact.size_bytes)
 
     def _unreachable(self, literal: Literal) -> Iterator[Remainder]:
         """Yield the artifacts that are no text and have it, and those that are not here."""
@@ -210,7 +214,7 @@ class Redaction:
                 if is_text(artifact.media_type):
                     with self._rooms.content.open(artifact.digest):
                         continue
-                content = self._rooms.content.read(artifact.digest)
+                content = self._bytes_of(artifact)
             except CorruptContentError:
                 problem = "its bytes are not in this home; call forget_text where they are"
                 yield Remainder(kind=kind, name=name, problem=problem)

@@ -21,6 +21,7 @@ from vespera_orchestrator.documents.markdown import (
     inline,
 )
 from vespera_orchestrator.errors import StoreError
+from vespera_orchestrator.home.reading import read_content
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Iterator, Mapping
@@ -142,7 +143,8 @@ class ArtifactReader:
             )
             return ""
         try:
-            text = self._content.read(artifact.digest).decode("utf-8-sig")
+            content = read_content(self._content, artifact.digest, artifact.size_bytes)
+            text = content.decode("utf-8-sig")
             return self._without_secrets(artifact, text)
         except UnicodeDecodeError:
             return ""

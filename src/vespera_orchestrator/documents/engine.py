@@ -67,6 +67,7 @@ from vespera_orchestrator.errors import (
 )
 from vespera_orchestrator.home.files import translate_os_error
 from vespera_orchestrator.home.permissions import lock_file, make_folder
+from vespera_orchestrator.home.reading import MOST_STATE_BYTES, read_content
 from vespera_orchestrator.home.scope import Scope, writes
 
 if TYPE_CHECKING:
@@ -753,7 +754,8 @@ class Documents:
         seq, session_id = self._store.last_seq(), artifact.session_id
         edited = self._edited_sections(path, text)
         self._versions.record(path, content, seq, session_id, edited=edited)
-        due = self._content.read(str(artifact.metadata["due"])).decode()
+        due_digest = str(artifact.metadata["due"])
+        due = read_content(self._content, due_digest, MOST_STATE_BYTES).decode()
         others = tuple(name for name in edited if name != section)
         plain = replace_sections(text, {section: due})
         version = self._versions.record(path, plain.encode(), seq, session_id, edited=others)

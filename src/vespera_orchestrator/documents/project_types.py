@@ -19,6 +19,7 @@ from vespera_orchestrator.documents.place import file_stamp
 from vespera_orchestrator.errors import TemplateError
 from vespera_orchestrator.home.links import refuse_links
 from vespera_orchestrator.home.reading import read_small_file
+from vespera_orchestrator.home.yaml_text import YamlMistakeError, read_plain_yaml
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -153,24 +154,12 @@ def find_type_name(session: Session, find_session: Callable[[str], Session | Non
 
 
 def _read(path: Path) -> Mapping[object, object]:
-    import yaml
-
     try:
-        content = read_small_file(path, _MAX_BYTES)
-        text = content.decode("utf-8-sig")
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
-            raise _mistake("uses an anchor and an alias; write the text twice")
-        types = yaml.safe_load(text)
+        types = read_plain_yaml(read_small_file(path, _MAX_BYTES))
     except OSError as exc:
         raise _mistake(f"cannot be read ({exc.strerror})") from exc
-    except UnicodeDecodeError as exc:
-        raise _mistake("is not UTF-8") from exc
-    except yaml.YAMLError as exc:
-        mark = getattr(exc, "problem_mark", None)
-        line = 0 if mark is None else mark.line + 1
-        raise TemplateError(_FILE, line, getattr(exc, "problem", "") or "is no YAML") from exc
-    except (ValueError, RecursionError) as exc:
-        raise _mistake("is no YAML that can be read") from exc
+    except YamlMistakeError as exc:
+        raise TemplateError(_FILE, exc.line, exc.problem) from exc
     if types is None:
         return {}
     if not isinstance(types, Mapping):

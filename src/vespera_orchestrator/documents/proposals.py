@@ -15,6 +15,7 @@ import attrs
 
 from vespera_orchestrator._model import Artifact, ArtifactDraft, ArtifactKind, ArtifactQuery
 from vespera_orchestrator._records import Record
+from vespera_orchestrator.home.reading import read_content
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -116,7 +117,7 @@ class Proposals:
             path=str(artifact.metadata["document"]),
             section=str(artifact.metadata["section"]),
             theirs=theirs,
-            text=self._content.read(artifact.digest).decode(),
+            text=read_content(self._content, artifact.digest, artifact.size_bytes).decode(),
         )
 
     def make(

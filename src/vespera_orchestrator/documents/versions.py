@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from vespera_orchestrator._model import DocumentVersion, utcnow
 from vespera_orchestrator.documents.sections import MarkerError, section_contents
 from vespera_orchestrator.errors import DocumentUpdateError
+from vespera_orchestrator.home.reading import MOST_STATE_BYTES, read_content
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -69,7 +70,7 @@ class DocumentVersions:
             CorruptContentError: Its bytes are missing or damaged.
         """
         try:
-            return self._content.read(version.digest).decode()
+            return read_content(self._content, version.digest, MOST_STATE_BYTES).decode()
         except UnicodeDecodeError as exc:
             reason = f"version {version.version} is not UTF-8"
             raise DocumentUpdateError(version.path, reason) from exc

@@ -13,11 +13,14 @@ import os
 import stat
 from typing import TYPE_CHECKING, Any, Final
 
+from vespera_orchestrator.errors import CorruptContentError
 from vespera_orchestrator.home.files import OpenHandle, UnfitFileError
 
 if TYPE_CHECKING:
     from io import FileIO
     from pathlib import Path
+
+    from vespera_orchestrator.contracts import ContentStore
 
 MOST_BYTES: Final = 1_000_000
 """Of what people write: settings, roles, templates, patterns."""
@@ -106,6 +109,25 @@ def open_plain_file(path: str | Path) -> FileIO:
         stream.close()
         raise
     return stream
+
+
+def read_content(store: ContentStore, digest: str, most_bytes: int) -> bytes:
+    """Return a content whose size is known. A few bytes on the disk can expand without end.
+
+    Raises:
+        CorruptContentError: It is missing, not what was saved, or larger.
+    """
+    pieces: list[bytes] = []
+    count = 0
+    most_bytes = max(most_bytes, 0)
+    with store.open(digest) as stream:
+        while piece := stream.read(min(most_bytes + 1 - count, _PIECE_BYTES)):
+            pieces.append(piece)
+            count += len(piece)
+            if count > most_bytes:
+                problem = f"it has more than {most_bytes:,} bytes"
+                raise CorruptContentError(digest, store.url, problem)
+    return b"".join(pieces)
 
 
 def _open_without_waiting(path: str, flags: int) -> int:

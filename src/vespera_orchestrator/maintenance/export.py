@@ -20,12 +20,13 @@ from typing import IO, TYPE_CHECKING, Final
 
 import attrs
 
-from vespera_orchestrator._codec import load_time
+from vespera_orchestrator._codec import load_json, load_time
 from vespera_orchestrator._records import Record
 from vespera_orchestrator._version import __version__
 from vespera_orchestrator.contracts import COPIED_TABLES, TABLES
 from vespera_orchestrator.errors import (
     CorruptContentError,
+    CorruptRecordError,
     InvalidInputError,
     SessionNotFoundError,
 )
@@ -158,10 +159,13 @@ def _readable(table: str, row: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
     values = dict(row)
     for name in TABLES[table].times:
         if row[name] is not None:
-            values[name] = load_time(row[name]).isoformat()
+            try:
+                values[name] = load_time(row[name]).isoformat()
+            except (OverflowError, TypeError) as exc:
+                raise CorruptRecordError(f"a row of {table}", f"{name} is no time") from exc
     for name in TABLES[table].structures:
         if row[name] is not None:
-            values[name] = json.loads(row[name])
+            values[name] = load_json(row[name], f"a row of {table}")
     return values
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -170,8 +171,8 @@ def _select_checkpoints(ledger: Ledger, before: int, keep: int) -> _Selection:
 def _checkpoints_of_recoveries(ledger: Ledger) -> Iterator[int | None]:
     for row in ledger.rows("tasks"):
         if row["task_type"] == lifecycle.RECOVERY:
-            context = json.loads(row["context"] or "{}")
-            yield context.get("checkpoint_id")
+            with suppress(ValueError, RecursionError, AttributeError):  # `check` names the row
+                yield json.loads(row["context"] or "{}").get("checkpoint_id")
 
 
 def _select_events(ledger: Ledger, before: int, keep: int, documents_seq: int | None) -> _Selection:

@@ -26,7 +26,8 @@ from vespera_orchestrator._model import (
     TaskStatus,
     Why,
 )
-from vespera_orchestrator._text import ago, duration, plural
+from vespera_orchestrator._text import ago, duration, one_line, plural
+from vespera_orchestrator.errors import CorruptRecordError
 from vespera_orchestrator.tasks import conditions, specialists
 from vespera_orchestrator.tasks.dates import rest_words
 
@@ -337,7 +338,7 @@ def readiness(task: Task, needed: Mapping[str, Task]) -> Readiness:
     for edge in task.dependencies:
         if edge.task in governed:
             continue
-        other = needed[edge.task]
+        other = _other_end(task, needed, edge.task)
         met = edge_met(edge.on, other.status, was_blocked=other.was_blocked)
         if met is None:
             waiting.append(edge)
@@ -373,7 +374,16 @@ def _condition_state(task: Task, needed: Mapping[str, Task]) -> tuple[bool | Non
 def _by_name(task: Task, needed: Mapping[str, Task]) -> dict[str, Task]:
     """Return the tasks that the condition reads, by the names that it has for them."""
     names = task.condition_names
-    return {name: needed[names[name]] for name in names}
+    return {name: _other_end(task, needed, names[name]) for name in names}
+
+
+def _other_end(task: Task, needed: Mapping[str, Task], name: str) -> Task:
+    """Return a task that *task* waits for. Somebody may have edited the rows of a store."""
+    try:
+        return needed[name]
+    except KeyError as exc:
+        problem = f"it waits for {one_line(name, 60)}, which is none of its dependencies"
+        raise CorruptRecordError(f"task {task.id}", problem) from exc
 
 
 def skip_reason(task: Task, state: Readiness, needed: Mapping[str, Task]) -> str:

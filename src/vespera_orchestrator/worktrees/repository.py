@@ -285,7 +285,7 @@ class ProjectRepository:
         """Return the admin directories of all linked worktrees."""
         try:
             return sorted(self.common.joinpath("worktrees").iterdir())
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return []
 
     # refs

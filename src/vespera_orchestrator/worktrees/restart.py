@@ -19,7 +19,7 @@ from pygit2.enums import CheckoutStrategy, FileMode
 
 from vespera_orchestrator._text import plural
 from vespera_orchestrator.home import machine
-from vespera_orchestrator.home.files import write_atomically
+from vespera_orchestrator.home.files import translate_os_error, write_atomically
 from vespera_orchestrator.home.reading import read_small_text
 from vespera_orchestrator.worktrees import nested, torn
 from vespera_orchestrator.worktrees.admin_note import READY, read_note, write_note
@@ -58,19 +58,30 @@ def heal_repository(repository: ProjectRepository) -> None:
     """Set aside damaged objects and dead locks, once after each start of the machine."""
     now = machine.boot_id()
     file = repository.home.locks / _BOOT_FILE
-    if not now or (file.exists() and read_small_text(file, errors="replace") == now):
+    if not now or _noted(file) == now:
         return
     if repository.home.locks.is_dir():
         with repository.lock("start of the machine"):
             damaged = set_aside_damaged(repository.common, repository.workshop)
             repository.clear_locks_before(machine.started_at())
-            write_atomically(file, now)
+            try:
+                write_atomically(file, now)
+            except OSError as exc:
+                raise translate_os_error(exc, file) from exc
         if damaged:
             log.warning(
                 "%d git objects were damaged, as after a power cut, and are set aside in %s",
                 len(damaged),
                 repository.workshop / "damaged-objects",
             )
+
+
+def _noted(file: Path) -> str:
+    """Return what is noted about the last start; nothing where there is no such note."""
+    try:
+        return read_small_text(file, errors="replace")
+    except OSError:
+        return ""
 
 
 def heal_worktree(repository: ProjectRepository, worktree: Worktree) -> list[str]:

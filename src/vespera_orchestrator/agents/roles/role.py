@@ -17,6 +17,7 @@ from vespera_orchestrator._text import one_line
 from vespera_orchestrator.errors import InvalidInputError
 from vespera_orchestrator.home.files import translate_os_error
 from vespera_orchestrator.home.reading import read_small_file
+from vespera_orchestrator.home.yaml_text import YamlMistakeError, read_plain_yaml
 
 PROJECT_FILE: Final = Path("roles", "project_roles.yaml")
 """Where the project's own roles are, below its home."""
@@ -106,21 +107,10 @@ def _read_file(path: Path) -> dict[str, dict[str, Any]]:
         return {}
     except OSError as exc:
         raise translate_os_error(exc, path) from exc
-    return _checked(path, _parsed(path, content))
-
-
-def _parsed(path: Path, content: bytes) -> object:
-    import yaml
-
     try:
-        text = content.decode("utf-8-sig")
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
-            raise InvalidInputError(str(path), "uses an anchor and an alias; write the text twice")
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as exc:
-        if isinstance(exc, InvalidInputError):
-            raise
-        raise InvalidInputError(str(path), f"is not YAML: {one_line(str(exc), 300)}") from exc
+        return _checked(path, read_plain_yaml(content))
+    except YamlMistakeError as exc:
+        raise InvalidInputError(str(path), one_line(str(exc), 300)) from exc
 
 
 def _checked(path: Path, content: object) -> dict[str, dict[str, Any]]:

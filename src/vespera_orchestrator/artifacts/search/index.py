@@ -43,6 +43,7 @@ from vespera_orchestrator.errors import (
 )
 from vespera_orchestrator.home.files import translate_os_error
 from vespera_orchestrator.home.permissions import is_shared, lock_file, make_folder, share_with
+from vespera_orchestrator.home.reading import read_content
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -357,7 +358,8 @@ class ArtifactIndex:
     def _searched_text(self, artifact: Artifact) -> str:
         most_bytes = _MAX_UTF8_BYTES * passages.MAX_TEXT_CHARACTERS
         if artifact.size_bytes <= most_bytes:
-            return self._content.read(artifact.digest).decode("utf-8", "replace")
+            content = read_content(self._content, artifact.digest, artifact.size_bytes)
+            return content.decode("utf-8", "replace")
         with self._content.open(artifact.digest) as stream:
             return stream.read(most_bytes).decode("utf-8", "replace")
 

@@ -31,10 +31,10 @@ def shape_problem(table: str, row: Mapping[str, Any]) -> str | None:
     if meaning is None:
         return None
     for name in meaning.times:
-        if row[name] is not None and not _is_time(row[name]):
+        if row.get(name) is not None and not _is_time(row[name]):
             return f"{name} is no time"
     for name in meaning.structures:
-        problem = _structure_problem(f"{table}.{name}", row[name])
+        problem = _structure_problem(f"{table}.{name}", row.get(name))
         if problem is not None:
             return f"{name} {problem}"
     if table == "events":

@@ -165,7 +165,12 @@ def count(tx: Transaction, query: TaskQuery) -> dict[TaskStatus, int]:
         {chosen.prefix} SELECT tasks.status, count(*) FROM {chosen.source} GROUP BY tasks.status
     """
     counts = tx.execute(sql, chosen.conditions.values)
-    return {TaskStatus(status): number for status, number in counts}
+    return _by_status(counts)
+
+
+def _by_status(counts: Iterable[Sequence[Any]]) -> dict[TaskStatus, int]:
+    """Return the numbers of the statuses that there are. `check` names rows with another."""
+    return {TaskStatus(status): number for status, number in counts if status in set(TaskStatus)}
 
 
 def _tally(tx: Transaction, query: TaskQuery) -> dict[TaskStatus, int]:
@@ -181,7 +186,7 @@ def _tally(tx: Transaction, query: TaskQuery) -> dict[TaskStatus, int]:
         GROUP BY status
     """
     counts = tx.execute(sql, conditions.values)
-    return {TaskStatus(status): number for status, number in counts}
+    return _by_status(counts)
 
 
 def ready(tx: Transaction, session_id: str, limit: int, below: str | None = None) -> list[Task]:

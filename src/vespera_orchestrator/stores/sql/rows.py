@@ -98,6 +98,9 @@ class RowType(Generic[R]):
         self._mappings = [
             name for name in self._structures if str(types[name].type).startswith("Mapping")
         ]
+        self._names = {
+            name for name in self._mappings if str(types[name].type) == "Mapping[str, str]"
+        }
         self._values = attrgetter(*self.names)
 
     def _among(self, columns: tuple[str, ...]) -> tuple[str, ...]:
@@ -140,6 +143,8 @@ class RowType(Generic[R]):
         for name in self._mappings:
             if type(values[name]) is not dict:
                 raise self._damaged(row, name, "not a mapping")
+            if name in self._names and not all(type(text) is str for text in values[name].values()):
+                raise self._damaged(row, name, "not a mapping of texts")
         for name in self._tuples:
             is_list = isinstance(values[name], list)
             if not is_list or not all(isinstance(item, str) for item in values[name]):

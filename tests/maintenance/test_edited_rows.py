@@ -1,0 +1,193 @@
+"""Rows that no store of ours writes, in a database that somebody has edited by hand."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import sqlite3
+import tempfile
+from functools import cache
+from pathlib import Path
+
+import psycopg
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import vespera_orchestrator as vespera
+
+VALUES = [
+    None, "", "zz", "../../x", "\x1b[2J", "x" * 5000, -1, 0, 2**62, 1e300, b"\x00\xff", "[]", "{}",
+    "[1", "[" * 3000, '{"a": 1}', '[["a"]]', "null", '"x"', "9999-99-99", "completed", True,
+    '{"checkpoint_id": []}', 253402300800000000,
+]  # fmt: skip
+READING = {
+    "status": lambda orch: str(orch.get_status(include_completed=True)),
+    "resume": lambda orch: str(orch.resume()),
+    "next_step": lambda orch: str(orch.next_step()),
+    "why": lambda orch: [str(orch.why(task)) for task in orch.query_tasks()],
+    "history": lambda orch: [str(event) for event in orch.history(limit=100)],
+    "graph": lambda orch: (orch.graph().to_mermaid(), orch.graph().critical_path()),
+    "sessions": lambda orch: str(orch.list_sessions()),
+    "list": lambda orch: [orch.artifacts.read(each) for each in orch.artifacts.list()],
+    "context_uses": lambda orch: orch.artifacts.context_uses(),
+    "shared": lambda orch: str(orch.shared_context()),
+    "worktrees": lambda orch: orch.worktrees.list(),
+    "watch": lambda orch: list(orch.watch(0, timeout_s=0)),
+    "check": lambda orch: orch.check(),
+}
+WRITING = {
+    "plan": lambda orch: orch.plan_task("N", dependencies=["a"]),
+    "work": lambda orch: orch.execute_task(orch.plan_task("M")).complete(
+        summary="s", detailed_work="d"
+    ),
+    "retry": lambda orch: orch.retry_task("b"),
+    "spawn": lambda orch: orch.spawn_agent_with_context("b"),
+    "documents": lambda orch: orch.documents.update(),
+    "synthesize": lambda orch: orch.synthesize_results("a"),
+    "pause": lambda orch: orch.pause("later"),
+    "prune": lambda orch: orch.prune(keep_events=0),
+    "export": lambda orch: orch.export(orch.home / "export.jsonl"),
+    "repair": lambda orch: orch.repair(),
+}
+QUIET = {"deadline": None, "suppress_health_check": list(HealthCheck)}
+
+
+def fill(orch):
+    """Bring a row into most tables."""
+    orch.initialize_session("x", project_type="software_development", context={"k": 1})
+    orch.plan_tasks(
+        [{"title": "A"}, {"title": "B", "dependencies": ["a"], "condition": "a.success"}]
+    )
+    work = orch.execute_task("a")
+    work.checkpoint({"s": 1}, "n")
+    work.once("mail", lambda: 1)
+    work.complete(summary="s", detailed_work="d", outputs={"x": 1})
+    work = orch.execute_task("b")
+    work.briefing()
+    work.fail("no")
+    orch.share_context(port=1)
+    orch.signal("ready", {"x": 1})
+    orch.resume()
+    orch.pause("later")
+    orch.documents.update()
+
+
+@cache
+def used_home():
+    """Return a project whose home is only ever copied."""
+    project = Path(tempfile.mkdtemp(prefix="vespera-rows-"))
+    with vespera.open(project, durability="normal") as orch:
+        fill(orch)
+    return project
+
+
+@cache
+def cells():
+    """Return table and column of every cell that has a row."""
+    file = used_home() / ".task_orchestrator" / "orchestrator.db"
+    with contextlib.closing(sqlite3.connect(file)) as database:
+        tables = database.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()
+        pairs = []
+        for (table,) in tables:
+            is_ours = not table.startswith("sqlite_") and "migrations" not in table
+            if is_ours and database.execute(f"SELECT count(*) FROM {table}").fetchone()[0]:
+                names = database.execute(f"PRAGMA table_info({table})").fetchall()
+                pairs += [(table, name[1]) for name in names]
+    return pairs
+
+
+def complaints(orch, calls, cell):
+    """Make the calls; return every error that is not ours."""
+    told = []
+    for name, call in calls.items():
+        try:
+            call(orch)
+        except vespera.VesperaError as error:
+            str(error)
+        except Exception as error:  # noqa: BLE001 - that is what is looked for
+            told.append(f"{cell}: {name}: {type(error).__name__}: {error}"[:300])
+    return told
+
+
+def look(cell, value, *, is_last):
+    """Edit one cell in a copy of the home; open it and make every call."""
+    table, column = cell
+    with tempfile.TemporaryDirectory() as folder:
+        project = Path(folder, "project")
+        shutil.copytree(used_home(), project)
+        file = project / ".task_orchestrator" / "orchestrator.db"
+        with contextlib.closing(sqlite3.connect(file)) as database:
+            database.execute("PRAGMA ignore_check_constraints = ON")
+            which = "max" if is_last else "min"
+            edit = f"UPDATE {table} SET {column} = ? WHERE rowid = "
+            try:
+                database.execute(f"{edit}(SELECT {which}(rowid) FROM {table})", [value])
+            except sqlite3.Error:
+                return []
+            database.commit()
+        try:
+            orch = vespera.open(project, durability="normal")
+        except vespera.VesperaError:
+            return []
+        with orch:
+            return complaints(orch, READING | WRITING, (cell, value))
+
+
+def edits():
+    """Return one cell with a value, of the first or of the last row."""
+    return st.tuples(st.sampled_from(cells()), st.sampled_from(VALUES), st.booleans())
+
+
+@settings(max_examples=12, derandomize=True, **QUIET)
+@given(st.deferred(edits))
+def test_an_edited_row_breaks_no_call(edit):
+    """Each call works, or says in an error of ours what cannot be read."""
+    cell, value, is_last = edit
+    assert look(cell, value, is_last=is_last) == []
+
+
+@pytest.mark.soak
+def test_every_cell_with_every_value():
+    """Some 8,000 databases with 23 calls each."""
+    told = []
+    for cell in cells():
+        for value in VALUES:
+            for is_last in (False, True):
+                told += look(cell, value, is_last=is_last)
+    assert told == []
+
+
+@contextlib.contextmanager
+def edited(server, table, column, value):
+    """Give one cell of a table another value for the time of the block."""
+    query = f"SELECT ctid::text, {column} FROM {table} LIMIT 1"
+    place, before = server.execute(query).fetchone()
+    change = f"UPDATE {table} SET {column} = %s WHERE ctid = %s::tid RETURNING ctid::text"
+    (place,) = server.execute(change, [value, place]).fetchone()
+    try:
+        yield
+    finally:
+        server.execute(change, [before, place])
+
+
+@pytest.mark.soak
+def test_every_cell_with_every_value_on_postgres(tmp_path, postgres, postgres_url):
+    """What the server's types let through; each cell is put back before the next one."""
+    schema = postgres_url.rpartition("schema=")[2]
+    told = []
+    count = 0
+    with (
+        vespera.open(tmp_path, store=postgres_url) as orch,
+        psycopg.connect(postgres, autocommit=True) as server,
+    ):
+        fill(orch)
+        server.execute(f"SET search_path = {schema}; SET session_replication_role = replica")
+        for table, column in cells():
+            for value in VALUES:
+                refused = contextlib.suppress(psycopg.Error, ValueError)
+                with refused, edited(server, table, column, value):
+                    count += 1
+                    told += complaints(orch, READING, (table, column, value))
+    assert told == []
+    assert count > 500
