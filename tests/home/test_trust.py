@@ -288,6 +288,39 @@ def test_a_link_in_a_home_is_refused(tmp_path, name):
     assert list(outside.iterdir()) == []
 
 
+def test_a_link_deep_in_the_index_is_refused(tmp_path):
+    """LanceDB would write and delete at its other end. Building the index anew removes the link."""
+    project, outside = tmp_path / "p", tmp_path / "outside"
+    name = "passages.lance/data"
+    project.mkdir()
+    with vespera.open(project) as orch:
+        orch.initialize_session("x")
+        orch.artifacts.save("Notes", "a kettle")
+        assert orch.artifacts.search("kettle", mode="text")
+    (generation,) = (project / ".task_orchestrator" / "index.lance").glob("*/")
+    (generation / name).rename(outside)
+    (generation / name).symlink_to(outside)
+    before = [(path, path.lstat().st_mtime_ns) for path in outside.rglob("*")]
+    with vespera.open(project) as orch:
+        orch.artifacts.save("More", "another kettle")
+        with pytest.raises(UntrustedHomeError, match=f"{name} is a link"):
+            orch.artifacts.search("kettle", mode="text")
+        assert orch.artifacts.rebuild_index() == 2
+        assert len(orch.artifacts.search("kettle", mode="text")) == 2
+    assert [(path, path.lstat().st_mtime_ns) for path in outside.rglob("*")] == before
+
+
+def test_consent_covers_the_folders_below_templates(clone):
+    """A template can include others from there."""
+    include = "{% include 'parts/x.j2' %}"
+    template = f"<!-- vespera:begin x -->\n{include}\n<!-- vespera:end x -->\n"
+    project = clone({"templates/changelog.md.j2": template, "templates/parts/x.j2": "fine"})
+    vespera.trust(project)
+    assert Home.locate(project).is_trusted
+    write_home(project, {"templates/parts/x.j2": "other words"})
+    assert not Home.locate(project).is_trusted
+
+
 def test_the_lock_of_an_editor_is_no_link_of_the_home(tmp_path):
     """Emacs leaves one while ``config.toml`` is being edited."""
     write_home(tmp_path, {"config.toml": ""})

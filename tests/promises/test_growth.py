@@ -60,7 +60,7 @@ PATTERNS = {
     "code": ("```python\n", "def f(a): pass\n", "```"),
     "classes": ("```python\n", "x = (", "```"),
 }
-TYPES = ("software_development", "research", "fiction")
+TYPES = ("software_development", "research_project", "creative_writing")
 MOST_TIMES = 9
 """Four times the text; sixteen would be the square."""
 NOISE_S = 0.06
@@ -145,7 +145,7 @@ def test_completing_takes_time_in_proportion(project_type, words):
             orch.initialize_session("x", project_type=project_type)
             orch.plan_tasks([{"title": "A"}, {"title": "B", "dependencies": ["a"]}])
             summary = text[:2000]
-            kind = "research" if project_type == "research" else "general"
+            kind = "research" if project_type == "research_project" else "general"
             orch.complete_task("a", summary=summary, detailed_work=text, artifact_type=kind)
             orch.documents.update()
             with orch.execute_task("b") as work:

@@ -18,6 +18,9 @@ TESTS = {
     "test_records_elsewhere_are_refused_because_the_work_would_be_split",
     "A consented home changes": "home/test_trust.py::test_consent_is_for_what_was_asked",
     "A link inside a home": "home/test_trust.py::test_a_link_in_a_home_is_refused",
+    "A link deep in the search index": "home/test_trust.py::"
+    "test_a_link_deep_in_the_index_is_refused",
+    "A few bytes in the place": "artifacts/content/test_folder.py::test_a_bomb_is_not_unpacked",
     "A setting that no call could use": "home/test_trust.py::"
     "test_values_that_no_call_could_use_are_refused_when_read",
     "A pipe, a device or a file": "home/test_reading.py::"

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _DEPTH: Final = 2
-"""How deep a home is searched: its folders, and what lies in them. Below are only contents, which
-are read by their digest and replaced by renaming.
+"""How deep a home is searched: its folders, and what lies in them. Below are contents, which are
+read by their digest and replaced by renaming. The index is searched throughout when it is opened.
 """
 _EDITORS_LOCK: Final = ".#"
 """Emacs locks a file by a link of this name beside it, which leads nowhere."""

@@ -95,19 +95,25 @@ def powers_of_files(home: Path) -> tuple[Power, ...]:
     for name, effect in effects.items():
         files = list(_files_in(home / name))
         if files:
-            powers.append(Power(name=f"{name}/", value=_digest_of(files), effect=effect))
+            value = _digest_of(home / name, files)
+            powers.append(Power(name=f"{name}/", value=value, effect=effect))
     return tuple(powers)
 
 
 def _files_in(folder: Path) -> Iterator[Path]:
+    """Yield the files and links in a folder, and in those below it, in order."""
     with suppress(OSError), os.scandir(folder) as entries:
-        yield from sorted(Path(entry.path) for entry in entries)
+        for entry in sorted(entries, key=lambda each: each.name):
+            if entry.is_dir(follow_symlinks=False):
+                yield from _files_in(Path(entry.path))
+            else:
+                yield Path(entry.path)
 
 
-def _digest_of(files: list[Path]) -> str:
+def _digest_of(folder: Path, files: list[Path]) -> str:
     digest = hashlib.sha256()
     for file in files:
-        digest.update(os.fsencode(file.name) + b"\0")
+        digest.update(os.fsencode(file.relative_to(folder)) + b"\0")
         digest.update(_bytes_of(file))
     return digest.hexdigest()
 

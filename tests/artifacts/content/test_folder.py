@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 import vespera_orchestrator as vespera
 from support import content_race, dying
-from vespera_orchestrator.artifacts.content import Collected
+from vespera_orchestrator.artifacts.content import Collected, packing
 from vespera_orchestrator.artifacts.content.folder import FolderContent
 from vespera_orchestrator.contracts import ContentStore
 from vespera_orchestrator.errors import (
@@ -591,3 +591,24 @@ def test_a_full_disk(tmp_path):
     )
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.strip() in {"full disk", "limit"}
+
+
+def test_a_bomb_is_not_unpacked(tmp_path):
+    """Its record says eleven bytes; what stands in its place expands to a hundred megabytes."""
+    with vespera.open(tmp_path) as orch:
+        orch.initialize_session("x", project_type="research_project")
+        artifact = orch.artifacts.save("Notes", "hello world")
+        folder = orch.home / "artifacts" / artifact.digest[:2]
+        (folder / artifact.digest[2:]).unlink()
+        with (folder / f"{artifact.digest[2:]}.zst").open("wb") as stream:
+            packing.write_packed((b"\0" * packing.PIECE_BYTES for _ in range(100)), stream.write)
+        tracemalloc.start()
+        try:
+            with pytest.raises(CorruptContentError, match="it has more than 11 bytes"):
+                orch.artifacts.read(artifact)
+            (damage,) = orch.artifacts.verify()
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        assert "not those that were saved" in str(damage)
+        assert peak < 20_000_000

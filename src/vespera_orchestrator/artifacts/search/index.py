@@ -42,6 +42,7 @@ from vespera_orchestrator.errors import (
     StoreError,
 )
 from vespera_orchestrator.home.files import translate_os_error
+from vespera_orchestrator.home.links import refuse_links
 from vespera_orchestrator.home.permissions import is_shared, lock_file, make_folder, share_with
 from vespera_orchestrator.home.reading import read_content
 
@@ -80,6 +81,8 @@ _REBUILD_WAIT_S = 30.0
 """How long to wait for another process where nothing can be answered without the lock."""
 _SEARCH_WIDTHS = (100, 1000, 5000)
 """How many passages to fetch; more when one long artifact fills the first helping."""
+_LEVELS = 8
+"""More than there are folders within each other in a generation of the index."""
 _MAX_UTF8_BYTES = 4
 """No character takes more in UTF-8."""
 
@@ -410,6 +413,7 @@ class ArtifactIndex:
     def _table(self, state: IndexState) -> PassageTable:
         if self._open_table is None or self._open_table[0] != state.generation:
             folder = self._folder.generation(state)
+            refuse_links(folder, _LEVELS)  # LanceDB writes through one, and removes what is there
             table = PassageTable.open(folder, state.dimensions)
             self._open_table = (state.generation, table)
         return self._open_table[1]
