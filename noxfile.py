@@ -122,6 +122,7 @@ def docs(session: nox.Session) -> None:
     """Build the documentation into docs/_build; every warning is an error."""
     session.install("-e", ".", *group("docs"))
     session.run("python", "docs/make_reference.py", "--check")
+    session.run("python", "docs/make_fortnight.py", "--check")
     session.run("sphinx-build", "-n", "-W", "--keep-going", "-q", "docs", "docs/_build/html")
     session.run("towncrier", "build", "--draft", "--version", "next", silent=True)
 

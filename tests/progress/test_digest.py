@@ -11,6 +11,7 @@ from vespera_orchestrator.progress.digest import slots_around
 from vespera_orchestrator.testing import ManualClock
 
 HOURS = [9, 13, 18]
+LATER = "Nothing new needs you."
 
 
 @pytest.fixture
@@ -109,3 +110,26 @@ def test_what_waits_for_a_person_is_said_once_and_kindly(orch, clock):
     assert "When you like, there is something to choose: boil." in str(orch.digest())
     clock.advance(4 * 3600)
     assert "boil" not in str(orch.digest())
+
+
+def test_a_choice_is_asked_for_once(orch, clock):
+    """The digest that tells what came to rest names the choice; the next ones leave it in peace."""
+    orch.plan_task("Boil", max_attempts=1)
+    with orch.execute_task("boil", agent="ada") as work:
+        work.fail("the kettle leaks")
+    assert orch.digest().next_step.action == "decide"
+    somebody_does(orch, "Pour")
+    clock.advance(4 * 3600)
+    later = orch.digest()
+    assert later.lines == ("1 thing done since you looked:", "  pour: Pour is done (ada)", LATER)
+    assert later.next_step.task_id == orch.get_task("boil").id
+
+
+def test_a_question_is_asked_again(orch, clock):
+    """It is no reproach, and nobody else can answer it."""
+    orch.plan_task("Tea or coffee", question="Tea or coffee?")
+    somebody_does(orch, "Boil")
+    assert "Tea or coffee?" in str(orch.digest())
+    somebody_does(orch, "Pour")
+    clock.advance(4 * 3600)
+    assert "Tea or coffee?" in str(orch.digest())

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from vespera_orchestrator._model import EventKind, NextStep, Position
+from vespera_orchestrator._model import EventKind, NextStep, Position, TaskStatus
 from vespera_orchestrator._records import JsonForm, Record
 from vespera_orchestrator._text import one_line, plural
 from vespera_orchestrator.errors import ReadOnlyError, StoreUnavailableError
@@ -24,7 +24,7 @@ from vespera_orchestrator.tasks.next_step import REST
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from vespera_orchestrator._model import Event, Look, Session
+    from vespera_orchestrator._model import Event, Look, Session, Task
     from vespera_orchestrator._rooms import Rooms
     from vespera_orchestrator.progress.overview import Overview
 
@@ -34,6 +34,7 @@ _NEWS: Final = (EventKind.TASK_COMPLETED, EventKind.TASK_BLOCKED)
 _MOST_COUNTED: Final = 200
 _MOST_NAMED: Final = 3
 _WORDS_WIDTH: Final = 70
+_NOTHING_NEW: Final = "Nothing new needs you."
 
 
 @attrs.frozen(repr=False, kw_only=True)
@@ -132,7 +133,9 @@ class DigestReader:
         choices = self._choices(stuck)
         if choices:
             lines.append(f"When you like, there is something to choose: {', '.join(choices)}.")
-        if self._step.call:
+        if self._is_old_decision(stuck):
+            lines.append(_NOTHING_NEW)
+        elif self._step.call:
             lines += ["One thing, if you like:", f"  {self._step}"]
         else:
             lines.append(REST)
@@ -140,8 +143,23 @@ class DigestReader:
             has_news=True, lines=tuple(lines), next_step=self._step, next_at=self._next_at
         )
 
+    def _is_old_decision(self, stuck: Sequence[Event]) -> bool:
+        """Tell whether the step asks for a choice about a blocked task that was told before.
+
+        Nobody is asked for the same choice three times a day; `next_step` goes on to name it.
+        """
+        task = self._task(self._step.task_id)
+        if self._step.action != "decide" or task is None:
+            return False
+        new = [self._task(event.task_id) for event in stuck]
+        told_now = {each.recovers_task_id or each.id for each in new if each is not None}
+        return task.status is TaskStatus.BLOCKED and task.id not in told_now
+
+    def _task(self, task_id: str | None) -> Task | None:
+        return None if task_id is None else self._store.find_task(task_id, None)
+
     def _line(self, event: Event) -> str:
-        task = self._store.find_task(str(event.task_id), None)
+        task = self._task(event.task_id)
         name = "" if task is None else task.alias
         summary = one_line(str(event.data.get("summary") or ""), _WORDS_WIDTH)
         who = f" ({one_line(event.agent, 40)})" if event.agent else ""

@@ -206,15 +206,17 @@ def renew(
     return holder
 
 
-def _extend(tx: Transaction, task: Task, lease_s: float) -> None:
+def _extend(tx: Transaction, task: Task, lease_s: float) -> str:
+    """Extend the lease, and return who holds it."""
     has_limits = task.time_limit_s is not None or task.stalled_after_s is not None
     limits = f"{_limits_shifted(tx, 2)}," if has_limits else ""
     sql = f"""
         UPDATE attempts SET {limits} lease_until = {tx.mark}1, last_sign_at = {tx.mark}2
-        WHERE task_id = {tx.mark}3 AND number = {tx.mark}4
+        WHERE task_id = {tx.mark}3 AND number = {tx.mark}4 RETURNING agent
     """
     lease_until = tx.now + lease_length(lease_s)
-    tx.execute(sql, (lease_until, tx.now, task.id, task.attempts))
+    row = tx.execute(sql, (lease_until, tx.now, task.id, task.attempts)).fetchone()
+    return str(row[0])
 
 
 def _note_changed_files(tx: Transaction, task: Task) -> None:
@@ -276,7 +278,7 @@ def checkpoint(
     """See `contracts.Store.checkpoint`."""
     state_text = dump_json(state, "state")
     task = require_hold(tx, reading.task(tx, task_id), attempt)
-    _extend(tx, task, lease_s)
+    agent = _extend(tx, task, lease_s)
     paths = dump_json(list(left_out), "left_out")
     values = (task_id, attempt, state_text, note, progress, snapshot, paths, tx.now)
     if task.stalled_after_s is not None and _is_new(tx, values):
@@ -295,7 +297,7 @@ def checkpoint(
     }
     if left_out:
         data["left_out"] = list(left_out)
-    events.record_for(tx, task, EventKind.CHECKPOINT_SAVED, data)
+    events.record_for(tx, task, EventKind.CHECKPOINT_SAVED, data, agent=agent)
     if within is not None:
         within()
     return saved

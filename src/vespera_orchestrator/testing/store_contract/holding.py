@@ -225,6 +225,7 @@ class HoldingContract(StoreFixtures):
         assert store.attempts(task.id)[0].lease_until == clock.now + MINUTE
         assert store.running(session_id, 9)[0][2] == saved
         event = store.events(kinds=[EventKind.CHECKPOINT_SAVED])[-1]
+        assert event.agent == "ada"
         assert event.data["checkpoint"] == saved.id
         assert event.data["note"] == "half"
         assert event.data["left_out"] == ["big.bin", "größe"]
