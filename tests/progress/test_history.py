@@ -48,7 +48,7 @@ def test_it_tells_what_happened_to_a_task(orch, clock):
         "roof: blocked by ada: no tiles left",
     ]
     assert sentences(orch, "walls")[2:] == [
-        "walls: checkpoint saved: half the bricks stand",
+        "walls: checkpoint saved by ada: half the bricks stand",
         "walls: saved Walls by ada",
         "walls: completed by ada: walls of brick",
     ]
@@ -67,7 +67,7 @@ def test_how_a_holder_lost_its_task_is_told_as_what_it_was(orch, clock):
         "walls: planned",
         "walls: attempt 1 of ben ended by ada: its machine is off",
         "walls: lost to dora by carl",
-        "walls: released: its agent stopped responding by dora",
+        "walls: lost after a long silence by dora",
     ]
 
 

@@ -33,7 +33,7 @@ RUN = Running(task=task("run", "in_progress"), attempt=attempt("run"), checkpoin
 
 def change(alias, kind="task_completed", **fields):
     """Make a change of two days ago."""
-    return Change(alias=alias, kind=kind, at=TWO_DAYS_AGO, **fields)
+    return Change(alias=alias, kind=kind, words=CHANGE_WORDS[kind], at=TWO_DAYS_AGO, **fields)
 
 
 def facts(*, of=None, **fields):
@@ -196,6 +196,7 @@ CHANGES = st.lists(
         Change,
         alias=TEXT,
         kind=st.sampled_from(sorted(CHANGE_WORDS)),
+        words=TEXT,
         at=st.just(TWO_DAYS_AGO),
         agent=st.none() | TEXT,
         detail=TEXT,

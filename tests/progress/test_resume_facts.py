@@ -63,3 +63,27 @@ def test_coming_back_asks_as_much_where_more_is_stored(orch, name):
         assert scans <= FEW_ROWS, (sql, plan)
         if "FROM events" in sql and "kind IN" in sql:
             assert any(index in step for index in EVENT_INDEXES for step in plan), sql
+
+
+def test_how_somebody_lost_a_task_is_told_as_what_it_was(orch, tmp_path):
+    """Taken over is no silence: the loser, and whoever reads later, learn who has it now."""
+    orch.plan_task("Walls")
+    orch.execute_task("walls")
+    with vespera.open(tmp_path, agent="bob") as other:
+        other.execute_task("walls", take_over=True)
+        assert "walls taken over by bob (ada, " in str(orch.resume())
+        assert orch.pause().note == "nothing was in hand; the last change: walls taken over by bob"
+        assert "stopped responding" not in str(other.resume())
+
+
+def test_one_step_costs_less_than_the_whole_page(orch):
+    """On a day with little energy what is not shown is not read."""
+    come_far(orch, 0, 20)
+    orch.execute_task("t15").checkpoint({"n": 1}, "half")
+    orch.resume()
+    whole = statements(orch, orch.resume)
+    orch.set_energy("low")
+    reader = statements(orch, orch.resume)
+    assert len(reader) < len(whole)
+    assert not [sql for sql in reader if "document_versions" in sql or "task_skipped" in sql]
+    assert "half" in str(orch.resume())

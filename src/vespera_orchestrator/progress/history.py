@@ -161,11 +161,18 @@ def _told(event: Event, names: Mapping[str, str]) -> PastEvent:
 
 def _words(event: Event, names: Mapping[str, str]) -> str:
     template = _WORDS.get(event.kind, event.kind.replace("_", " "))
-    if "taken_by" in event.data:
-        template = "lost to {taken_by}"
+    if event.kind == EventKind.LEASE_EXPIRED:
+        template = _lost_words(event)
     values = _Values({key: _value(value, names) for key, value in event.data.items()})
     values["changes"] = ", ".join(dict.fromkeys(_changes(event.data, names)))
     return template.format_map(values)
+
+
+def _lost_words(event: Event) -> str:
+    """Say how the event's agent lost its task."""
+    if "taken_by" in event.data:
+        return "lost to {taken_by}"
+    return "lost with its process" if "process_ended" in event.data else "lost after a long silence"
 
 
 class _Values(dict[str, str]):

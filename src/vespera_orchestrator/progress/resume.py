@@ -18,7 +18,7 @@ from vespera_orchestrator.tasks.next_step import decision_sentence
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from vespera_orchestrator._model import Attempt, Checkpoint, Pause, Position, Task
+    from vespera_orchestrator._model import Attempt, Checkpoint, Event, Pause, Position, Task
     from vespera_orchestrator.progress.low_energy import Gentleness
 
 BRIEFING_LINES: Final = 12
@@ -60,6 +60,16 @@ CHANGE_WORDS: Final[dict[str, str]] = {
     EventKind.RETRY_SCHEDULED: "did not succeed, is tried again by itself",
 }
 """The events that a briefing reports, with what they did to their task."""
+_PROCESS_ENDED: Final = "released: its process had ended"
+
+
+def change_words(event: Event) -> str:
+    """Say what an event did to its task: of a lease that ended early, what really ended it."""
+    if event.data.get("taken_by"):
+        return f"taken over by {one_line(str(event.data['taken_by']), _NAME_WIDTH)}"
+    if event.data.get("process_ended"):
+        return _PROCESS_ENDED
+    return CHANGE_WORDS[event.kind]
 
 
 @attrs.frozen(repr=False, kw_only=True)
@@ -96,6 +106,8 @@ class Change:
     """The task."""
     kind: str
     """What happened: a key of `CHANGE_WORDS`."""
+    words: str
+    """What it did to the task; see `change_words`."""
     at: datetime
     """When."""
     agent: str | None = None
@@ -340,7 +352,7 @@ def _change_line(change: Change, facts: ResumeFacts) -> str:
         is_reader = change.agent == facts.reader
         who = "you" if is_reader else one_line(change.agent, _NAME_WIDTH)
         state = f"{who}, {state}"
-    head = f"  {one_line(change.alias, _NAME_WIDTH)} {CHANGE_WORDS[change.kind]}"
+    head = f"  {one_line(change.alias, _NAME_WIDTH)} {change.words}"
     return _with_files(head, change.detail, state, change.files, change.file_count)
 
 

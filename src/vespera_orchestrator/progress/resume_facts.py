@@ -33,6 +33,7 @@ from vespera_orchestrator.progress.resume import (
     InHand,
     ResumeFacts,
     Whereabouts,
+    change_words,
 )
 from vespera_orchestrator.worktrees.peek import read_position
 
@@ -77,7 +78,15 @@ class ResumeReader:
         self._position = read_position(rooms.scope.home.project, branch)
 
     def facts(self) -> ResumeFacts:
-        """Return everything that the way back in tells."""
+        """Return what the way back in tells: with little energy only what is in the reader's hands.
+
+        What is not shown then is not read, either.
+        """
+        if self._status.gentleness is not None:
+            own = self._own_tasks(most=1)
+            return ResumeFacts(
+                status=self._status, reader=self._reader, pause=self._pause(own), own=own
+            )
         last_look = self._store.last_look(self._session_id, self._reader)
         own = self._own_tasks()
         changes = self._last_changes(own)
@@ -162,6 +171,7 @@ class ResumeReader:
         return Change(
             alias=task.alias if task else str(data.get("alias", "")),
             kind=event.kind,
+            words=change_words(event),
             at=event.at,
             agent=event.agent,
             detail=str(data.get("summary") or data.get("reason") or ""),
@@ -208,12 +218,12 @@ class ResumeReader:
 
     # --- the reader's own work --------------------------------------------------
 
-    def _own_tasks(self) -> list[InHand]:
+    def _own_tasks(self, most: int = _MOST_OWN) -> list[InHand]:
         """Return what the reader holds, and then what it has let go unfinished."""
         held = held_tasks(self._store, self._session_id, self._reader)
         unfinished = unfinished_tasks(self._store, self._recent, self._reader)
         tasks = [*(task for task, _ in held), *unfinished]
-        return [self._in_hand(task) for task in tasks[:_MOST_OWN]]
+        return [self._in_hand(task) for task in tasks[:most]]
 
     def _others(self) -> list[InHand]:
         """Return what others have in hand; work that is handed in is told by its change."""

@@ -9,7 +9,7 @@ import attrs
 
 from vespera_orchestrator._text import one_line, show_value
 from vespera_orchestrator.errors import InvalidInputError, VesperaError
-from vespera_orchestrator.progress.resume import CHANGE_WORDS
+from vespera_orchestrator.progress.resume import CHANGE_WORDS, change_words
 from vespera_orchestrator.tasks import lifecycle
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def _own_note(rooms: Rooms, session_id: str, works: list[Work]) -> str:
         return "nothing was in hand"
     task = rooms.store.find_task(str(last[0].task_id), None)
     name = "a task" if task is None else task.alias
-    return f"nothing was in hand; the last change: {name} {CHANGE_WORDS[last[0].kind]}"
+    return f"nothing was in hand; the last change: {name} {change_words(last[0])}"
 
 
 def _state_of(rooms: Rooms, work: Work) -> str:
