@@ -1904,16 +1904,16 @@ class Orchestrator:
     def synthesize_results(self, parent_task_id: TaskRef, *, budget_tokens: int = 8000) -> Artifact:
         """Gather what the subtasks produced into one artifact.
 
-        When the last subtask ends, this happens by itself. The artifact holds outcomes, references,
-        excerpts, and what is missing. The parent is not completed by
+        When the last subtask ends, this happens by itself. The artifact begins with what is done,
+        missing, skipped and left open, and with what does not agree. Then comes the report of each
+        subtask, whole or cut at a paragraph. Files are only named. The parent is not completed by
         it: read it, add to it, then call `complete_task`. Called again when nothing has changed, it
-        returns the same artifact. It refers to the subtasks' artifacts and quotes their beginnings;
-        the record of the work stays where it is.
+        returns the same artifact. The record of the work stays where it is.
 
         Args:
             parent_task_id: The task whose subtasks are gathered.
-            budget_tokens: About how long the excerpts may be together; one token is counted as four
-                characters.
+            budget_tokens: About how long the part with the reports may be; one token is counted as
+                four characters.
 
         Raises:
             TransitionError: The task has no subtasks.

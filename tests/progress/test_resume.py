@@ -196,7 +196,7 @@ CHANGES = st.lists(
         Change,
         alias=TEXT,
         kind=st.sampled_from(sorted(CHANGE_WORDS)),
-        words=TEXT,
+        words=st.sampled_from(sorted(CHANGE_WORDS.values())),
         at=st.just(TWO_DAYS_AGO),
         agent=st.none() | TEXT,
         detail=TEXT,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import attrs
 import pytest
 
 from support.records import artifact, task, why
 from vespera_orchestrator._model import ArtifactKind
-from vespera_orchestrator._text import clip
 from vespera_orchestrator.progress.synthesis import SubtaskResults, results_of, synthesis
 
 
@@ -20,9 +20,9 @@ def results(*subtasks, artifacts=(), open_whys=()):
     )
 
 
-def excerpt(of, budget_tokens):
-    """Return the beginning of a text that says whose it is."""
-    return clip(f"text of {of.title}\nand more", budget_tokens)
+def excerpt(of):
+    """Return a text that says whose it is."""
+    return f"text of {of.title}\nand more"
 
 
 def test_what_is_there_and_what_is_missing():
@@ -65,21 +65,90 @@ def test_what_is_there_and_what_is_missing():
         'Outputs: `{"degrees":100}`',
         "",
         "From Notes, a_notes (cut short):",
-        "",
         "> text of Notes",
         "> and more",
     ]
 
 
 def test_a_small_budget_names_and_a_smaller_one_counts():
-    """First excerpts go, then names; the call for the rest is there."""
+    """First the reports go, and the calls that read them stay; then what is left is counted."""
     subtasks = [task(f"s{number}", "completed") for number in range(40)]
     artifacts = [artifact(f"N{number}", task_id=f"t_s{number}") for number in range(40)]
     written = synthesis(results(*subtasks, artifacts=artifacts), excerpt, budget_tokens=500)
-    assert "> text" not in written
-    assert written.count("\nSee N") == 20
-    rest = "orch.query_tasks(parent_task_id='top', limit=None)"
-    assert f"… and the results of 20 more subtasks: {rest}" in written
+    named = written.count("[to read: orch.artifacts.text(")
+    assert 3 <= named < 40
+    assert "more entries left out: ask for a larger budget_tokens]" in written
+
+
+REPORT = """# Boil
+
+It boils.
+
+```
+## Open
+not this
+```
+
+## Known gaps
+
+- it whistles late
+- [ ] it drips
+
+Tests: 41 passed.
+
+## Thanks
+
+everybody
+"""
+
+
+def test_what_a_report_leaves_open_stands_at_the_head():
+    """In its own words; what is code, or behind the list, is none of it."""
+    made = artifact("Boil", task_id="t_a")
+    written = synthesis(
+        results(task("a", "completed"), artifacts=[made]), lambda _: REPORT, budget_tokens=900
+    )
+    head, _, body = written.partition(f"\n## {task('a').title}")
+    assert head.endswith("## What the reports leave open\n\n- a: it whistles late\n- a: it drips\n")
+    assert "> everybody" in body
+
+
+def test_code_files_and_earlier_syntheses_are_only_named():
+    """A reader finds them by their ids."""
+    made = [
+        artifact("kettle.py", task_id="t_a", kind=ArtifactKind.FILE),
+        artifact("Data", task_id="t_a", media_type="application/json"),
+        artifact("Synthesis", task_id="t_a", kind=ArtifactKind.SYNTHESIS),
+    ]
+    written = synthesis(results(task("a", "completed"), artifacts=made), excerpt, budget_tokens=900)
+    assert "text of" not in written
+    assert "Also there: kettle.py, a_kettle.py, Data, a_data, Synthesis, a_synthesis" in written
+
+
+def test_a_long_report_is_cut_at_a_paragraph():
+    """With the call that reads all of it; a short one beside it is whole."""
+    long, short = artifact("Long", task_id="t_a"), artifact("Short", task_id="t_a")
+    paragraphs = "\n\n".join(f"Paragraph {number} ends here." for number in range(200))
+    texts = {long.id: paragraphs, short.id: "All of it."}
+    written = synthesis(
+        results(task("a", "completed"), artifacts=[long, short]),
+        lambda of: texts[of.id],
+        budget_tokens=300,
+    )
+    quoted = [line for line in written.splitlines() if line.startswith("> P")]
+    assert 5 < len(quoted) < 200
+    assert all(line.endswith("ends here.") for line in quoted)
+    assert "more characters: orch.artifacts.text('a_long')]" in written
+    assert "> All of it." in written
+
+
+def test_where_it_landed_and_what_does_not_agree():
+    """Both stand before the reports."""
+    found = results(task("a", "completed"))
+    found = attrs.evolve(found, branch="integration", contradictions=["ada says 1, bob says 2"])
+    written = synthesis(found, excerpt, budget_tokens=900)
+    assert "What they changed is on the branch integration." in written
+    assert "## What does not agree\n\n- ada says 1, bob says 2\n" in written
 
 
 def test_recoveries_are_not_counted_as_planned():
@@ -97,6 +166,12 @@ def test_no_text_of_others_forms_a_heading():
     written = synthesis(results(subtask, artifacts=[notes]), excerpt, budget_tokens=1000)
     headings = [line for line in written.splitlines() if line.startswith("#")]
     assert headings == ["# Make tea", "## x # Not ours ## Neither"]
+
+
+def test_what_something_newer_replaces_is_left_out():
+    """Also where the newer one has another title."""
+    old = artifact("Design", superseded_by="a_new")
+    assert results_of([old], [task("a", "completed")]) == []
 
 
 @pytest.mark.parametrize("status", ["completed", "blocked"])

@@ -198,6 +198,10 @@ class ContextBoard:
         self._note(session.id, context)
         return context
 
+    def conflicts(self, session: Session) -> list[str]:
+        """Return, in words, what agents set differently; it does not count as having read it."""
+        return [str(conflict) for conflict in self._read(session).conflicts]
+
     def read(self, session: Session | None = None) -> SharedContext:
         """Return all that is shared in a session, by default the current one, and those above."""
         session = session or self._scope.session()

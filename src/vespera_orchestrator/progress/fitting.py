@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 _SHORTEST_CUT: Final = 40
 """A quotation that has to be cut shorter than this many tokens is left out."""
 
+_LEFT_OUT_TOKENS: Final = 20
+"""So long is the line that says how much is left out."""
+
 
 @attrs.frozen(kw_only=True, eq=False)
 class Piece:
@@ -121,6 +124,13 @@ class _Layout:
     def _named(self, sections: list[Section]) -> tuple[list[Section], int]:
         """Return what there is room to name, and how many pieces are left out."""
         room = self._budget - tokens(self._footer) - 1
+        kept = self._kept(sections, room)
+        if _count(kept) < _count(sections):  # the line that says so needs room, too
+            kept = self._kept(sections, room - _LEFT_OUT_TOKENS)
+        return kept, _count(sections) - _count(kept)
+
+    def _kept(self, sections: list[Section], room: int) -> list[Section]:
+        """Return what there is room to name."""
         kept: list[Section] = []
         for section in sections:
             room -= _lines_tokens(section.heading)
@@ -134,7 +144,7 @@ class _Layout:
                 kept.append(attrs.evolve(section, pieces=pieces))
             if room < 0:
                 break
-        return kept, _count(sections) - _count(kept)
+        return kept
 
     def _reserve(self, piece: Piece) -> int:
         return min(_wanted(piece), int(self._budget * piece.reserved))

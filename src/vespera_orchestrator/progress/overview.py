@@ -581,7 +581,22 @@ class Overview:
             subtasks=subtasks,
             artifacts=results_of(artifacts, subtasks),
             open_whys=[self.why(task) for task in subtasks if not task.status.is_terminal],
+            branch=self._landing_branch(subtasks),
+            contradictions=self._contradictions(parent, subtasks),
         )
+
+    def _landing_branch(self, subtasks: Sequence[Task]) -> str:
+        """Return where the work of the tasks landed, if they worked in worktrees."""
+        uses_worktrees = any(task.worktree for task in subtasks)
+        return self._rooms.config.worktrees.integration_branch if uses_worktrees else ""
+
+    def _contradictions(self, parent: Task, subtasks: Sequence[Task]) -> list[str]:
+        """Return what agents say differently, and which subtasks built on an earlier version."""
+        session = self._store.find_session(parent.session_id)
+        said = [] if session is None else self._rooms.shared.conflicts(session)
+        ids = {task.id for task in subtasks}
+        uses = self._store.context_uses(session_id=parent.session_id, outdated=True)
+        return said + [str(use) for use in uses if use.task_id in ids]
 
 
 def _waits(attempt: Attempt) -> bool:

@@ -66,7 +66,8 @@ _PROCESS_ENDED: Final = "released: its process had ended"
 def change_words(event: Event) -> str:
     """Say what an event did to its task: of a lease that ended early, what really ended it."""
     if event.data.get("taken_by"):
-        return f"taken over by {one_line(str(event.data['taken_by']), _NAME_WIDTH)}"
+        holder = one_line(event.agent or "", _NAME_WIDTH)
+        return f"taken over by {one_line(str(event.data['taken_by']), _NAME_WIDTH)} from {holder}"
     if event.data.get("process_ended"):
         return _PROCESS_ENDED
     return CHANGE_WORDS[event.kind]

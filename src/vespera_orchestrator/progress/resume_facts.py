@@ -173,7 +173,7 @@ class ResumeReader:
             kind=event.kind,
             words=change_words(event),
             at=event.at,
-            agent=event.agent,
+            agent=None if data.get("taken_by") else event.agent,
             detail=str(data.get("summary") or data.get("reason") or ""),
             files=paths,
             file_count=count,

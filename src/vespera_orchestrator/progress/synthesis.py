@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
@@ -11,24 +12,45 @@ from vespera_orchestrator._codec import dump_json
 from vespera_orchestrator._model import (
     SECONDARY_KINDS,
     Artifact,
+    ArtifactKind,
     JsonValue,
     Task,
     TaskStatus,
     Why,
 )
 from vespera_orchestrator._text import one_line
+from vespera_orchestrator.progress.fitting import Piece, Section, fit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 _MAX_LISTED: Final = 50
 """Most unfinished subtasks that are named; the rest are counted."""
-_MAX_EXCERPT_TOKENS: Final = 200
-"""Longest excerpt of one artifact."""
-MIN_EXCERPT_TOKENS: Final = 20
-"""A shorter excerpt says nothing: the artifact is only named."""
-_NAME_TOKENS: Final = 25
-"""About how many tokens it takes to name a subtask and its artifacts."""
+_MOST_GAPS: Final = 3
+"""Most open points that are named of one report."""
+_NAMES_WIDTH: Final = 400
+_PROSE: Final = frozenset({"text/markdown", "text/plain"})
+"""Media types of what is quoted. Code, data and pictures are named."""
+_HEADING: Final = re.compile(r"#{1,6}\s+(.*?)[\s#:.]*$")
+_FENCE: Final = ("```", "~~~")
+_GAP_HEADINGS: Final = frozenset(
+    {
+        "open",
+        "open points",
+        "open questions",
+        "still open",
+        "known gaps",
+        "gaps",
+        "known issues",
+        "limitations",
+        "limits",
+        "not done",
+        "to do",
+        "todo",
+    }
+)
+"""Under these headings a report says what it leaves open."""
+_BULLET: Final = re.compile(r"\s*(?:[-*+]|\d+[.)])\s+(?:\[ \]\s+)?")
 
 
 @attrs.frozen(kw_only=True)
@@ -41,6 +63,10 @@ class SubtaskResults:
     """The results; for a completed subtask without late work and earlier failures."""
     open_whys: Sequence[Why]
     """For each subtask that has not ended, what keeps it."""
+    branch: str = ""
+    """Where the subtasks' work landed; empty without worktrees."""
+    contradictions: Sequence[str] = ()
+    """What the agents say differently, and what was built on an earlier version, in words."""
 
     def metadata(self) -> dict[str, JsonValue]:
         """Return what the artifact of the synthesis says about its sources."""
@@ -52,40 +78,78 @@ class SubtaskResults:
 
 
 def results_of(artifacts: Sequence[Artifact], tasks: Sequence[Task]) -> list[Artifact]:
-    """Leave out late work and failures of completed tasks."""
+    """Leave out late work and failures of completed tasks, and what something newer replaces."""
     completed = {task.id for task in tasks if task.status is TaskStatus.COMPLETED}
     return [
         artifact
         for artifact in artifacts
-        if artifact.kind not in SECONDARY_KINDS or artifact.task_id not in completed
+        if artifact.superseded_by is None
+        and (artifact.kind not in SECONDARY_KINDS or artifact.task_id not in completed)
     ]
 
 
 def synthesis(
-    results: SubtaskResults, excerpt: Callable[[Artifact, int], str], *, budget_tokens: int
+    results: SubtaskResults, text_of: Callable[[Artifact], str], *, budget_tokens: int
 ) -> str:
-    """Write how the subtasks ended, what is missing, and for each artifact its id and an excerpt.
+    """Write how the subtasks ended, what is missing and open, and then each subtask's report.
+
+    A report is there whole, or cut at a paragraph with the call that reads the rest. Files, code
+    and data are only named. An earlier synthesis is never quoted.
 
     Args:
         results: The subtasks and their artifacts.
-        excerpt: Returns the beginning of an artifact's text, within a number of tokens.
-        budget_tokens: About how long the excerpts may be together. Beyond it artifacts are only
+        text_of: Returns the text of a report.
+        budget_tokens: About how long the part with the reports may be. What there is no room for is
             named, and beyond that counted.
     """
     parent = results.parent
     rest_call = f"orch.query_tasks(parent_task_id={parent.alias!r}, limit=None)"
-    lines = [f"# {one_line(parent.title, 200)}", "", _count_line(results.subtasks)]
+    texts = {each.id: text_of(each) for each in results.artifacts if _is_report(each)}
+    lines = [f"# {one_line(parent.title, 200)}", "", _count_line(results)]
     lines += _missing_sections(results, rest_call)
+    lines += _list_section("What the reports leave open", _gaps(results, texts), rest_call)
+    lines += _list_section("What does not agree", results.contradictions, rest_call)
     by_task = _by_task(results.artifacts)
     productive = [task for task in results.subtasks if _is_completed(task) or task.id in by_task]
-    max_tasks = max(1, budget_tokens // _NAME_TOKENS)
-    share = min(budget_tokens // max(1, len(results.artifacts)), _MAX_EXCERPT_TOKENS)
-    for task in productive[:max_tasks]:
-        lines += _result_section(task, by_task.get(task.id, ()), share, excerpt)
-    hidden = len(productive) - max_tasks
-    if hidden > 0:
-        lines += ["", f"… and the results of {hidden} more subtasks: {rest_call}"]
+    sections = [_result_section(task, by_task.get(task.id, ()), texts) for task in productive]
+    body = fit(sections, budget_tokens).text
+    if body:
+        lines += ["", body]
     return "\n".join(lines) + "\n"
+
+
+def _is_report(artifact: Artifact) -> bool:
+    """Tell whether an artifact is what an agent wrote about its work."""
+    is_named_only = artifact.kind in {ArtifactKind.FILE, ArtifactKind.SYNTHESIS}
+    return artifact.media_type in _PROSE and not is_named_only
+
+
+def _gaps(results: SubtaskResults, texts: Mapping[str, str]) -> list[str]:
+    """Return what the reports themselves call open."""
+    aliases = {task.id: task.alias for task in results.subtasks}
+    gaps: dict[str, None] = {}
+    for artifact in results.artifacts:
+        points = _open_points(texts.get(artifact.id, ""))
+        alias = aliases.get(str(artifact.task_id), "")
+        gaps.update((f"{alias}: {point}", None) for point in points[:_MOST_GAPS])
+    return list(gaps)
+
+
+def _open_points(report: str) -> list[str]:
+    """Return the list below headings such as *Open* and *Known gaps*, or else the lines there."""
+    lines = []
+    is_open = is_code = False
+    for line in report.splitlines():
+        if line.lstrip().startswith(_FENCE):
+            is_code = not is_code
+            continue
+        heading = None if is_code else _HEADING.match(line)
+        if heading is not None:
+            is_open = heading[1].casefold() in _GAP_HEADINGS
+        elif is_open and not is_code and line.strip():
+            lines.append(line)
+    listed = [line for line in lines if _BULLET.match(line)]
+    return [_BULLET.sub("", line).strip() for line in listed or lines]
 
 
 def _is_planned(task: Task) -> bool:
@@ -96,10 +160,13 @@ def _is_completed(task: Task) -> bool:
     return _is_planned(task) and task.status is TaskStatus.COMPLETED
 
 
-def _count_line(subtasks: Sequence[Task]) -> str:
-    planned = sum(map(_is_planned, subtasks))
-    completed = sum(map(_is_completed, subtasks))
-    return f"{completed} of {planned} subtasks are completed."
+def _count_line(results: SubtaskResults) -> str:
+    planned = sum(map(_is_planned, results.subtasks))
+    completed = sum(map(_is_completed, results.subtasks))
+    line = f"{completed} of {planned} subtasks are completed."
+    if results.branch:
+        line += f" What they changed is on the branch {one_line(results.branch, 100)}."
+    return line
 
 
 def _missing_sections(results: SubtaskResults, rest_call: str) -> list[str]:
@@ -133,26 +200,32 @@ def _list_section(title: str, entries: Sequence[str], rest_call: str) -> list[st
     return lines
 
 
-def _result_section(
-    task: Task,
-    artifacts: Sequence[Artifact],
-    excerpt_tokens: int,
-    excerpt: Callable[[Artifact, int], str],
-) -> list[str]:
-    summary = one_line(task.summary or "(no summary)", 300)
-    lines = ["", f"## {one_line(task.title, 200)}", "", summary]
+def _result_section(task: Task, artifacts: Sequence[Artifact], texts: Mapping[str, str]) -> Section:
+    heading = f"## {one_line(task.title, 200)}\n"
+    pieces = [Piece(line=one_line(task.summary or "(no summary)", 300))]
     if task.outputs:
         outputs = dump_json(dict(task.outputs), "outputs")
-        lines += ["", f"Outputs: `{one_line(outputs, 400)}`"]
-    for artifact in artifacts:
-        name = f"{one_line(artifact.title, 200)}, {artifact.id}"
-        if artifact.partial:
-            name += " (cut short)"
-        if excerpt_tokens < MIN_EXCERPT_TOKENS:
-            lines += ["", f"See {name}."]
-        else:
-            lines += ["", f"From {name}:", "", *_quote(excerpt(artifact, excerpt_tokens))]
-    return lines
+        pieces.append(Piece(line=f"\nOutputs: `{one_line(outputs, 400)}`"))
+    reports = [artifact for artifact in artifacts if artifact.id in texts]
+    pieces += [_report(artifact, texts[artifact.id]) for artifact in reports]
+    named = [artifact for artifact in artifacts if artifact.id not in texts]
+    if named:
+        names = ", ".join(_name(artifact) for artifact in named)
+        pieces.append(Piece(line=f"\nAlso there: {one_line(names, _NAMES_WIDTH)}"))
+    return Section(heading=heading, pieces=pieces)
+
+
+def _report(artifact: Artifact, text: str) -> Piece:
+    return Piece(
+        line=f"\nFrom {_name(artifact)}:",
+        quote=text.strip(),
+        rest=f"orch.artifacts.text({artifact.id!r})",
+    )
+
+
+def _name(artifact: Artifact) -> str:
+    name = f"{one_line(artifact.title, 200)}, {artifact.id}"
+    return f"{name} (cut short)" if artifact.partial else name
 
 
 def _ending(task: Task) -> str:
@@ -160,8 +233,3 @@ def _ending(task: Task) -> str:
     if task.reason:
         ending += f": {task.reason}"
     return ending
-
-
-def _quote(text: str) -> list[str]:
-    lines = text.splitlines()
-    return [f"> {line}".rstrip() for line in lines]

@@ -49,16 +49,17 @@ def pause(
     _require_text("next_step", next_step)
     session_id = rooms.scope.session().id
     open_works = [work for work in works if work.is_open]
+    held = [work for work in open_works if _is_held(rooms, work)]
     worded = tuple(
         name for name, words in (("note", note), ("next_step", next_step)) if not words.strip()
     )
     kept = rooms.store.pause_session(
         session_id,
         rooms.scope.agent,
-        note=note if note.strip() else _own_note(rooms, session_id, open_works),
-        next_step=next_step if next_step.strip() else _own_step(overview, open_works),
+        note=note if note.strip() else _own_note(rooms, session_id, held),
+        next_step=next_step if next_step.strip() else _own_step(overview, held),
         worded=worded,
-        task_ids=[work.task.id for work in open_works],
+        task_ids=[work.task.id for work in held],
     )
     saved, not_saved = _save(rooms, open_works, "" if "note" in worded else note)
     return attrs.evolve(kept, saved=saved, not_saved=not_saved)
@@ -70,6 +71,12 @@ def save_again(rooms: Rooms, work: Work, note: str = "") -> Checkpoint:
     if last is None:
         return work.checkpoint({}, note)
     return work.checkpoint(last.state, note or last.note, last.progress)
+
+
+def _is_held(rooms: Rooms, work: Work) -> bool:
+    """Tell whether nobody has taken the task since: what is lost is saved, but not said."""
+    latest = rooms.store.attempts(work.task.id)[-1:]
+    return [attempt.number for attempt in latest] == [work.attempt.number]
 
 
 def _require_text(name: str, value: object) -> None:

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from vespera_orchestrator._model import ArtifactKind
 from vespera_orchestrator._secrets import mask_and_warn
-from vespera_orchestrator._text import clip
 from vespera_orchestrator.errors import (
     CorruptContentError,
     InvalidInputError,
@@ -34,9 +33,9 @@ def synthesize(
         state = f"{parent.status} without subtasks"
         raise TransitionError(parent.alias, state, "be synthesized", remedy)
 
-    def excerpt(artifact: Artifact, tokens: int) -> str:
+    def text_of(artifact: Artifact) -> str:
         try:
-            return clip(mask_and_warn(artifacts.text(artifact), f"artifact {artifact.id}"), tokens)
+            return mask_and_warn(artifacts.text(artifact), f"artifact {artifact.id}")
         except InvalidInputError:  # not text
             return f"({artifact.media_type}, {artifact.size_bytes} bytes)"
         except CorruptContentError as exc:
@@ -44,7 +43,7 @@ def synthesize(
 
     return artifacts.save(
         f"Synthesis: {parent.title}",
-        synthesis(results, excerpt, budget_tokens=budget_tokens),
+        synthesis(results, text_of, budget_tokens=budget_tokens),
         task=parent,
         kind=ArtifactKind.SYNTHESIS,
         metadata=results.metadata(),
