@@ -45,6 +45,10 @@ TRUE_AFTER = {
 """After which ends of a task a condition on it is true; before its end it is undecided."""
 MOST_FAILURES = 3
 MOST_EMPTY_ROUNDS = 3
+MOST_CRASHES = 3
+PAUSE_S = 45
+TIME_LIMIT_S = 100
+STALLED_AFTER_S = 40
 MOST_TASKS = 14
 
 
@@ -144,10 +148,15 @@ class Model:
         for name in below:
             below += self.children(name)
         for name in set(below) & set(self.named("pending", "blocked")):
-            self.tasks[name]["rests_until"] = until
+            self.tasks[name] |= {
+                "rests_until": until,
+                "pauses": self.tasks[name]["pauses"] and until == self.tasks[name]["rests_until"],
+            }
         self.settle()
 
-    def add(self, alias, needs=None, condition=None, parent=None, *, recovers=None, asks=False):
+    def add(
+        self, alias, needs=None, condition=None, parent=None, *, recovers=None, asks=False, **limits
+    ):
         """Plan a task."""
         self.tasks[alias] = {
             "status": "pending",
@@ -166,7 +175,16 @@ class Model:
             "planned_at": self.now,
             "started_at": None,
             "has_content": False,
+            "brought": False,
+            "effects": {},
             "empty_rounds": 0,
+            "crashes": 0,
+            "retries": False,
+            "pauses": False,
+            "time_limit": None,
+            "stalled_after": None,
+            "brought_at": None,
+            **limits,
         }
         self.settle()
 
@@ -174,16 +192,40 @@ class Model:
         """Start a task."""
         task = self.tasks[alias]
         task |= {"status": "in_progress", "attempts": task["attempts"] + 1, "until": until}
-        task["started_at"] = self.now
+        task |= {"started_at": self.now, "brought_at": self.now, "brought": False}
+
+    def made_progress(self, alias):
+        """Whether the running attempt has brought an effect or a subtask."""
+        task = self.tasks[alias]
+        planned = [self.tasks[name]["planned_at"] for name in self.children(alias)]
+        return task["brought"] or any(at >= task["started_at"] for at in planned)
+
+    def once(self, alias, key):
+        """Do something once; return whether it is done now."""
+        task = self.tasks[alias]
+        if key in task["effects"]:
+            return False
+        task["effects"][key] = task["attempts"]
+        task |= {"brought": True, "brought_at": self.now}
+        return True
+
+    def lose(self, alias):
+        """A holder is lost: too often without progress, and the task is blocked."""
+        task = self.tasks[alias]
+        task["crashes"] = 0 if self.made_progress(alias) else task["crashes"] + 1
+        if task["crashes"] >= MOST_CRASHES:
+            task["was_blocked"] = True
+            self.become(alias, "blocked")
+        else:
+            self.become(alias, "pending")
 
     def hand_back(self, alias, *, brings):
         """Give a task back, with the same words or none: too often, and it is blocked."""
         task = self.tasks[alias]
         is_new = brings and not task["has_content"]
         task["has_content"] |= brings
-        planned = [self.tasks[name]["planned_at"] for name in self.children(alias)]
-        if is_new or any(at >= task["started_at"] for at in planned):
-            task["empty_rounds"] = 0
+        if is_new or self.made_progress(alias):
+            task |= {"empty_rounds": 0, "crashes": 0}
         else:
             task["empty_rounds"] += 1
         if task["empty_rounds"] < MOST_EMPTY_ROUNDS:
@@ -197,14 +239,21 @@ class Model:
         self.become(alias, "completed")
         target = self.tasks[alias]["recovers"]
         if target is not None and self.tasks[target]["status"] == "blocked":
-            self.tasks[target]["empty_rounds"] = 0
+            self.tasks[target] |= {"empty_rounds": 0, "crashes": 0}
             self.become(target, "pending")
 
-    def fail(self, alias):
-        """Block a task, with one recovery unless a person must decide."""
+    def fail(self, alias, *, may_retry=True):
+        """Try a task again after a pause, if it was planned so; else block it, with one recovery
+        unless a person must decide.
+        """
         task = self.tasks[alias]
         task["failures"] += 1
-        task["empty_rounds"] = 0
+        task |= {"empty_rounds": 0, "crashes": 0}
+        if may_retry and task["retries"] and task["failures"] < MOST_FAILURES:
+            pause_s = PAUSE_S * 2 ** (task["failures"] - 1)
+            task |= {"rests_until": self.now + timedelta(seconds=pause_s), "pauses": True}
+            self.become(alias, "pending")
+            return
         task["was_blocked"] = True
         self.become(alias, "blocked")
         if task["recovers"] is None and task["failures"] < MOST_FAILURES:
@@ -255,8 +304,17 @@ class Model:
             task = self.tasks[name]
             asks = task["asks"] or task.get("asked", False)
             task |= {"status": "pending", "failures": 0, "answered": False, "asks": asks}
-            task["empty_rounds"] = 0
+            task |= {"empty_rounds": 0, "crashes": 0}
+            if task["pauses"]:
+                task |= {"rests_until": None, "pauses": False}
         self.settle()
+
+    def may_reopen(self, alias):
+        """Whether this task may be opened again."""
+        task = self.tasks[alias]
+        if task["status"] != "completed" or task["recovers"] is not None:
+            return False
+        return task["parent"] is None or self.tasks[task["parent"]]["status"] != "completed"
 
     def skipped_after(self, alias):
         """The skipped tasks that wait for this one or are skipped with it, and so on downward."""
@@ -286,14 +344,33 @@ class Model:
         return {self.tasks[alias]["parent"] for alias in aliases}
 
     def lapse(self, now):
-        """Let every hold lapse whose time is over."""
-        for alias in self.named("in_progress"):
-            if self.tasks[alias]["until"] < now:
-                self.tasks[alias]["status"] = "pending"
+        """Let every rest and every hold end whose time is over, by whichever limit came first."""
         for task in self.tasks.values():
             if task["rests_until"] is not None and task["rests_until"] <= now:
-                task["rests_until"] = None
+                task |= {"rests_until": None, "pauses": False}
         self.settle()
+        for alias in self.lapsing(now):
+            task = self.tasks[alias]
+            limit = task["time_limit"]
+            times_out_at = limit and task["started_at"] + timedelta(seconds=limit)
+            if times_out_at and times_out_at <= task["until"] and times_out_at < now:
+                self.fail(alias)
+            else:
+                self.lose(alias)
+
+    def lapsing(self, now):
+        """The running tasks whose lease or one of whose limits is over."""
+        return [alias for alias in self.named("in_progress") if self.ends_at(alias) < now]
+
+    def ends_at(self, alias):
+        """When the running attempt is over if nothing happens."""
+        task = self.tasks[alias]
+        ends = [task["until"]]
+        if task["time_limit"]:
+            ends.append(task["started_at"] + timedelta(seconds=task["time_limit"]))
+        if task["stalled_after"]:
+            ends.append(task["brought_at"] + timedelta(seconds=task["stalled_after"]))
+        return min(ends)
 
 
 some = st.integers(0, 999)
@@ -393,8 +470,22 @@ class Predicted(RuleBasedStateMachine):
             condition=text,
             parent_task_id=above,
             question="What now?" if asks else None,
+            retry_after=PAUSE_S if self.planned % 4 == 1 else None,
+            time_limit=TIME_LIMIT_S if self.planned % 3 == 2 else None,
+            stalled_after=STALLED_AFTER_S if self.planned % 4 == 3 else None,
         )
-        self.model.add(alias, edges, condition, above, asks=asks)
+        self.model.add(
+            alias,
+            edges,
+            condition,
+            above,
+            asks=asks,
+            retries=self.planned % 4 == 1,
+            time_limit=TIME_LIMIT_S if self.planned % 3 == 2 else None,
+            stalled_after=STALLED_AFTER_S if self.planned % 4 == 3 else None,
+        )
+        if above is not None and self.model.tasks[above]["status"] == "in_progress":
+            self.model.tasks[above]["brought_at"] = self.now
 
     # working
 
@@ -467,7 +558,7 @@ class Predicted(RuleBasedStateMachine):
             self.model.tasks[alias]["has_content"] = True
         else:
             self.works[alias].fail("it broke")
-        self.model.fail(alias)
+        self.model.fail(alias, may_retry=not says_so)
 
     @precondition(lambda self: self.model.ready())
     @rule(number=some)
@@ -507,7 +598,29 @@ class Predicted(RuleBasedStateMachine):
         """End the attempt of a holder that is gone."""
         alias = self.held(number)
         self.orch.end_attempt(alias, "it was killed")
-        self.model.become(alias, "pending")
+        self.model.lose(alias)
+
+    @precondition(lambda self: self.model.ready())
+    @rule(number=some, times=st.integers(1, 4))
+    def start_and_lose(self, number, times):
+        """Lose one holder after the other, until the task is no longer handed out."""
+        found = self.model.ready()
+        alias = found[number % len(found)]
+        for _ in range(times):
+            if alias in self.model.ready():
+                self.start(alias)
+                self.orch.end_attempt(alias, "it was killed")
+                self.model.lose(alias)
+
+    @precondition(lambda self: self.model.named("in_progress"))
+    @rule(number=some, key=st.sampled_from(["mail", "payment"]))
+    def once(self, number, key):
+        """An effect happens once, in whichever attempt, and its result stays."""
+        alias = self.held(number)
+        calls = []
+        result = self.works[alias].once(key, lambda: calls.append(1) or f"{key} of {alias}")
+        assert result == f"{key} of {alias}"
+        assert bool(calls) == self.model.once(alias, key)
 
     @rule(seconds=st.sampled_from([30, 61, 601]))
     def let_time_pass(self, seconds):
@@ -593,6 +706,18 @@ class Predicted(RuleBasedStateMachine):
         else:
             with pytest.raises(TransitionError):
                 self.orch.retry_task(alias)
+
+    @precondition(lambda self: any(self.model.may_reopen(name) for name in self.model.tasks))
+    @rule(number=some)
+    def reopen(self, number):
+        """Open a completed task again; what waits for it and has not begun waits again."""
+        found = [name for name in self.model.tasks if self.model.may_reopen(name)]
+        alias = found[number % len(found)]
+        if self.model.reopens_part_of_completed(alias):
+            return
+        reopening = self.orch.reopen_task(alias, "not good enough")
+        assert reopening.task.attempts == self.model.tasks[alias]["attempts"]
+        self.model.retry(alias)
 
     # what always holds
 

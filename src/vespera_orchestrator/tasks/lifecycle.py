@@ -603,7 +603,7 @@ def _decision_sentence(task: Task, recovery: Task | None) -> str:
     if recovery is not None:
         cause = f"as its recovery {recovery.alias} is blocked itself"
     elif task.failures >= task.max_attempts:
-        cause = f"after {task.failures} failed attempts"
+        cause = f"after {plural(task.failures, 'failed attempt')}"
     else:
         cause = "as its recovery did not succeed"
     reason = " ".join((task.reason or "no reason given").split())[:200]

@@ -540,6 +540,8 @@ def _make_pending(
         answered=0,
         answer=None,
     )
+    if task.retry_at is not None:  # nobody waits for a pause who asks for another try
+        set_columns(tx, task.id, retry_at=None, not_before=None, asleep=0)
     claims.revoke(tx, task)
     events.record_for(tx, task, kind, {"reason": reason, **(data or {})})
     if task.status.is_terminal and task.parent_task_id is not None:

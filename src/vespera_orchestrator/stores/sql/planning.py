@@ -9,7 +9,16 @@ import attrs
 
 from vespera_orchestrator._codec import dump_json
 from vespera_orchestrator._model import EventKind, Existing, PlannedTasks
-from vespera_orchestrator.stores.sql import changing, cycles, events, reading, rows, timing, waiting
+from vespera_orchestrator.stores.sql import (
+    changing,
+    claims,
+    cycles,
+    events,
+    reading,
+    rows,
+    timing,
+    waiting,
+)
 from vespera_orchestrator.stores.sql.consequences import follow_ends, skip
 from vespera_orchestrator.stores.sql.drafts import Drafts, matching
 from vespera_orchestrator.stores.sql.urgency import urgencies
@@ -66,6 +75,8 @@ def _insert(tx: Transaction, named: Drafts, tasks: Sequence[Task]) -> Sequence[T
     _follow_due_dates(tx, tasks, list(parents_before))
     if parents_before:
         _add_blockers(tx, [(children[parent], parent) for parent in parents_before])
+        for parent in parents_before.values():
+            claims.note_progress(tx, parent)  # whoever plans the parts of its task has not stalled
         cycles.refuse_circles_through(tx, counted)
     impossible = [task for task in counted if readiness[task.id].impossible]
     for task in impossible:

@@ -102,6 +102,14 @@ class _Retries(StoreFixtures):
         (woken,) = store.snooze(a.id, None, zone="UTC", subtree=False)
         assert (woken.is_ready, woken.retry_at) == (True, None)
 
+    def test_a_person_who_asks_for_another_try_waits_for_no_pause(self, store, session_id):
+        """Also where the task was cancelled while it paused."""
+        a = plan_and_claim(store, session_id, retry_after_s=10.0)
+        store.finish(a.id, 1, FAILED, agent="ada")
+        store.cancel(a.id, "", subtree=False)
+        retried = store.retry(a.id, "after all")
+        assert (retried.is_ready, retried.retry_at, retried.not_before) == (True, None, None)
+
     @pytest.mark.parametrize("clears", [False, True])
     def test_the_settings_can_be_changed(self, store, session_id, *, clears):
         """And cleared."""
@@ -193,13 +201,16 @@ class _Limits(StoreFixtures):
         with pytest.raises(LeaseLostError):
             store.renew(a.id, 1, lease_s=60)
 
-    @pytest.mark.parametrize("kind", ["files", "effect"])
+    @pytest.mark.parametrize("kind", ["files", "effect", "part"])
     def test_whatever_is_new_counts(self, store, clock, session_id, *, kind):
         """Not only checkpoints."""
         a = plan_and_claim(store, session_id, stalled_after_s=50.0)
         clock.advance(seconds=40)
         if kind == "files":
             store.renew(a.id, 1, lease_s=60, files_changed=True)
+        elif kind == "part":
+            store.plan(session_id, [draft("b", parent="a")])
+            store.renew(a.id, 1, lease_s=60)
         else:
             store.begin_effect(a.id, 1, "mail", again=False)
             store.renew(a.id, 1, lease_s=60)
