@@ -8,8 +8,18 @@ import pytest
 from markdown_it import MarkdownIt
 
 from vespera_orchestrator.documents.sections import section_contents
-from vespera_orchestrator.documents.sources.languages import SUFFIXES, language_of, table
+from vespera_orchestrator.documents.sources.languages import (
+    LANGUAGES,
+    SUFFIXES,
+    language_of,
+    table,
+)
 from vespera_orchestrator.documents.tree import READ_SUFFIXES
+
+pytestmark = pytest.mark.skipif(
+    not all(language.is_installed for language in LANGUAGES.values()),
+    reason="the extra 'languages' is not installed",
+)
 
 
 def read(path: str, source: str):
