@@ -1252,6 +1252,8 @@ class DocumentVersion(Record):
     """When it was written."""
     edited: tuple[str, ...] = ()
     """The sections that a person has edited; their text is not ours."""
+    home_id: str = ""
+    """The home that has the text, if only its own folder does."""
 
 
 @attrs.frozen(kw_only=True)

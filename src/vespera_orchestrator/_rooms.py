@@ -214,7 +214,8 @@ class Rooms:
         from vespera_orchestrator.documents.engine import Documents
         from vespera_orchestrator.worktrees.branch_files import IntegrationFiles
 
-        return Documents(self.scope, self.content, IntegrationFiles(self.scope.home))
+        branch = IntegrationFiles(self.scope.home)
+        return Documents(self.scope, self.content, branch, keeper=lambda: self.keeper)
 
 
 def _last_used(task: Task, records: list[Worktree]) -> Worktree | None:

@@ -222,6 +222,28 @@ def test_bytes_that_another_home_keeps_are_not_called_lost(team):
     assert error.subject == artifact.digest
 
 
+def test_a_document_that_another_home_wrote_is_not_called_lost(tmp_path):
+    """Its text is in the home that wrote it, which is named; the home itself misses it."""
+    store = f"sqlite:///{tmp_path}/store.db"
+    for name in ("a", "b"):
+        tmp_path.joinpath(name).mkdir()
+    with vespera.open(tmp_path / "a", store=store) as one:
+        session = one.initialize_session("A kettle", project_type="software_development")
+        one.complete_task(one.plan_task("Lid"), summary="fits", detailed_work="it fits")
+        versions = one.documents.versions("docs/CHANGELOG.md")
+        assert {version.home_id for version in versions} == {one.artifacts.list()[0].home_id}
+        with vespera.open(tmp_path / "b", store=store, session=session.id) as two:
+            findings = [each for each in two.check().findings if each.kind == "content"]
+            assert {finding.severity for finding in findings} == {"note"}
+            damages = two.artifacts.verify()
+            assert {damage.documents for damage in damages if damage.documents}
+            assert all(f"in another home, {one.home}" in damage.problem for damage in damages)
+            assert f"is in another home, {one.home} on" in findings[0].sentence
+        digest = versions[0].digest
+        next(one.home.joinpath("artifacts").rglob(f"{digest[2:]}*")).unlink()
+        assert [error.subject for error in one.check().errors] == [digest]
+
+
 @pytest.mark.parametrize("durability", ["full", "normal"])
 def test_bytes_that_the_only_home_has_lost_are_an_error(tmp_path, durability):
     """Nobody else can have them."""

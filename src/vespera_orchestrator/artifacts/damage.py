@@ -17,6 +17,7 @@ from vespera_orchestrator.errors import ContentElsewhereError, CorruptContentErr
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from vespera_orchestrator._model import DocumentVersion
     from vespera_orchestrator._rooms import Rooms
     from vespera_orchestrator.contracts import ContentStore
 
@@ -125,7 +126,8 @@ class Verification:
         query = ArtifactQuery(digest=digest, include_superseded=True)
         artifacts = self._rooms.store.artifacts(query)
         fetch = ""
-        error = self._elsewhere(digest, artifacts)
+        documents = list(self._documents_with(digest))
+        error = self._elsewhere(digest, artifacts, documents)
         if error is not None:
             problem, fetch = error.problem, error.fetch
         intact: dict[str, None] = {}
@@ -135,27 +137,31 @@ class Verification:
             digest=digest,
             problem=problem,
             artifacts=tuple(artifacts),
-            documents=tuple(self._documents_with(digest)),
+            documents=tuple(map(_document_name, documents)),
             intact=tuple(intact),
             fetch=fetch,
         )
 
     def _elsewhere(
-        self, digest: str, artifacts: Sequence[Artifact]
+        self, digest: str, artifacts: Sequence[Artifact], documents: Sequence[DocumentVersion]
     ) -> ContentElsewhereError | None:
         """Return where another home has the bytes, if they are missing here."""
         missing = missing_here(self._content, digest)
-        if missing is None or not artifacts:
+        if missing is None:
             return None
+        if not artifacts:
+            keepers = {version.home_id for version in documents}
+            names = [_document_name(version) for version in documents]
+            return self._whereabouts.in_other_home(missing, keepers, ", ".join(names))
         error = self._whereabouts.explain(artifacts[0], missing)
         return error if isinstance(error, ContentElsewhereError) else None
 
-    def _documents_with(self, digest: str) -> Iterator[str]:
+    def _documents_with(self, digest: str) -> Iterator[DocumentVersion]:
         store = self._rooms.store
         for latest in store.document_versions():
             for version in store.document_versions(latest.path):
                 if version.digest == digest:
-                    yield f"{version.path} v{version.version}"
+                    yield version
 
     def _intact(self, artifact: Artifact) -> Iterator[str]:
         """Yield how to get the same bytes from git, and the nearest sound version."""
@@ -176,3 +182,7 @@ class Verification:
             if self._content.verify(other.digest) is None:
                 return other
         return None
+
+
+def _document_name(version: DocumentVersion) -> str:
+    return f"{version.path} v{version.version}"

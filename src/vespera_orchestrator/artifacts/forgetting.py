@@ -489,7 +489,7 @@ def _document_row(version: DocumentVersion, because_of: Tombstone) -> dict[str, 
         "saved_at": dump_time(version.created_at),
         "forgotten_at": dump_time(because_of.forgotten_at),
         "digest": version.digest,
-        "home_id": "",
+        "home_id": version.home_id,
         "proof": None,
     }
 

@@ -36,17 +36,9 @@ class Whereabouts:
         """Return the error that says where the bytes are; *missing* itself if nobody has them."""
         if not missing.is_missing:
             return missing
-        home = self.other_home(self._keepers(artifact))
-        if home is not None:
-            return ContentElsewhereError(
-                missing.digest,
-                missing.path,
-                missing.reason,
-                is_missing=True,
-                machine=home.machine,
-                place=home.path,
-                fetch=self.fetch(home, missing.digest, artifact.id),
-            )
+        error = self.in_other_home(missing, self._keepers(artifact), artifact.id)
+        if error is not None:
+            return error
         address = None if artifact.home_id else self._agreed_address(artifact.session_id)
         if address is None:
             return missing
@@ -59,6 +51,29 @@ class Whereabouts:
             fetch=f"open this home with content={address!r}",
         )
 
+    def in_other_home(
+        self, missing: CorruptContentError, keepers: Iterable[str], name: str
+    ) -> ContentElsewhereError | None:
+        """Return the error that says in which other home missing bytes are, if one is known.
+
+        Args:
+            missing: The error here.
+            keepers: The ids of the homes that saved the bytes.
+            name: What the bytes are of, for people.
+        """
+        home = self.other_home(keepers)
+        if home is None:
+            return None
+        return ContentElsewhereError(
+            missing.digest,
+            missing.path,
+            missing.reason,
+            is_missing=True,
+            machine=home.machine,
+            place=home.path,
+            fetch=self.fetch(home, missing.digest, name),
+        )
+
     def other_home(self, keepers: Iterable[str]) -> HomePlace | None:
         """Return the first of these homes that is known, and is not the one that looks."""
         own_id = self.rooms.scope.home.id
@@ -68,7 +83,7 @@ class Whereabouts:
                 return home
         return None
 
-    def fetch(self, home: HomePlace, digest: str, artifact_id: str) -> str:
+    def fetch(self, home: HomePlace, digest: str, name: str) -> str:
         """Return how to bring a content here: a command for a shell, if the bytes go to a folder.
 
         A content may be compressed, and then its file has a suffix.
@@ -76,7 +91,7 @@ class Whereabouts:
         content = self.rooms.content
         if not isinstance(content, FolderContent):
             return (
-                f"open that home with content={content.url!r}, and save what {artifact_id} has "
+                f"open that home with content={content.url!r}, and save what {name} has "
                 "in its artifacts/ again"
             )
         source = shlex.quote(f"{home.path}/artifacts/{digest[:2]}/{digest[2:]}") + "*"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -97,7 +97,14 @@ class Documents:
     leave it to the next caller.
     """
 
-    def __init__(self, scope: Scope, content: ContentStore, branch: Branch | None = None) -> None:
+    def __init__(
+        self,
+        scope: Scope,
+        content: ContentStore,
+        branch: Branch | None = None,
+        *,
+        keeper: Callable[[], str] = lambda: "",
+    ) -> None:
         self._scope = scope
         self._content = content
         self._branch = branch
@@ -105,7 +112,7 @@ class Documents:
         self._layout = Layout(
             settings=scope.home.config.documents, project=scope.home.project, types=self._types
         )
-        self._versions = DocumentVersions(scope, content, self._former_path)
+        self._versions = DocumentVersions(scope, content, self._former_path, keeper)
         self._proposals = Proposals(scope, content)
         self._state = UpdateState(scope, self._layout)
         self._analyses: dict[tuple[str, str], object] = {}

@@ -23,14 +23,20 @@ class DocumentVersions:
         scope: Knows the store.
         content: Where the texts are.
         former_path: Returns where the document at a path was kept earlier.
+        keeper: Returns the home that has the texts, if only its own folder does.
     """
 
     def __init__(
-        self, scope: Scope, content: ContentStore, former_path: Callable[[str], str | None]
+        self,
+        scope: Scope,
+        content: ContentStore,
+        former_path: Callable[[str], str | None],
+        keeper: Callable[[], str],
     ) -> None:
         self._scope = scope
         self._content = content
         self._former_path = former_path
+        self._keeper = keeper
         self._cache: dict[str, dict[str, str]] = {}
         """The sections of texts, by digest."""
 
@@ -122,5 +128,6 @@ class DocumentVersions:
             event_seq=event_seq,
             created_at=utcnow(),
             edited=edited,
+            home_id=self._keeper(),
         )
         return self._scope.store.put_document(version, session_id)

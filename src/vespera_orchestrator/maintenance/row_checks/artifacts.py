@@ -174,7 +174,7 @@ def read_documents(facts: Facts) -> Iterator[Finding]:
     """Read the versions of documents, to note their contents. No rule is about them alone."""
     for row in facts.rows("document_versions"):
         user = f"document {row['path']} v{row['version']}"
-        facts.use_content(row["digest"], user)
+        facts.use_content(row["digest"], user, home_id=row["home_id"])
     return iter(())
 
 

@@ -412,4 +412,8 @@ CREATE INDEX events_milestones ON events (session_id, seq) WHERE kind IN (
     'attempt_stalled', 'retry_scheduled', 'worktree_created', 'worktree_landed'
 );
 """,
+    # 19: which home has the text of a document's version
+    """
+ALTER TABLE document_versions ADD COLUMN home_id TEXT NOT NULL DEFAULT '';
+""",
 )

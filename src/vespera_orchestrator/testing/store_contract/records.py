@@ -443,7 +443,7 @@ class RecordsContract(StoreFixtures):
     def test_a_document_version_names_what_a_person_edited(self, store, session_id, clock):
         """The sections come back as they were recorded; by default there are none."""
         plain = _document("a.md", 1, clock)
-        edited = attrs.evolve(plain, version=2, edited=("changelog", "see_also"))
+        edited = attrs.evolve(plain, version=2, edited=("changelog", "see_also"), home_id="h_mine")
         for version in (plain, edited):
             store.put_document(version, session_id)
         assert store.document_versions("a.md") == [plain, edited]
