@@ -357,6 +357,7 @@ def test_what_cannot_be_read_is_named(make_project, monkeypatch):
     assert "Not described here: C++ (1 file), Go (2 files), Ruby (1 file)." in project.text(
         "API_REFERENCE.md"
     )
+    assert "no public names" not in project.text("API_REFERENCE.md"), "that is not known"
     assert "leaves out Go (2 files): pip install 'vespera-orchestrator[languages]'" in str(report)
 
 
