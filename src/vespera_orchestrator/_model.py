@@ -18,6 +18,7 @@ from typing import Any, Literal, TypeAlias
 import attrs
 
 from vespera_orchestrator._records import JsonForm, Record
+from vespera_orchestrator._text import show_methods
 
 JsonValue: TypeAlias = Any
 """Whatever JSON can hold: ``None``, bool, int, finite float, str, list, dict with str keys."""
@@ -1550,6 +1551,7 @@ class TaskDraft(Record):
     """The fields that a plan names, for ``existing="update"``: the others stay as they are."""
 
 
+@show_methods
 class PlannedTasks(list[Task]):
     """The tasks of a plan, in its order; and what planning did about each.
 

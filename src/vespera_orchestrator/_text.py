@@ -7,7 +7,7 @@ import re
 import reprlib
 from bisect import bisect_right
 from functools import wraps
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from vespera_orchestrator._secrets import find_secrets, mask
 
@@ -161,12 +161,16 @@ def showing(method: Callable[..., str]) -> Callable[..., str]:
     return show
 
 
-def show_methods(kind: type) -> None:
+_Shown = TypeVar("_Shown")
+
+
+def show_methods(kind: type[_Shown]) -> type[_Shown]:
     """Do so for every method of a class by which it shows itself to people."""
     for name in ("__str__", "_repr_html_", "to_mermaid", "to_dot"):
         method = vars(kind).get(name)
         if method is not None:
             setattr(kind, name, showing(method))
+    return kind
 
 
 def printable(text: str) -> str:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 import unicodedata
+from enum import Enum
 
 import pytest
 
@@ -53,6 +56,35 @@ def test_no_text_that_people_read_is_obeyed(orch):
         assert html is None or obeyed(html()) == set()
     assert obeyed(orch.graph().to_mermaid() + orch.graph().to_dot()) == set()
     assert orch.get_task("a").title == "a" + HOSTILE.rstrip(), "the stored text is unchanged"
+
+
+SHOWN_BY_OTHERS = {
+    "ConflictEntry", "DeadLink", "EarlierSnapshot", "FileChange", "LeftOut", "MarkerError",
+    "Record", "UnfitFileError", "YamlMistakeError",
+}  # fmt: skip
+"""Their words reach people in an error or a record of ours, which is shown as text itself."""
+
+
+def test_whatever_shows_itself_is_shown_as_text(tmp_path):
+    """A class that is no record must ask for it."""
+    names = []
+    for module in pkgutil.walk_packages(vespera.__path__, "vespera_orchestrator."):
+        if not module.name.endswith("__main__") and ".testing" not in module.name:
+            names += [
+                kind.__name__
+                for kind in vars(importlib.import_module(module.name)).values()
+                if isinstance(kind, type) and kind.__module__ == module.name
+                if any(
+                    method in vars(kind) and not hasattr(vars(kind)[method], "shows")
+                    for method in ("__str__", "_repr_html_", "to_mermaid", "to_dot")
+                )
+                if not issubclass(kind, Enum)
+            ]
+    assert set(names) - SHOWN_BY_OTHERS == set()
+    with vespera.open(tmp_path, agent="ada" + HOSTILE) as orch:
+        orch.initialize_session("x")
+        orch.share_context(k=1)
+        assert obeyed(str(orch.shared_context())) == set()
 
 
 def test_no_message_of_an_error_is_obeyed(orch):

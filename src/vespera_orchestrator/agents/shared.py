@@ -17,7 +17,7 @@ from vespera_orchestrator._codec import dump_json
 from vespera_orchestrator._model import JsonValue, SharedValue
 from vespera_orchestrator._records import Record
 from vespera_orchestrator._secrets import mask_value
-from vespera_orchestrator._text import one_line
+from vespera_orchestrator._text import one_line, show_methods
 from vespera_orchestrator.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -91,6 +91,7 @@ def _history_elsewhere(key: str) -> list[SharedValue]:
     raise InvalidInputError("history", problem)
 
 
+@show_methods
 class SharedContext(Mapping[str, JsonValue]):
     """What agents share in a session, those above it included: a mapping from key to value.
 

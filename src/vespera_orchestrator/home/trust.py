@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from vespera_orchestrator._text import one_line
+from vespera_orchestrator._text import one_line, show_methods
 from vespera_orchestrator.home.environment import without_repository
 from vespera_orchestrator.home.files import create_file, make_folders, write_atomically
 from vespera_orchestrator.home.identity import HomeId, find_home_id
@@ -60,6 +60,7 @@ It has four bytes. So a path with this word in it is not taken for it, unless it
 """
 
 
+@show_methods
 @attrs.frozen(kw_only=True)
 class Power:
     """Something that a home wants to do beyond its own folder."""

@@ -13,7 +13,7 @@ import attrs
 from vespera_orchestrator._html import text_html
 from vespera_orchestrator._model import Event, EventKind, JsonValue, PastEvent
 from vespera_orchestrator._records import to_text
-from vespera_orchestrator._text import one_line
+from vespera_orchestrator._text import one_line, show_methods
 from vespera_orchestrator.progress.resume import CHANGE_WORDS
 
 if TYPE_CHECKING:
@@ -94,6 +94,7 @@ _DETAILS: Final = ("summary", "reason", "note", "goal", "outputs", "payload")
 """Values of an event's data that tell more, the best first."""
 
 
+@show_methods
 class History(list[PastEvent]):
     """What happened, oldest first: a list. ``str()`` tells it day by day, a line an event."""
 
