@@ -162,6 +162,8 @@ def _live_bytes_of_a_quarter(project: Path, count: int) -> int:
 
 def _live_bytes(folder: Path) -> int:
     """Return the size of the index after removing the versions that it keeps for readers."""
+    if not any(folder.rglob("*.lance")):
+        return size_bytes(folder)  # a small index, in a SQLite file
     import lancedb
 
     generation = next(path for path in folder.iterdir() if path.is_dir())
@@ -237,6 +239,8 @@ def _recall(queries: Sequence[str], orch: Orchestrator) -> float | None:
     if orch.artifacts.index_status().embedder is None:
         return None
     view = orch.artifacts._index  # noqa: SLF001 - below the ranking, where approximation is
+    if not view._state().large:  # noqa: SLF001
+        return 1.0  # a small index compares every vector
     table = view._table(view._state())  # noqa: SLF001
     filters = SearchFilter(session_ids=(orch.current_session().id,))
     shares = []

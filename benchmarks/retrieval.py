@@ -202,7 +202,10 @@ def _reciprocal_ranks(orch: Orchestrator, asked: Sequence[str]) -> Iterator[list
     from vespera_orchestrator.artifacts.search import passages
 
     index = orch.artifacts._index  # noqa: SLF001 - the peer works on what we made
-    table = index._table(index._state())._table  # noqa: SLF001
+    state = index._state()  # noqa: SLF001
+    if not state.large:
+        state = index._enlarged(state)  # noqa: SLF001 - a copy in LanceDB, which is not published
+    table = index._table(state)._table  # noqa: SLF001
 
     async def found(question: str) -> list[str]:
         vector = index.embedder.query(question)

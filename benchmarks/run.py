@@ -51,6 +51,10 @@ SUBJECTS = {
         "index",
         "taking artifacts into the search index, searching, disk; against SQLite's FTS5",
     ),
+    "first": (
+        "first_answer",
+        "a new process's first search and briefing, and its memory, over opening the home",
+    ),
     "retrieval": (
         "retrieval",
         "whether the right text is found, against BM25, either half alone, and LanceDB's hybrid",

@@ -288,8 +288,9 @@ def test_a_link_in_a_home_is_refused(tmp_path, name):
     assert list(outside.iterdir()) == []
 
 
-def test_a_link_deep_in_the_index_is_refused(tmp_path):
+def test_a_link_deep_in_the_index_is_refused(tmp_path, monkeypatch):
     """LanceDB would write and delete at its other end. Building the index anew removes the link."""
+    monkeypatch.setattr("vespera_orchestrator.artifacts.search.index.SMALL_PASSAGES", 0)
     project, outside = tmp_path / "p", tmp_path / "outside"
     name = "passages.lance/data"
     project.mkdir()

@@ -619,9 +619,8 @@ class Artifacts:
         nowhere, they count singly. *query* may contain any other character; none has a special
         meaning. The id of an artifact or of a task finds what it names, in any session.
 
-        Everything saved before the call is found, by whatever process. There is one exception: if
-        another process is updating the index and takes more than two seconds, the newest
-        artifacts may be missing. The first search in a process loads LanceDB, which takes a
+        Everything saved before the call is found, by whatever process. Up to 10,000 passages
+        nothing heavy is loaded. Above, the first search in a process loads LanceDB, which takes a
         second or two.
 
         Text artifacts are searched (``text/*``, JSON, YAML, source code and the like), each in
@@ -646,8 +645,9 @@ class Artifacts:
 
         Raises:
             InvalidInputError: An argument cannot be used.
-            ArtifactIndexError: The index can be neither used nor rebuilt; or this process was
-                forked from one that had used it.
+            ArtifactIndexError: The index can be neither used nor rebuilt; or it lacks thousands of
+                artifacts and cannot be written now; or it is large, and this process was forked
+                from one that had used it.
             EmbedderError: Only vectors were requested, and the embedder failed.
             MissingDependencyError: Only vectors were requested, or an embedder was named, and it
                 is not installed.
@@ -794,7 +794,7 @@ class Artifacts:
     def index_status(self) -> IndexStatus:
         """Return what the search index holds, and whether it has vectors. It prints as a sentence.
 
-        Changes nothing, and loads LanceDB.
+        Changes nothing. Loads LanceDB where there are more than 10,000 passages.
 
         Raises:
             ArtifactIndexError: The index cannot be read.

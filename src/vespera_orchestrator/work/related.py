@@ -1,7 +1,7 @@
 """Texts that are clearly about a task, though the task does not build on them.
 
-Where little has been saved, everything is compared directly. So the search index, which takes a
-second to load, is needed only where there is much.
+Where little has been saved, everything is compared directly. So the search index, and the model
+that makes its vectors, are needed only where there is much.
 """
 
 from __future__ import annotations

@@ -30,6 +30,7 @@ from support import TESTS
 from support.rooms import rooms_of
 from support.stores import start_session
 from vespera_orchestrator.artifacts import Artifacts
+from vespera_orchestrator.artifacts.search import index as index_module
 from vespera_orchestrator.artifacts.search import passages, upkeep
 from vespera_orchestrator.artifacts.search.index import ArtifactIndex
 from vespera_orchestrator.artifacts.search.ranking import PassageMatch, rank, terms
@@ -467,6 +468,7 @@ def test_quotes_and_operators_are_just_characters(library):
 
 def test_searching_takes_in_what_waits_once_it_has_cost_as_much(artifacts, monkeypatch):
     """After some searches unindexed passages are indexed, unless another process is writing."""
+    monkeypatch.setattr(index_module, "SMALL_PASSAGES", 0)
     for number in range(40):
         artifacts.save(f"note {number}", f"the kettle number {number} sings")
     artifacts.catch_up()
@@ -494,7 +496,7 @@ def test_searching_takes_in_what_waits_once_it_has_cost_as_much(artifacts, monke
 
 def cut_table(folder: Path) -> None:
     """Truncate every data file of the index."""
-    for path in folder.rglob("*.lance"):
+    for path in [*folder.rglob("*.lance"), *folder.rglob("*.db")]:
         if path.is_file():
             path.write_bytes(path.read_bytes()[:10])
 
@@ -503,6 +505,8 @@ def cut_manifests(folder: Path) -> None:
     """Remove what makes the table a table."""
     for path in folder.rglob("_versions"):
         shutil.rmtree(path)
+    for path in folder.rglob("*.db"):
+        path.unlink()
 
 
 def other_format(folder: Path) -> None:
@@ -532,8 +536,12 @@ def no_folder(folder: Path) -> None:
     "damage", [cut_table, cut_manifests, other_format, garbage_state, no_folder]
 )
 @pytest.mark.parametrize("opened_before", [True, False])
-def test_a_damaged_index_is_made_anew_by_itself(tmp_path, damage, opened_before):
+@pytest.mark.parametrize("small_passages", [0, 10_000], ids=["large", "small"])
+def test_a_damaged_index_is_made_anew_by_itself(
+    tmp_path, monkeypatch, damage, opened_before, small_passages
+):
     """Whatever happened to the folder, the next search is right, in an old and a new process."""
+    monkeypatch.setattr(index_module, "SMALL_PASSAGES", small_passages)
     artifacts = open_artifacts(tmp_path)
     artifacts.save("One", "the axolotl regrows its limbs")
     assert titles(artifacts, "axolotl") == ["One"]
@@ -568,22 +576,39 @@ def test_another_log_is_noticed(tmp_path):
     assert titles(second, "quokka") == ["Second"]
 
 
-def test_while_another_process_writes_it_is_searched_as_it_is(artifacts, monkeypatch):
-    """A searcher that finds the lock held waits a bounded time, then goes on with what there is."""
-    artifacts.save("One", "capybara")
+@pytest.mark.parametrize("small_passages", [0, 10_000], ids=["large", "small"])
+def test_while_another_process_writes_everything_is_found(artifacts, monkeypatch, small_passages):
+    """A searcher that finds the lock held waits a bounded time, then looks at what waits itself."""
+    monkeypatch.setattr(index_module, "SMALL_PASSAGES", small_passages)
+    artifacts.save("One", "a capybara, and many other animals of the rivers of South America")
     artifacts.catch_up()
-    artifacts.save("Two", "capybara")
+    old = artifacts.save("Two", "capybara, capybara")
+    new = artifacts.save("Two", "capybara")
     filters = SearchFilter()
+
+    def search(index, query="capybara", wanted=filters):
+        result = index.search(query, wanted, wait_s=0)
+        return [entry.passage.artifact_id for entry in result.ranked], result.mode
+
+    index = artifacts._index
     with FileLock(artifacts._scope.home.locks / "index.lock"):
-        found = artifacts._index.search("capybara", filters, wait_s=0)
-        assert [entry.passage.title for entry in found.ranked] == ["One"]
-        assert artifacts._index.catch_up(wait_s=0) is None
-        monkeypatch.setattr("vespera_orchestrator.artifacts.search.index._REBUILD_WAIT_S", 0)
+        assert index.catch_up(wait_s=0) is None
+        found, mode = search(index)
+        assert (found[0], len(found), mode) == (new.id, 2, "hybrid")
+        assert old.id not in found
+        third = artifacts.save("Three", "a capybara in three words")
+        assert set(search(index)[0]) == {*found, third.id}
+        quoted = SearchFilter(phrases=("in three",))
+        assert search(index, '"in three"', quoted)[0][0] == third.id
         fresh = ArtifactIndex(artifacts._scope, artifacts._content)
         fresh._folder = IndexFolder(fresh._folder.path.with_name("none"))
-        with pytest.raises(ArtifactIndexError, match="call again"):
-            fresh.search("capybara", filters, wait_s=0)
-    assert sorted(titles(artifacts, "capybara")) == ["One", "Two"]
+        assert set(search(fresh)[0]) == {*found, third.id}
+        monkeypatch.setattr(index_module, "_MOST_AHEAD", 3)
+        unread = ArtifactIndex(artifacts._scope, artifacts._content)
+        unread._folder = fresh._folder
+        with pytest.raises(ArtifactIndexError, match="again in a moment"):
+            search(unread)
+    assert sorted(titles(artifacts, "capybara")) == ["One", "Three", "Two"]
 
 
 def save_and_catch_up(project: Path, name: str, count: int) -> None:
@@ -618,7 +643,7 @@ import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
 from artifacts.search.test_index import open_artifacts
-from vespera_orchestrator.artifacts.search import index, state, table, upkeep
+from vespera_orchestrator.artifacts.search import index, lancedb_table, sqlite_table, state, upkeep
 
 def die(*args, **kwargs):
     os.kill(os.getpid(), signal.SIGKILL)
@@ -633,16 +658,21 @@ def half(self, artifacts, rows, vectors, epoch, *, superseded):
     real_replace(self, artifacts, rows[: len(rows) // 2], None, 0)
     die()
 
-real_replace = table.PassageTable.replace
+point, index.SMALL_PASSAGES = sys.argv[2], int(sys.argv[3])
+kind = sqlite_table.SQLiteTable if index.SMALL_PASSAGES else lancedb_table.LanceTable
+real_replace = kind.replace
 index._BATCH_PASSAGES, upkeep.MIN_UNINDEXED, upkeep.UNINDEXED_PER_ROOT = 4, 1, 0
 artifacts = open_artifacts(Path(sys.argv[1]))
-point = sys.argv[2]
 if point == "made":
     index.ArtifactIndex._create_generation = then_die(index.ArtifactIndex._create_generation)
 elif point == "half":
-    table.PassageTable.replace = half
+    kind.replace = half
 elif point == "written":
-    table.PassageTable.replace = then_die(table.PassageTable.replace)
+    kind.replace = then_die(kind.replace)
+elif point == "copied":
+    lancedb_table.LanceTable.add = then_die(lancedb_table.LanceTable.add)
+elif point == "grown":
+    index.ArtifactIndex._enlarged = then_die(index.ArtifactIndex._enlarged)
 elif point == "tidied":
     upkeep.maintain = then_die(upkeep.maintain)
 elif point == "rebuilt":
@@ -654,17 +684,25 @@ artifacts.catch_up()
 
 
 @pytest.mark.parametrize(
-    "point",
+    ("point", "small_passages"),
     [
-        "half",
-        "tidied",
-        "rebuilt",
-        pytest.param("made", marks=pytest.mark.soak),
-        pytest.param("written", marks=pytest.mark.soak),
+        ("half", 10_000),
+        ("rebuilt", 10_000),
+        ("copied", 8),
+        ("tidied", 0),
+        pytest.param("made", 10_000, marks=pytest.mark.soak),
+        pytest.param("written", 10_000, marks=pytest.mark.soak),
+        pytest.param("grown", 8, marks=pytest.mark.soak),
+        pytest.param("rebuilt", 8, marks=pytest.mark.soak),
+        pytest.param("half", 0, marks=pytest.mark.soak),
+        pytest.param("rebuilt", 0, marks=pytest.mark.soak),
+        pytest.param("made", 0, marks=pytest.mark.soak),
+        pytest.param("written", 0, marks=pytest.mark.soak),
     ],
 )
-def test_sigkill_at_any_moment_is_harmless(tmp_path, point):
+def test_sigkill_at_any_moment_is_harmless(tmp_path, monkeypatch, point, small_passages):
     """Killed while it creates, writes or rebuilds the index, the next search finds all, once."""
+    monkeypatch.setattr(index_module, "SMALL_PASSAGES", small_passages)
     artifacts = open_artifacts(tmp_path)
     if point in {"half", "written"}:
         artifacts.save("Before", "ocelot before")
@@ -672,7 +710,8 @@ def test_sigkill_at_any_moment_is_harmless(tmp_path, point):
     for i in range(12):
         artifacts.save(f"Note {i % 10}", f"ocelot number {i}")
     script = KILLED.format(tests=str(TESTS))
-    ended = subprocess.run([sys.executable, "-c", script, str(tmp_path), point], check=False)
+    command = [sys.executable, "-c", script, str(tmp_path), point, str(small_passages)]
+    ended = subprocess.run(command, check=False)
     assert ended.returncode == -signal.SIGKILL
     expected = {f"Note {i}" for i in range(10)} | (
         {"Before"} if point in {"half", "written"} else set()
@@ -685,15 +724,15 @@ def test_sigkill_at_any_moment_is_harmless(tmp_path, point):
     assert rows(artifacts) == after_the_kill
 
 
-def test_a_home_that_cannot_be_written_is_searched_as_it_is(artifacts):
-    """Where no lock can be taken, the index is read as it stands."""
+def test_a_home_that_cannot_be_written_is_searched_all_the_same(artifacts):
+    """Where no lock can be taken, what the index lacks is read into memory."""
     artifacts.save("One", "dugong")
     artifacts.catch_up()
     artifacts.save("Two", "dugong")
     locks = artifacts._scope.home.locks
     shutil.rmtree(locks)
     locks.write_text("in the way")
-    assert titles(artifacts, "dugong") == ["One"]
+    assert sorted(titles(artifacts, "dugong")) == ["One", "Two"]
     with pytest.raises(ReadOnlyError):
         artifacts.catch_up()
 
@@ -730,8 +769,10 @@ import os, sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
 from artifacts.search.test_index import open_artifacts
+from vespera_orchestrator.artifacts.search import index
 from vespera_orchestrator.errors import ArtifactIndexError
 
+index.SMALL_PASSAGES = int(sys.argv[2])
 artifacts = open_artifacts(Path(sys.argv[1]))
 artifacts.save("One", "fossa")
 assert artifacts.search("fossa")
@@ -739,26 +780,28 @@ child = os.fork()
 if child == 0:
     try:
         artifacts.save("Two", "fossa")
-        artifacts.search("fossa")
+        print(len(artifacts.search("fossa")), flush=True)
     except ArtifactIndexError as exc:
         print(exc, flush=True)
-        os._exit(7)
-    os._exit(1)
+    os._exit(7)
 assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
 assert len(artifacts.search("fossa")) == 2
 """
 
 
-def test_after_fork_there_is_a_clear_error(tmp_path):
-    """A child forked after the index was used can save; searching names the remedy."""
+@pytest.mark.parametrize(
+    ("small_passages", "answer"), [(0, "spawn"), (10_000, "2")], ids=["large", "small"]
+)
+def test_after_a_fork_a_small_index_is_searched(tmp_path, small_passages, answer):
+    """A child forked after a large index was used can save; searching names the remedy."""
     script = FORKED.format(tests=str(TESTS))
     ended = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", script, str(tmp_path)],
+        [sys.executable, "-W", "ignore", "-c", script, str(tmp_path), str(small_passages)],
         check=True,
         capture_output=True,
         text=True,
     )
-    assert "spawn" in ended.stdout
+    assert answer in ended.stdout
 
 
 # --- quality ------------------------------------------------------------------

@@ -8,15 +8,17 @@ import string
 import subprocess
 import sys
 from contextlib import suppress
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import Tokenizer
 
 from artifacts.search.test_index import open_artifacts, titles
 from support import TESTS
-from vespera_orchestrator.artifacts.search import embedders, table, upkeep
+from vespera_orchestrator.artifacts.search import embedders, index, lancedb_table, upkeep
 from vespera_orchestrator.artifacts.search.passages import WORD
 from vespera_orchestrator.artifacts.search.table import SearchFilter
 
@@ -30,12 +32,13 @@ import random, sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
 from artifacts.search.test_index import open_artifacts
-from vespera_orchestrator.artifacts.search import index, table, upkeep
+from vespera_orchestrator.artifacts.search import index, lancedb_table, upkeep
 
 index._BATCH_PASSAGES, upkeep.COMPACT_AFTER_VERSIONS = 7, 4
 upkeep.MIN_UNINDEXED, upkeep.UNINDEXED_PER_ROOT = 12, 0
-table.VECTOR_INDEX_FROM, table._MAX_VECTOR_PARTS = 300, 2
+lancedb_table.VECTOR_INDEX_FROM, lancedb_table._MAX_VECTOR_PARTS = 300, 2
 run, choice = sys.argv[2], random.Random(sys.argv[2])
+index.SMALL_PASSAGES = int(sys.argv[3])
 artifacts = open_artifacts(Path(sys.argv[1]))
 artifacts.search("ocelot")
 print("ready", flush=True)
@@ -50,7 +53,9 @@ for number in range(100_000):
 """
 
 
-def killed_at_random(project: Path, run: int, choice: random.Random) -> set[str]:
+def killed_at_random(
+    project: Path, run: int, choice: random.Random, small_passages: int
+) -> set[str]:
     """Let a process work on the index, kill it, and return the titles that it had acknowledged."""
     command = [
         sys.executable,
@@ -58,6 +63,7 @@ def killed_at_random(project: Path, run: int, choice: random.Random) -> set[str]
         BUSY.format(tests=str(TESTS)),
         str(project),
         str(run),
+        str(small_passages),
     ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
@@ -73,13 +79,13 @@ def killed_at_random(project: Path, run: int, choice: random.Random) -> set[str]
     return acknowledged
 
 
-def check_kills(project: Path, kills: int) -> None:
+def check_kills(project: Path, kills: int, small_passages: int) -> None:
     """Kill, and compare what is found, what the index has, and what was saved, so many times."""
     choice, saved = random.Random(kills), {"Shared"}
     artifacts = open_artifacts(project)
     artifacts.save("Shared", "ocelot shared")
     for run in range(kills):
-        saved |= killed_at_random(project, run, choice)
+        saved |= killed_at_random(project, run, choice, small_passages)
         wanted = choice.sample(sorted(saved), min(20, len(saved)))
         assert all(title in titles(artifacts, f"ocelot {title}", limit=1000) for title in wanted)
         assert artifacts.verify_index() == []
@@ -93,17 +99,26 @@ def check_kills(project: Path, kills: int) -> None:
     assert len(list(artifacts._index._folder.path.glob("*/"))) == 1
 
 
+SIZES = pytest.mark.parametrize(
+    "small_passages", [0, 60, 10_000], ids=["large", "growing", "small"]
+)
+
+
 @pytest.mark.soak
-def test_killed_at_random_moments_everything_is_found_once(tmp_path):
+@SIZES
+def test_killed_at_random_moments_everything_is_found_once(tmp_path, monkeypatch, small_passages):
     """After each of a few kills the next search finds everything acknowledged, nothing twice."""
-    check_kills(tmp_path, 2)
+    monkeypatch.setattr(index, "SMALL_PASSAGES", small_passages)
+    check_kills(tmp_path, 2, small_passages)
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
-def test_a_hundred_kills_at_random_moments(tmp_path):
+@SIZES
+def test_a_hundred_kills_at_random_moments(tmp_path, monkeypatch, small_passages):
     """The same a hundred times, in one index that all of them leave their traces in."""
-    check_kills(tmp_path, 100)
+    monkeypatch.setattr(index, "SMALL_PASSAGES", small_passages)
+    check_kills(tmp_path, 100, small_passages)
 
 
 # --- no room ----------------------------------------------------------------------
@@ -175,8 +190,9 @@ def test_the_vector_index_stays_in_few_parts_and_finds_what_is_nearest(tmp_path,
     """The vector index stays in few parts, and finds what comparing every vector finds."""
     monkeypatch.setattr(upkeep, "MIN_UNINDEXED", 100)
     monkeypatch.setattr(upkeep, "UNINDEXED_PER_ROOT", 0)
-    monkeypatch.setattr(table, "VECTOR_INDEX_FROM", 300)
-    monkeypatch.setattr(table, "_MAX_VECTOR_PARTS", 3)
+    monkeypatch.setattr(lancedb_table, "VECTOR_INDEX_FROM", 300)
+    monkeypatch.setattr(lancedb_table, "_MAX_VECTOR_PARTS", 3)
+    monkeypatch.setattr(index, "SMALL_PASSAGES", 0)
     choice, artifacts = random.Random(3), open_artifacts(tmp_path)
     words = ["".join(choice.choices(string.ascii_lowercase, k=5)) for _ in range(300)]
     parts = set()
@@ -205,12 +221,18 @@ MODEL = embedders.StaticEmbedder.find()
 )
 @settings(max_examples=200, deadline=None)
 def test_tokens_word_by_word_are_those_of_the_whole_text(text):
-    """Vectors are the same as if the model had read the text in one piece."""
-    embedder = MODEL
-    _, tokenizer = embedder._matrix_and_tokenizer()
+    """Vectors are the same as if the model's own tokenizer had read the text in one piece."""
+    _, pieces = MODEL._matrix_and_pieces()
     whole = " ".join(
         plain for word in WORD.findall(text) if (plain := embedders._model_spelling(word))
     )
-    assert list(embedder._token_ids([text], tokenizer)) == [
-        tokenizer.encode(whole, add_special_tokens=False).ids
-    ]
+    own = its_own_tokenizer().encode(whole, add_special_tokens=False)
+    assert list(MODEL._token_ids([text], pieces)) == [own.ids]
+
+
+@lru_cache(maxsize=1)
+def its_own_tokenizer():
+    """Return the tokenizer that the model comes with."""
+    tokenizer = Tokenizer.from_file(str(MODEL._tokenizer_file))
+    tokenizer.no_truncation()
+    return tokenizer

@@ -25,7 +25,9 @@ from vespera_orchestrator import (
 )
 from vespera_orchestrator.artifacts.search import (
     embedders,
+    index,
     lancedb_private,
+    lancedb_table,
     passages,
     table,
     upkeep,
@@ -153,7 +155,7 @@ import sys, tempfile, vespera_orchestrator
 with vespera_orchestrator.open(tempfile.mkdtemp()) as orch:
     orch.initialize_session("x")
     orch.complete_task(orch.plan_task("A"), summary="s", detailed_work="d")
-    heavy = {"lancedb", "pyarrow", "numpy", "tokenizers", "semantic_text_splitter"}
+    heavy = {"lancedb", "pyarrow", "numpy", "semantic_text_splitter"}
     print(sorted(heavy & set(sys.modules)))
 """
     assert (
@@ -442,8 +444,8 @@ def test_a_passage_found_both_ways_counts_once_and_for_both():
 
 def test_a_large_table_gets_a_vector_index_that_finds_the_same(tmp_path, monkeypatch):
     """Above a size there is a vector index, retrained with growth, that finds what is nearest."""
-    monkeypatch.setattr(table, "VECTOR_INDEX_FROM", 3000)
-    opened = table.PassageTable.create(tmp_path / "t", 64)
+    monkeypatch.setattr(lancedb_table, "VECTOR_INDEX_FROM", 3000)
+    opened = lancedb_table.LanceTable.create(tmp_path / "t", 64)
     chance = np.random.default_rng(5)
     centres = chance.normal(size=(40, 64))
 
@@ -500,8 +502,9 @@ def _row(artifact_id, words, tag=""):
     }
 
 
-def test_many_small_writes_stay_few_files(home):
+def test_many_small_writes_stay_few_files(home, monkeypatch):
     """Artifacts indexed one by one are compacted: files stay few, and disk follows the text."""
+    monkeypatch.setattr(index, "SMALL_PASSAGES", 0)
     orch = home("none")
     sizes = []
     for number in range(80):

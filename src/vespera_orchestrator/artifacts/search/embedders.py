@@ -2,26 +2,26 @@
 
 A vector says what a passage is about, also in other words than the query's. The default model is a
 table with one vector for each token, read from the files of the ``wordllama`` package. Nothing of
-that package runs, and nothing is ever downloaded. Only a model of LanceDB's registry may use the
-network, and only when the caller named it.
+that package runs, nor any of its dependencies, and nothing is ever downloaded. Only a model of
+LanceDB's registry may use the network, and only when the caller named it.
 """
 
 from __future__ import annotations
 
 import functools
+import json
 import threading
 from importlib.util import find_spec
-from itertools import chain
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vespera_orchestrator.artifacts.search import lancedb_private
 from vespera_orchestrator.artifacts.search.passages import WORD, identifier_parts
 from vespera_orchestrator.contracts import Embedder
 from vespera_orchestrator.errors import EmbedderError, InvalidInputError, MissingDependencyError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 AUTO = "auto"
 NONE = "none"
@@ -30,6 +30,14 @@ INSTALL_STATIC = "pip install 'vespera-orchestrator[vectors]'"
 
 _MODEL = "l2_supercat_256"
 _TOKENIZER = "l2_supercat_tokenizer_config.json"
+_MATRIX = "embedding.weight"
+_VOCABULARY = '"vocab":'
+_SPACE = "\u2581"
+"""What the model's pieces have for a space; every text begins with one."""
+_NO_PIECE = 1 << 30
+_SAFETENSORS_LENGTH = 8
+"""A file of this format begins with the length of its header, in so many bytes."""
+_HALF_PRECISION = "F16"
 _POOLING = 1
 """Raised when vectors are made differently from the same model."""
 _BEYOND_LATIN = "\u0250"
@@ -84,8 +92,8 @@ def _checked(candidate: object) -> Embedder:
 class StaticEmbedder:
     """Sums the vectors of a text's tokens, each weighted by the logarithm of its count.
 
-    A tenth of a millisecond for a passage, 48 MB of memory. Deterministic and offline: the same
-    vectors on every machine. Safe to use from several threads.
+    A tenth of a millisecond for a passage, 25 MB of memory with numpy. Deterministic and offline:
+    the same vectors on every machine. Safe to use from several threads.
     """
 
     dimensions = 256
@@ -95,14 +103,14 @@ class StaticEmbedder:
     def __init__(self, folder: Path) -> None:
         self._matrix_file = folder / "weights" / f"{_MODEL}.safetensors"
         self._tokenizer_file = folder / "tokenizers" / _TOKENIZER
-        self._model: tuple[Any, Any] | None = None
+        self._model: tuple[Any, Mapping[str, int]] | None = None
         self._load_lock = threading.Lock()
         self._token_cache: dict[str, list[int]] = {}
 
     @classmethod
     def find(cls) -> StaticEmbedder | None:
         """Return the model if it and all it needs are installed. Loads nothing."""
-        if any(find_spec(name) is None for name in ("numpy", "tokenizers", "safetensors")):
+        if find_spec("numpy") is None:
             return None
         spec = find_spec(STATIC)
         if spec is None:
@@ -132,13 +140,13 @@ class StaticEmbedder:
         """See `contracts.Embedder.passages`."""
         import numpy as np
 
-        matrix, tokenizer = self._matrix_and_tokenizer()
+        matrix, pieces = self._matrix_and_pieces()
         vectors: Any = np.zeros((len(texts), self.dimensions), np.float32)
-        for place, tokens in enumerate(self._token_ids(texts, tokenizer)):
+        for place, tokens in enumerate(self._token_ids(texts, pieces)):
             token_ids = np.asarray(tokens, np.int64)
             distinct_ids, counts = np.unique(token_ids, return_counts=True)
             weights = np.log1p(counts).astype(np.float32)
-            vectors[place] = weights @ matrix[distinct_ids]
+            vectors[place] = weights @ matrix[distinct_ids].astype(np.float32)
         lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
         lengths = np.where(lengths > 0, lengths, 1)
         return vectors / lengths
@@ -148,7 +156,7 @@ class StaticEmbedder:
         vectors = self.passages([text])
         return vectors[0]
 
-    def _token_ids(self, texts: Sequence[str], tokenizer: Any) -> Iterator[list[int]]:
+    def _token_ids(self, texts: Sequence[str], pieces: Mapping[str, int]) -> Iterator[list[int]]:
         """Yield the tokens of each text, word by word.
 
         No token of the model reaches over a space, and most words come again and again.
@@ -160,36 +168,85 @@ class StaticEmbedder:
             cache = {}
         all_words = set(chain.from_iterable(words_of_texts))
         new_words = [word for word in all_words if word not in cache]
-        spelled = [_model_spelling(word) for word in new_words]
-        encoded = tokenizer.encode_batch(spelled, add_special_tokens=False)
-        for word, tokens in zip(new_words, encoded, strict=True):
-            cache[word] = tokens.ids
+        for word in new_words:
+            cache[word] = _tokens(_model_spelling(word), pieces)
         self._token_cache = cache
         for words in words_of_texts:
             tokens_of_words = map(cache.__getitem__, words)
             yield list(chain.from_iterable(tokens_of_words))
 
-    def _matrix_and_tokenizer(self) -> tuple[Any, Any]:
+    def _matrix_and_pieces(self) -> tuple[Any, Mapping[str, int]]:
         with self._load_lock:
             if self._model is None:
                 self._model = self._load()
             return self._model
 
-    def _load(self) -> tuple[Any, Any]:
-        import numpy as np
-        from safetensors.numpy import load_file
-        from tokenizers import Tokenizer
-
+    def _load(self) -> tuple[Any, Mapping[str, int]]:
         try:
-            tokenizer = Tokenizer.from_file(str(self._tokenizer_file))
-            matrix = load_file(self._matrix_file)["embedding.weight"].astype(np.float32)
-        except Exception as exc:
-            # tokenizers raises Exception itself
+            return _matrix(self._matrix_file), _pieces(self._tokenizer_file)
+        except (OSError, ValueError, KeyError, TypeError) as exc:
             remedy = f"install it again: {INSTALL_STATIC}"
             raise EmbedderError("load the static model", str(exc), remedy) from exc
-        tokenizer.no_truncation()
-        tokenizer.no_padding()
-        return matrix, tokenizer
+
+
+def _matrix(file: Path) -> Any:
+    """Return the vectors of the tokens: of the file only the rows that are used are read."""
+    import numpy as np
+
+    with file.open("rb") as stream:
+        header_bytes = int.from_bytes(stream.read(_SAFETENSORS_LENGTH), "little")
+        header = json.loads(stream.read(header_bytes))[_MATRIX]
+    if header["dtype"] != _HALF_PRECISION:
+        raise ValueError(f"{file} has numbers of the type {header['dtype']}")
+    start, _ = header["data_offsets"]
+    return np.memmap(
+        file,
+        np.float16,
+        "r",
+        offset=_SAFETENSORS_LENGTH + header_bytes + start,
+        shape=tuple(header["shape"]),
+    )
+
+
+def _pieces(file: Path) -> Mapping[str, int]:
+    """Return the numbers of the model's pieces of words.
+
+    The rest of the file, most of it, follows from them; see `_tokens`.
+    """
+    text = file.read_bytes().decode("utf-8")
+    start = text.index("{", text.index(_VOCABULARY))
+    pieces, _ = json.JSONDecoder().raw_decode(text, start)
+    if not isinstance(pieces, dict) or _SPACE not in pieces:
+        raise ValueError(f"{file} has no pieces of words")
+    return pieces
+
+
+def _tokens(text: str, pieces: Mapping[str, int]) -> list[int]:
+    """Return the tokens of *text*: byte-pair encoding, the piece with the lowest number first.
+
+    That is the order in which the model's pieces were learned, and the one in which its own
+    tokenizer joins them. As fast as that, and a tenth of its memory.
+    """
+    if not text:
+        return []
+    parts = list(_SPACE + text.replace(" ", _SPACE))
+    while (place := _next_join(parts, pieces)) is not None:
+        parts[place : place + 2] = [parts[place] + parts[place + 1]]
+    tokens: list[int] = []
+    for part in parts:
+        number = pieces.get(part)
+        if number is None:
+            tokens += [pieces[f"<0x{byte:02X}>"] for byte in part.encode()]
+        else:
+            tokens.append(number)
+    return tokens
+
+
+def _next_join(parts: Sequence[str], pieces: Mapping[str, int]) -> int | None:
+    """Return where to join two neighbours next; ``None`` when no two make a piece."""
+    joined = [pieces.get(first + second, _NO_PIECE) for first, second in pairwise(parts)]
+    lowest = min(joined, default=_NO_PIECE)
+    return joined.index(lowest) if lowest < _NO_PIECE else None
 
 
 def _model_spelling(word: str) -> str:
@@ -257,7 +314,9 @@ class RegistryEmbedder:
         try:
             return getattr(self._loaded_function(), method)(*arguments)
         except ImportError as exc:
-            package = lancedb_private.missing_package(exc)
+            from vespera_orchestrator.artifacts.search.lancedb_private import missing_package
+
+            package = missing_package(exc)
             raise MissingDependencyError(
                 f"the embedder {self._name!r}", package, f"pip install {package}"
             ) from exc
@@ -270,7 +329,9 @@ class RegistryEmbedder:
 
     def _loaded_function(self) -> Any:
         if self._function is None:
-            functions = lancedb_private.embedding_functions()
+            from vespera_orchestrator.artifacts.search.lancedb_private import embedding_functions
+
+            functions = embedding_functions()
             function = functions.get(self._name)
             if function is None:
                 choices = ", ".join([AUTO, NONE, STATIC, *sorted(functions)])

@@ -1,4 +1,8 @@
-"""The search index: a view that follows the event log, kept by LanceDB, rebuilt when in doubt.
+"""The search index: a view that follows the event log, rebuilt when in doubt.
+
+It is one table of passages. While these are some thousands, it is a SQLite file: nothing heavy is
+loaded, and a new process has its first answer in a tenth of a second. When they become more,
+LanceDB takes them over, with their vectors, as a new generation.
 
 One process writes at a time (a file lock). It reads ``artifact_saved`` events behind the cursor,
 indexes their artifacts in batches, and moves the cursor after each. A batch takes its artifacts out
@@ -14,6 +18,7 @@ writer that cannot reach the generation's own embedder leaves its vectors out, a
 from __future__ import annotations
 
 import logging
+import os
 import secrets
 import shutil
 from contextlib import contextmanager
@@ -30,11 +35,11 @@ from vespera_orchestrator._model import (
 )
 from vespera_orchestrator._records import Record
 from vespera_orchestrator.artifacts.content.media_types import is_text
-from vespera_orchestrator.artifacts.search import passages, ranking, upkeep
-from vespera_orchestrator.artifacts.search.lancedb_private import refuse_after_fork
+from vespera_orchestrator.artifacts.search import passages, ranking, sqlite_table, upkeep
+from vespera_orchestrator.artifacts.search.sqlite_table import SQLiteTable
 from vespera_orchestrator.artifacts.search.state import IndexFolder, IndexState, event_stamp
-from vespera_orchestrator.artifacts.search.table import PassageTable, passage_row
-from vespera_orchestrator.artifacts.search.vectors import VectorMaker
+from vespera_orchestrator.artifacts.search.table import passage_row
+from vespera_orchestrator.artifacts.search.vectors import VectorMaker, stacked
 from vespera_orchestrator.errors import (
     ArtifactIndexError,
     EmbedderError,
@@ -47,13 +52,15 @@ from vespera_orchestrator.home.permissions import is_shared, lock_file, make_fol
 from vespera_orchestrator.home.reading import read_content
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from collections.abc import Set as AbstractSet
 
     from vespera_orchestrator._model import Artifact, Event
+    from vespera_orchestrator.artifacts.search.lancedb_table import LanceTable
     from vespera_orchestrator.artifacts.search.ranking import PassageMatch, RankedArtifact
     from vespera_orchestrator.artifacts.search.table import (
         IndexedArtifact,
+        PassageTable,
         SearchFilter,
         TableSize,
     )
@@ -74,8 +81,12 @@ _EVENT_KINDS = (
     EventKind.ARTIFACT_FORGOTTEN,
     EventKind.TEXT_FORGOTTEN,
 )
+SMALL_PASSAGES = 10_000
+"""Up to this many passages SQLite searches as fast as LanceDB, and nothing has to be loaded."""
 _EVENTS_PER_READ = 500
 _BATCH_PASSAGES = 2000
+_MOST_AHEAD = 3000
+"""How many artifacts to read into memory where the index cannot be written."""
 _SEARCH_WAIT_S = 2.0
 _REBUILD_WAIT_S = 30.0
 """How long to wait for another process where nothing can be answered without the lock."""
@@ -123,6 +134,16 @@ class SearchResult:
     mode: SearchMode
 
 
+@attrs.frozen
+class _Ahead:
+    """A table in memory that has more than the index, for searches that cannot write it."""
+
+    basis: tuple[int, str]
+    """The process, and the generation that it is beside; empty when there was no index."""
+    state: IndexState
+    table: SQLiteTable
+
+
 @attrs.define
 class _Batch:
     """Artifacts to index together, and their passages."""
@@ -158,7 +179,8 @@ class ArtifactIndex:
         self._content = content
         self._folder = IndexFolder(scope.home.index)
         self._vectors = VectorMaker(scope.embedder)
-        self._open_table: tuple[str, PassageTable] | None = None
+        self._open_table: tuple[str, LanceTable] | None = None
+        self._ahead: _Ahead | None = None
         self._measured: tuple[IndexState, TableSize] | None = None
         """The size of the table, in a state of the index."""
         self._scan_cost = upkeep.ScanCost()
@@ -190,7 +212,6 @@ class ArtifactIndex:
             ReadOnlyError: The home cannot be written.
             MissingDependencyError: The embedder that was named is not installed.
         """
-        refuse_after_fork()
         if self._is_complete():
             return 0
         with self._write_lock(wait_s) as locked:
@@ -207,7 +228,6 @@ class ArtifactIndex:
             How many artifacts were indexed; ``None`` when another process was writing all that
             time.
         """
-        refuse_after_fork()
         with self._write_lock(wait_s) as locked:
             if not locked:
                 return None
@@ -233,6 +253,7 @@ class ArtifactIndex:
                 raise ArtifactIndexError("remove it", reason, "call again in a moment")
             self._open_table = None
             self._measured = None
+            self._ahead = None
             return self._folder.clear()
 
     def _is_complete(self) -> bool:
@@ -286,40 +307,76 @@ class ArtifactIndex:
         return self._index_events(state, publish=True)[1]
 
     def _create_generation(self) -> IndexState:
+        state = self._empty_state(large=not sqlite_table.is_available())
+        self._create_table(state)
+        return state
+
+    def _empty_state(self, *, large: bool) -> IndexState:
         dimensions = self._vectors.dimensions()
         identity = self.embedder.identity if self.embedder is not None and dimensions else ""
-        state = IndexState(
-            generation=secrets.token_hex(8), embedder=identity, dimensions=dimensions
+        return IndexState(
+            generation=_new_generation(), large=large, embedder=identity, dimensions=dimensions
         )
-        PassageTable.create(self._folder.generation(state), dimensions)
-        return state
+
+    def _create_table(self, state: IndexState) -> PassageTable:
+        folder = self._folder.generation(state)
+        if state.large:
+            from vespera_orchestrator.artifacts.search.lancedb_table import LanceTable
+
+            return LanceTable.create(folder, state.dimensions)
+        make_folder(folder)
+        return SQLiteTable.create(folder, state.dimensions)
 
     def _index_events(self, state: IndexState, *, publish: bool) -> tuple[IndexState, int]:
         """Index what the log has behind the cursor; return the state then, and how many artifacts.
 
         With *publish* every batch counts at once.
         """
-        table, count = self._table(state), 0
+        count = 0
         for last_event, batch in self._batches(state.cursor):
-            vectors = self._vectors.of_rows(state, batch.rows)
-            table.replace(
-                batch.artifacts, batch.rows, vectors, state.epoch, superseded=batch.superseded_ids
-            )
-            lacks_vectors = bool(state.dimensions and batch.rows) and vectors is None
-            state = attrs.evolve(
-                state,
-                cursor=last_event.seq,
-                stamp=event_stamp(last_event),
-                version=table.version,
-                bare=state.bare or lacks_vectors,
-            )
+            if not state.large and self._outgrows(state, batch):
+                state = self._enlarged(state)
+            state = self._indexed(self._table(state), state, last_event, batch)
             if publish:
                 self._folder.publish(state)
             count += batch.text_count
-        maintained = upkeep.maintain(table, state)
+        if not state.large:
+            return state, count
+        maintained = upkeep.maintain(self._large_table(state), state)
         if publish and maintained != state:
             self._folder.publish(maintained)
         return maintained, count
+
+    def _indexed(
+        self, table: PassageTable, state: IndexState, last_event: Event, batch: _Batch
+    ) -> IndexState:
+        """Put a batch into *table*, and return the state then."""
+        vectors = self._vectors.of_rows(state, batch.rows)
+        table.replace(
+            batch.artifacts, batch.rows, vectors, state.epoch, superseded=batch.superseded_ids
+        )
+        lacks_vectors = bool(state.dimensions and batch.rows) and vectors is None
+        return attrs.evolve(
+            state,
+            cursor=last_event.seq,
+            stamp=event_stamp(last_event),
+            version=table.version,
+            bare=state.bare or lacks_vectors,
+        )
+
+    def _outgrows(self, state: IndexState, batch: _Batch) -> bool:
+        return self._table(state).size().passages + len(batch.rows) > SMALL_PASSAGES
+
+    def _enlarged(self, state: IndexState) -> IndexState:
+        """Copy a small table into a large one, a new generation that counts once published."""
+        rows = self._table(state).rows()
+        large = attrs.evolve(state, generation=_new_generation(), large=True)
+        self._create_table(large)
+        table = self._large_table(large)
+        for start in range(0, len(rows), _BATCH_PASSAGES):
+            batch = rows[start : start + _BATCH_PASSAGES]
+            table.add(batch, stacked(batch, large.dimensions), large.epoch)
+        return attrs.evolve(large, version=table.version)
 
     def _batches(self, cursor: int) -> Iterator[tuple[Event, _Batch]]:
         """Yield batches and the last event of each: memory is bounded, whatever the log holds."""
@@ -411,10 +468,21 @@ class ArtifactIndex:
         return state if is_complete else None
 
     def _table(self, state: IndexState) -> PassageTable:
+        if state.large:
+            return self._large_table(state)
+        folder = self._folder.generation(state)
+        refuse_links(folder, 1)  # SQLite writes through one
+        return SQLiteTable(folder, state.dimensions, readonly=self._scope.readonly)
+
+    def _large_table(self, state: IndexState) -> LanceTable:
+        from vespera_orchestrator.artifacts.search.lancedb_private import refuse_after_fork
+        from vespera_orchestrator.artifacts.search.lancedb_table import LanceTable
+
+        refuse_after_fork()
         if self._open_table is None or self._open_table[0] != state.generation:
             folder = self._folder.generation(state)
             refuse_links(folder, _LEVELS)  # LanceDB writes through one, and removes what is there
-            table = PassageTable.open(folder, state.dimensions)
+            table = LanceTable.open(folder, state.dimensions)
             self._open_table = (state.generation, table)
         return self._open_table[1]
 
@@ -445,7 +513,6 @@ class ArtifactIndex:
 
     def status(self) -> IndexStatus:
         """Return what there is. Changes nothing."""
-        refuse_after_fork()
         state = self._state()
         cursor = state.cursor if state is not None else 0
         return IndexStatus(
@@ -484,7 +551,6 @@ class ArtifactIndex:
         There is none while no index exists yet. Artifacts saved since the index was last brought
         up to date do not count. An index that cannot be read is a finding, too.
         """
-        refuse_after_fork()
         try:
             return self._differences()
         except ArtifactIndexError as exc:
@@ -558,9 +624,9 @@ class ArtifactIndex:
     ) -> SearchResult:
         """Find artifacts, the best first, each with its best passage.
 
-        The index is brought up to date first. While another process does that, it is searched as
-        it is after *wait_s* seconds; so is one in a home that cannot be written. A damaged index is
-        rebuilt, once.
+        The index is brought up to date first. Where that cannot be done, because another process is
+        at it for *wait_s* seconds or the home cannot be written, what the index lacks is read into
+        memory and searched as well. A damaged index is rebuilt, once.
 
         Args:
             query: What to look for.
@@ -570,19 +636,17 @@ class ArtifactIndex:
                 there are no vectors.
 
         Raises:
-            ArtifactIndexError: There is no index, and none could be built.
+            ArtifactIndexError: There is no index, none could be built, and there is too much to
+                read into memory.
             MissingDependencyError: Vectors alone were asked for, or an embedder was named, and it
                 is not installed.
         """
-        if self._scope.readonly:
-            return self._search_as_it_is(query, filters, mode)
         wait_s = _SEARCH_WAIT_S if wait_s is None else wait_s
-        try:
-            self.catch_up(wait_s=wait_s)
-        except ReadOnlyError:
-            if self._state() is None:
-                raise
+        if self._scope.readonly or not self._is_brought_up(wait_s):
+            return self._search_ahead(query, filters, mode)
         state = self._state()
+        if state is None:
+            return SearchResult(ranked=(), mode=mode or "text")
         try:
             result = self._search(query, filters, mode)
         except EmbedderError:
@@ -595,29 +659,12 @@ class ArtifactIndex:
             self._optimize_if_worthwhile()
         return result
 
-    def _search_as_it_is(
-        self, query: str, filters: SearchFilter, mode: SearchMode | None
-    ) -> SearchResult:
-        """Search what is indexed, and write nothing.
-
-        Raises:
-            ArtifactIndexError: There is no index of this store, or it cannot be read.
-        """
-        refuse_after_fork()
-        state = self._state()
-        if state is None and self._has_nothing_after(0):
-            return SearchResult(ranked=(), mode=mode or "text")
-        if state is None or not self._is_of_this_log(state):
-            raise ArtifactIndexError(
-                "search it",
-                "there is none of this store, and readonly=True builds none",
-                "search once with the home opened without readonly; orch.artifacts.list() and "
-                "read() need no index",
-            )
-        behind = len(self._saved_after(state.cursor))
-        if behind:
-            log.warning("the search index is %d artifacts behind, and stays so: readonly", behind)
-        return self._search(query, filters, mode)
+    def _is_brought_up(self, wait_s: float) -> bool:
+        """Bring the index up to date; tell whether it could be done."""
+        try:
+            return self.catch_up(wait_s=wait_s) is not None
+        except ReadOnlyError:
+            return False
 
     def _replace_damaged(self, state: IndexState | None, wait_s: float) -> bool:
         """Rebuild an index that could not be read; tell whether there is another one now.
@@ -631,15 +678,25 @@ class ArtifactIndex:
     def _search(self, query: str, filters: SearchFilter, mode: SearchMode | None) -> SearchResult:
         state = self._state()
         if state is None:
-            return self._without_index(mode)
-        table = self._table(state)
+            return SearchResult(ranked=(), mode=mode or "text")
+        return self._ranked(query, filters, mode, state, [self._table(state)])
+
+    def _ranked(
+        self,
+        query: str,
+        filters: SearchFilter,
+        mode: SearchMode | None,
+        state: IndexState,
+        tables: Sequence[PassageTable],
+    ) -> SearchResult:
+        """Search *tables*, of which the first has nearly everything."""
         if mode == "vector":
             vector = self._vectors.of_query_alone(state, query)
-            _, vector_matches = _search_widely(table, None, vector, filters)
+            _, vector_matches = _search_all(tables, None, vector, filters)
             return SearchResult(ranked=tuple(ranking.rank_by_cosine(vector_matches)), mode=mode)
         vector = None if mode == "text" else self._vectors.of_query(state, query)
         words = passages.searched_words(query)
-        text_matches, vector_matches = _search_with_phrases(table, words, vector, filters)
+        text_matches, vector_matches = _search_all(tables, words, vector, filters)
         ranked = ranking.rank(
             query,
             text_matches,
@@ -649,19 +706,81 @@ class ArtifactIndex:
         )
         return SearchResult(ranked=tuple(ranked), mode="text" if vector is None else "hybrid")
 
-    def _without_index(self, mode: SearchMode | None) -> SearchResult:
-        if self._has_nothing_after(0):
-            return SearchResult(ranked=(), mode=mode or "text")
-        raise ArtifactIndexError(
-            "search it",
-            "there is none yet, and another process is busy building it",
-            "call again in a moment",
+    # --- searching ahead of the index ---------------------------------------
+
+    def _search_ahead(
+        self, query: str, filters: SearchFilter, mode: SearchMode | None
+    ) -> SearchResult:
+        """Search the index and, in memory, what it lacks; write nothing.
+
+        A small index is copied and completed in memory, which gives the same answer as if it had
+        been written. Beside a large one, only what it lacks is in memory.
+
+        Raises:
+            ArtifactIndexError: Too much would have to be read.
+        """
+        state = self._state()
+        if state is not None and not self._is_of_this_log(state):
+            state = None
+        cursor = state.cursor if state is not None else 0
+        if state is not None and self._has_nothing_after(cursor):
+            try:
+                return self._ranked(query, filters, mode, state, [self._table(state)])
+            except EmbedderError:
+                raise
+            except ArtifactIndexError:
+                if state.large:
+                    raise
+        ahead = self._brought_ahead(state)
+        self._ahead = ahead
+        tables: list[PassageTable] = [ahead.table]
+        if state is not None and state.large:
+            tables.insert(0, self._table(state))
+        return self._ranked(query, filters, mode, ahead.state, tables)
+
+    def _brought_ahead(self, state: IndexState | None) -> _Ahead:
+        """Return a table in memory with all that the index in *state* lacks.
+
+        The one of the last search is continued, where it is of the same index.
+        """
+        basis = (os.getpid(), state.generation if state is not None else "")
+        ahead = self._ahead
+        is_usable = ahead is not None and ahead.basis == basis
+        if ahead is None or not is_usable or self._has_forgotten_after(ahead.state.cursor):
+            ahead = self._started_ahead(basis, state)
+        behind = self._scope.store.events(
+            ahead.state.cursor, kinds=_EVENT_KINDS, limit=_MOST_AHEAD + 1
         )
+        if len(behind) > _MOST_AHEAD:
+            raise ArtifactIndexError(
+                "search it",
+                f"it lacks more than {_MOST_AHEAD:,} artifacts, and cannot be written now",
+                "search again in a moment, with the home opened without readonly; "
+                "orch.artifacts.list() and read() need no index",
+            )
+        reached = ahead.state
+        for last_event, batch in self._batches(reached.cursor):
+            reached = self._indexed(ahead.table, reached, last_event, batch)
+        return attrs.evolve(ahead, state=reached)
+
+    def _started_ahead(self, basis: tuple[int, str], state: IndexState | None) -> _Ahead:
+        if state is None:
+            state = self._empty_state(large=False)
+        elif not state.large:
+            try:
+                folder = self._folder.generation(state)
+                table = SQLiteTable(folder, state.dimensions, readonly=True)
+                return _Ahead(basis, state, table.copy())
+            except ArtifactIndexError as exc:
+                # A killed writer's traces, which only the next writer may tidy up; or damage.
+                log.info("the search index is read from the artifacts instead: %s", exc)
+                state = attrs.evolve(state, cursor=0)
+        return _Ahead(basis, state, sqlite_table.table_in_memory(state.dimensions))
 
     def _optimize_if_worthwhile(self) -> None:
-        """Optimize the table once reading what is unindexed has cost the searches as much."""
+        """Optimize a large table once reading what is unindexed has cost searches as much."""
         state = self._state()
-        if state is None:
+        if state is None or not state.large:
             return
         try:
             size = self._size(state)
@@ -671,24 +790,43 @@ class ArtifactIndex:
             self._scan_cost.reset()
             with self._write_lock(0.0) as locked:
                 if locked and self._state() == state:
-                    self._folder.publish(upkeep.optimize(self._table(state), state))
+                    self._folder.publish(upkeep.optimize(self._large_table(state), state))
         except (ArtifactIndexError, ReadOnlyError) as exc:
             # The answer is there, and what is unindexed is found all the same.
             log.info("the search index could not be optimized: %s", exc)
 
     def _size(self, state: IndexState) -> TableSize:
         if self._measured is None or self._measured[0] != state:
-            size = self._table(state).size()
+            size = self._large_table(state).size()
             self._measured = (state, size)
         return self._measured[1]
 
 
+def _new_generation() -> str:
+    return secrets.token_hex(8)
+
+
+def _search_all(
+    tables: Sequence[PassageTable], words: str | None, vector: Any, filters: SearchFilter
+) -> Matches:
+    """Search each table, and bring their scores to one measure."""
+    text_matches: list[PassageMatch] = []
+    vector_matches: list[PassageMatch] = []
+    for table in tables:
+        by_words, by_vector = _search_with_phrases(table, words, vector, filters)
+        if text_matches:
+            by_words = ranking.beside(text_matches, by_words, words or "")
+        text_matches += by_words
+        vector_matches += by_vector
+    return text_matches, vector_matches
+
+
 def _search_with_phrases(
-    table: PassageTable, words: str, vector: Any, filters: SearchFilter
+    table: PassageTable, words: str | None, vector: Any, filters: SearchFilter
 ) -> Matches:
     """Search; artifacts without the quoted phrases are left out, unless no artifact has them."""
     text_matches, vector_matches = _search_widely(table, words, vector, filters)
-    if not filters.phrases:
+    if words is None or not filters.phrases:
         return text_matches, vector_matches
     if not text_matches:
         return _search_widely(table, words, vector, attrs.evolve(filters, phrases=()))

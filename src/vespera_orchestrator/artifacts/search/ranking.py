@@ -41,7 +41,7 @@ EQUAL_TO_DIGITS = 6
 """Scores that agree to this many digits count as equal."""
 _MIN_STEM_CHARACTERS = 3
 
-_STOP_WORDS = frozenset({
+STOP_WORDS = frozenset({
     "a", "an", "and", "are", "as", "at", "be", "but", "by", "for", "if", "in", "into", "is", "it",
     "no", "not", "of", "on", "or", "such", "that", "the", "their", "then", "there", "these",
     "they", "this", "to", "was", "will", "with",
@@ -134,7 +134,7 @@ def _stem(word: str) -> str:
     return word
 
 
-_STOP_TERMS = frozenset(_stem(word) for word in _STOP_WORDS)
+_STOP_TERMS = frozenset(_stem(word) for word in STOP_WORDS)
 
 
 # --- the order --------------------------------------------------------------
@@ -177,6 +177,24 @@ def rank(
     if rest:
         ranked += _moved_below(min(entry.score for entry in ranked), rest)
     return _superseded_last(ranked)
+
+
+def beside(
+    matches: Sequence[PassageMatch], newer: Sequence[PassageMatch], query: str
+) -> list[PassageMatch]:
+    """Return *newer* with scores that compare with those of *matches*, from another table.
+
+    A small table does not know how rare a word is in the large one. What counts instead is how many
+    words of the query a passage has: with all of them it scores like the best of *matches*.
+    """
+    best = max((passage.score for passage in matches), default=1.0)
+    wanted = {term for term in terms(query) if term not in _STOP_TERMS}
+    scored = []
+    for passage in newer:
+        present = wanted.intersection(terms(f"{passage.title}\n{passage.text}"))
+        score = best * len(present) / max(1, len(wanted))
+        scored.append(attrs.evolve(passage, score=score))
+    return scored
 
 
 def rank_by_cosine(vector_matches: Sequence[PassageMatch]) -> list[RankedArtifact]:

@@ -3,7 +3,7 @@
 The folder::
 
     state.json          which generation counts, up to which event it is complete, whose vectors
-    <generation>/       a LanceDB database with one table of passages
+    <generation>/       a table of passages: a SQLite file, or from some thousands on LanceDB's
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from vespera_orchestrator._model import Event
 
-FORMAT = 4
+FORMAT = 5
 """Raised when passages are cut or stored differently: an index of another format is rebuilt."""
 
 _GENERATION = re.compile(r"[0-9a-f]{16}")
@@ -35,6 +35,8 @@ class IndexState:
 
     generation: str
     """Name of the folder that counts."""
+    large: bool = False
+    """Whether LanceDB has the passages; if not, a SQLite file has."""
     cursor: int = 0
     """The last event that is indexed."""
     stamp: str = ""

@@ -1,4 +1,4 @@
-"""When to optimize and compact the table: often enough to read fast, seldom enough to write fast.
+"""When to optimize and compact a large table: often to read fast, seldom to write fast.
 
 Optimizing costs as much as the table is large, and what waits for it costs every search. Growing
 the threshold with the square root of the table keeps both costs rising slowly.
@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 import attrs
 
 if TYPE_CHECKING:
+    from vespera_orchestrator.artifacts.search.lancedb_table import LanceTable
     from vespera_orchestrator.artifacts.search.state import IndexState
-    from vespera_orchestrator.artifacts.search.table import PassageTable, TableSize
+    from vespera_orchestrator.artifacts.search.table import TableSize
 
 MIN_UNINDEXED = 250
 """Fewer passages than this never wait long enough to matter."""
@@ -31,7 +32,7 @@ MIN_OPTIMIZE_S = 0.3
 """What optimizing costs at least, in seconds."""
 
 
-def maintain(table: PassageTable, state: IndexState) -> IndexState:
+def maintain(table: LanceTable, state: IndexState) -> IndexState:
     """Optimize the table when much of it is unindexed, or compact it when its files are many."""
     if state.version == 0:
         return state
@@ -49,7 +50,7 @@ def maintain(table: PassageTable, state: IndexState) -> IndexState:
     return state
 
 
-def optimize(table: PassageTable, state: IndexState) -> IndexState:
+def optimize(table: LanceTable, state: IndexState) -> IndexState:
     """Optimize the table, and return the state afterwards."""
     trained = table.optimize(state.trained)
     version = table.version

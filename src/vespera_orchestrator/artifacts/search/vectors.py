@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from vespera_orchestrator.artifacts.search.state import IndexState
+    from vespera_orchestrator.artifacts.search.table import Row
     from vespera_orchestrator.contracts import Embedder
 
 log = logging.getLogger("vespera_orchestrator")
@@ -80,7 +81,7 @@ class VectorMaker:
         """Tell whether the index lacks vectors that can be made here now."""
         return state.bare and self._is_ready(state)
 
-    def of_rows(self, state: IndexState, rows: Sequence[dict[str, Any]]) -> Any:
+    def of_rows(self, state: IndexState, rows: Sequence[Row]) -> Any:
         """Return an array with a vector for each row.
 
         ``None`` when the index has no vectors, or they cannot be made now.
@@ -159,3 +160,19 @@ class VectorMaker:
     def _pause(self, exc: Exception) -> None:
         self.paused_until = time.monotonic() + _RETRY_S
         log.warning("searching by words alone for a while: %s", exc)
+
+
+def stacked(rows: Sequence[Row], dimensions: int) -> Any:
+    """Return the vectors that *rows* have as one array, with zeros for none.
+
+    ``None`` when there are to be none.
+    """
+    if not dimensions:
+        return None
+    import numpy as np
+
+    array: Any = np.zeros((len(rows), dimensions), np.float32)
+    for place, row in enumerate(rows):
+        if row["vector"] is not None:
+            array[place] = row["vector"]
+    return array

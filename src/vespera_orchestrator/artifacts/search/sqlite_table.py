@@ -1,0 +1,452 @@
+"""A table of some thousands of passages, in one SQLite file: words by FTS5, vectors compared each.
+
+It answers without loading anything heavy, and what was written is searched at once. Every call has
+a connection of its own, which takes a fraction of a millisecond. So nothing is held over a fork,
+and threads need not take turns.
+
+The file has a rollback journal and no log: readers leave no trace in a folder that they may not
+write. Every change is one transaction; a writer that was killed is rolled back by the next one.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sqlite3
+import threading
+from contextlib import closing, contextmanager
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final
+
+from vespera_orchestrator.artifacts.search.ranking import STOP_WORDS
+from vespera_orchestrator.artifacts.search.table import IndexedArtifact, TableSize, match_of
+from vespera_orchestrator.errors import ArtifactIndexError
+from vespera_orchestrator.home.files import create_file, translate_os_error
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from vespera_orchestrator._model import Artifact
+    from vespera_orchestrator.artifacts.search.ranking import PassageMatch
+    from vespera_orchestrator.artifacts.search.table import Row, SearchFilter
+
+_FILE: Final = "passages.db"
+_LOCK_WAIT_S: Final = 30.0
+"""A writer keeps readers out for the length of one commit."""
+_IN_USE: Final = "another process keeps it locked"
+_TERM: Final = re.compile(r"[^\W_]+")
+_PRIMARY_CODE: Final = 0xFF
+_VECTORS_AT_ONCE: Final = 500
+"""How many are in memory together while they are compared."""
+
+_SCHEMA: Final = """
+CREATE TABLE artifacts (
+    number INTEGER PRIMARY KEY,
+    artifact_id TEXT NOT NULL UNIQUE,
+    session_id TEXT NOT NULL,
+    task_id TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    tags TEXT NOT NULL,
+    superseded INTEGER NOT NULL,
+    title TEXT NOT NULL,
+    passages INTEGER NOT NULL
+);
+CREATE TABLE passages (
+    number INTEGER PRIMARY KEY,
+    artifact INTEGER NOT NULL,
+    "start" INTEGER NOT NULL,
+    "end" INTEGER NOT NULL,
+    words TEXT NOT NULL,
+    vector BLOB
+);
+CREATE INDEX passages_of_artifact ON passages (artifact);
+CREATE VIRTUAL TABLE inverted USING fts5(
+    words, content='', tokenize='porter unicode61 remove_diacritics 2'
+);
+"""
+_ARTIFACT_COLUMNS: Final = (
+    "artifact_id",
+    "session_id",
+    "task_id",
+    "kind",
+    "tags",
+    "superseded",
+    "title",
+    "passages",
+)
+_JOINED: Final = "passages p JOIN artifacts a ON a.number = p.artifact"
+_ROW: Final = f'{", ".join(f"a.{name}" for name in _ARTIFACT_COLUMNS)}, p."start", p."end", p.words'
+
+
+@lru_cache(maxsize=1)
+def is_available() -> bool:
+    """Tell whether this interpreter's SQLite has FTS5; some builds leave it out."""
+    try:
+        with closing(sqlite3.connect(":memory:")) as connection:
+            connection.executescript(_SCHEMA)
+    except sqlite3.Error:
+        return False
+    return True
+
+
+class SQLiteTable:
+    """A table of some thousands of passages; see `table.PassageTable`.
+
+    Args:
+        folder: Where its file is.
+        dimensions: How long the vectors are; 0 for none.
+        readonly: Whether to leave even a killed writer's traces alone.
+    """
+
+    def __init__(self, folder: Path, dimensions: int, *, readonly: bool = False) -> None:
+        self.dimensions = dimensions
+        self._path = folder / _FILE
+        self._mode = "ro" if readonly else "rw"
+
+    @classmethod
+    def create(cls, folder: Path, dimensions: int) -> SQLiteTable:
+        """Create an empty one in *folder*."""
+        table = cls(folder, dimensions)
+        try:
+            create_file(table._path)
+        except OSError as exc:
+            raise translate_os_error(exc, folder) from exc
+        table.create_schema()
+        return table
+
+    def create_schema(self) -> None:
+        """Make what is empty a table."""
+        with self._writing("create it") as connection:
+            for statement in _SCHEMA.split(";\n"):
+                connection.execute(statement)
+
+    # --- writing ------------------------------------------------------------
+
+    @property
+    def version(self) -> int:
+        """How many transactions have changed it."""
+        with self._reading("open it") as connection:
+            return _version(connection)
+
+    def replace(
+        self,
+        artifacts: Sequence[Artifact],
+        rows: Sequence[Row],
+        vectors: Any,
+        epoch: int,  # noqa: ARG002 - for tables that are optimized
+        *,
+        superseded: Sequence[str] = (),
+    ) -> None:
+        """See `table.PassageTable.replace`. All of it is one transaction."""
+        older = [artifact.supersedes_id for artifact in artifacts if artifact.supersedes_id]
+        with self._writing("write it") as connection:
+            for artifact in artifacts:
+                _remove(connection, artifact.id)
+            connection.executemany(
+                "UPDATE artifacts SET superseded = 1 WHERE artifact_id = ?",
+                [(name,) for name in (*older, *superseded)],
+            )
+            for row, vector in zip(rows, _blobs(vectors, len(rows)), strict=True):
+                _add(connection, row, vector)
+
+    # --- reading ------------------------------------------------------------
+
+    def size(self) -> TableSize:
+        """Return how large it is."""
+        with self._reading("open it") as connection:
+            (count,) = connection.execute("SELECT count(*) FROM passages").fetchone()
+        return TableSize(passages=count)
+
+    def artifacts(self) -> dict[str, IndexedArtifact]:
+        """Return what it has of each artifact, by id."""
+        counted = f"""
+            SELECT a.artifact_id, count(*), a.passages, a.superseded FROM {_JOINED}
+            GROUP BY a.number
+        """
+        with self._reading("read it") as connection:
+            rows = connection.execute(counted).fetchall()
+        return {
+            artifact_id: IndexedArtifact(
+                passages=count, expected_passages=expected, superseded=bool(superseded)
+            )
+            for artifact_id, count, expected, superseded in rows
+        }
+
+    def artifacts_without_vectors(self) -> list[str]:
+        """Return the ids of artifacts that have passages without a vector."""
+        lacking = f"SELECT DISTINCT a.artifact_id FROM {_JOINED} WHERE p.vector IS NULL"
+        with self._reading("read it") as connection:
+            return [artifact_id for (artifact_id,) in connection.execute(lacking)]
+
+    def rows(self) -> list[Row]:
+        """Return everything it has."""
+        everything = f"SELECT {_ROW}, p.vector FROM {_JOINED} ORDER BY p.number"
+        with self._reading("read it") as connection:
+            return [self._row(values) for values in connection.execute(everything)]
+
+    def search(
+        self, words: str | None, vector: Any, filters: SearchFilter, width: int
+    ) -> tuple[list[PassageMatch], list[PassageMatch]]:
+        """See `table.PassageTable.search`."""
+        with self._reading("search it") as connection:
+            scores = _scores(connection, words, filters, width)
+            cosines = self._cosines(connection, vector, filters, width)
+            numbers = {*scores, *cosines}
+            rows = self._rows_of(connection, numbers, with_vectors=vector is not None)
+        text_matches = [match_of(rows[number], score=score) for number, score in scores.items()]
+        vector_matches = [
+            match_of(rows[number], cosine=cosine) for number, cosine in cosines.items()
+        ]
+        return text_matches, vector_matches
+
+    def _cosines(
+        self, connection: sqlite3.Connection, vector: Any, filters: SearchFilter, width: int
+    ) -> dict[int, float]:
+        """Return how near the nearest passages are to *vector*, by number, the nearest first."""
+        if vector is None:
+            return {}
+        import numpy as np
+
+        condition, values = _condition(filters)
+        compared = f"SELECT p.number, p.vector FROM {_JOINED} WHERE p.vector NOT NULL {condition}"
+        cursor = connection.execute(compared, values)
+        cosines: list[tuple[float, int]] = []
+        while rows := cursor.fetchmany(_VECTORS_AT_ONCE):
+            numbers, blobs = zip(*rows, strict=True)
+            matrix = np.frombuffer(b"".join(blobs), np.float32).reshape(-1, self.dimensions)
+            lengths = np.linalg.norm(matrix, axis=1) * np.linalg.norm(vector)
+            near = (matrix @ vector) / lengths
+            cosines += zip(near.tolist(), numbers, strict=True)
+        cosines.sort(key=lambda entry: (-entry[0], entry[1]))
+        return {number: cosine for cosine, number in cosines[:width]}
+
+    def _rows_of(
+        self, connection: sqlite3.Connection, numbers: set[int], *, with_vectors: bool
+    ) -> dict[int, Row]:
+        vector = "p.vector" if with_vectors else "NULL"
+        chosen = f"""
+            SELECT {_ROW}, {vector}, p.number FROM {_JOINED}
+            WHERE p.number IN (SELECT value FROM json_each(?))
+        """
+        listed = json.dumps(sorted(numbers))
+        return {
+            number: self._row(values) for *values, number in connection.execute(chosen, (listed,))
+        }
+
+    def _row(self, values: Sequence[Any]) -> Row:
+        *columns, start, end, words, vector = values
+        row: Row = dict(zip(_ARTIFACT_COLUMNS, columns, strict=True))
+        row |= {"start": start, "end": end, "words": words}
+        row |= {"tags": json.loads(row["tags"]), "superseded": bool(row["superseded"])}
+        row["vector"] = _array(vector)
+        return row
+
+    # --- connections --------------------------------------------------------
+
+    @contextmanager
+    def _reading(self, action: str) -> Iterator[sqlite3.Connection]:
+        """Read as of one moment."""
+        with _translated_errors(action), self._connected() as connection:
+            connection.execute("BEGIN")
+            yield connection
+
+    @contextmanager
+    def _writing(self, action: str) -> Iterator[sqlite3.Connection]:
+        """Change it in one transaction, which counts as one version."""
+        with _translated_errors(action), self._connected() as connection:
+            # Otherwise readers would wait for the whole transaction, and not only for its commit.
+            connection.execute("PRAGMA cache_spill = OFF")
+            connection.execute("BEGIN IMMEDIATE")
+            yield connection
+            connection.execute(f"PRAGMA user_version = {_version(connection) + 1}")
+            connection.execute("COMMIT")
+
+    @contextmanager
+    def _connected(self) -> Iterator[sqlite3.Connection]:
+        """Open the file, and close it again; what was not committed is rolled back."""
+        uri = f"{self._path.absolute().as_uri()}?mode={self._mode}"
+        connection = sqlite3.connect(uri, uri=True, timeout=_LOCK_WAIT_S, isolation_level=None)
+        with closing(connection):
+            yield connection
+
+    def copy(self) -> SQLiteTable:
+        """Return a copy of it in memory, for this process alone."""
+        memory = _in_memory()
+        with self._reading("read it") as connection:
+            connection.backup(memory)
+        return _TableInMemory(memory, self.dimensions)
+
+
+class _TableInMemory(SQLiteTable):
+    """A table that ends with its process.
+
+    Args:
+        connection: To the database that holds it.
+        dimensions: How long the vectors are; 0 for none.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, dimensions: int) -> None:
+        self.dimensions = dimensions
+        self._connection = connection
+        self._turn = threading.Lock()
+
+    @contextmanager
+    def _connected(self) -> Iterator[sqlite3.Connection]:
+        with self._turn:
+            try:
+                yield self._connection
+            finally:
+                self._connection.rollback()
+
+
+def table_in_memory(dimensions: int) -> SQLiteTable:
+    """Return an empty table that ends with this process.
+
+    Raises:
+        ArtifactIndexError: This interpreter's SQLite has no FTS5.
+    """
+    table = _TableInMemory(_in_memory(), dimensions)
+    table.create_schema()
+    return table
+
+
+def _in_memory() -> sqlite3.Connection:
+    return sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    return int(version)
+
+
+# --- rows -------------------------------------------------------------------
+
+
+def _remove(connection: sqlite3.Connection, artifact_id: str) -> None:
+    own = f"SELECT p.number, p.words FROM {_JOINED} WHERE a.artifact_id = ?"
+    for number, words in connection.execute(own, (artifact_id,)).fetchall():
+        # FTS5 keeps no copy of the text, and has to be told what to take out.
+        forget = "INSERT INTO inverted (inverted, rowid, words) VALUES ('delete', ?, ?)"
+        connection.execute(forget, (number, _without_stop_words(words)))
+        connection.execute("DELETE FROM passages WHERE number = ?", (number,))
+    connection.execute("DELETE FROM artifacts WHERE artifact_id = ?", (artifact_id,))
+
+
+def _add(connection: sqlite3.Connection, row: Row, vector: bytes | None) -> None:
+    artifact = {**row, "tags": json.dumps(row["tags"]), "superseded": int(row["superseded"])}
+    columns, places = ", ".join(_ARTIFACT_COLUMNS), ", ".join("?" * len(_ARTIFACT_COLUMNS))
+    connection.execute(
+        f"INSERT OR IGNORE INTO artifacts ({columns}) VALUES ({places})",
+        [artifact[name] for name in _ARTIFACT_COLUMNS],
+    )
+    added = connection.execute(
+        """
+        INSERT INTO passages (artifact, "start", "end", words, vector)
+        SELECT number, ?, ?, ?, ? FROM artifacts WHERE artifact_id = ?
+        """,
+        (row["start"], row["end"], row["words"], vector, row["artifact_id"]),
+    )
+    indexed = (added.lastrowid, _without_stop_words(row["words"]))
+    connection.execute("INSERT INTO inverted (rowid, words) VALUES (?, ?)", indexed)
+
+
+def _blobs(vectors: Any, count: int) -> list[bytes | None]:
+    if vectors is None:
+        return [None] * count
+    return [vector.tobytes() if vector.any() else None for vector in vectors]
+
+
+def _array(blob: bytes | None) -> Any:
+    if blob is None:
+        return None
+    import numpy as np
+
+    return np.frombuffer(blob, np.float32)
+
+
+# --- queries ----------------------------------------------------------------
+
+
+def _scores(
+    connection: sqlite3.Connection, words: str | None, filters: SearchFilter, width: int
+) -> dict[int, float]:
+    """Return how well the best passages match *words*, by number, the best first."""
+    expression = _expression(words or "", filters.phrases)
+    if not expression:
+        return {}
+    condition, values = _condition(filters)
+    matching = f"""
+        SELECT p.number, -inverted.rank
+        FROM inverted JOIN passages p ON p.number = inverted.rowid
+        JOIN artifacts a ON a.number = p.artifact
+        WHERE inverted MATCH ? {condition} ORDER BY inverted.rank LIMIT ?
+    """
+    return dict(connection.execute(matching, (expression, *values, width)).fetchall())
+
+
+def _expression(words: str, phrases: Sequence[str]) -> str:
+    """Return what FTS5 is to match; no character of a query is syntax between its quotes."""
+    terms = _terms(words)
+    if not terms:
+        return ""
+    required = [f'"{" ".join(_terms(phrase))}"' for phrase in phrases]
+    any_word = " OR ".join(f'"{term}"' for term in terms)
+    return " AND ".join([*required, f"({any_word})"])
+
+
+def _terms(text: str) -> list[str]:
+    """Return the words of *text* that say something, as often as they occur."""
+    return [term for term in _TERM.findall(text.lower()) if term not in STOP_WORDS]
+
+
+def _without_stop_words(text: str) -> str:
+    """Return the words of *text* that are indexed: FTS5 has no list of stop words of its own."""
+    return " ".join(_terms(text))
+
+
+def _condition(filters: SearchFilter) -> tuple[str, list[str]]:
+    """Return what *filters* say in SQL, to go on with, and the values in it."""
+    parts: list[str] = []
+    values: list[str] = []
+    kinds = (filters.kind,) if filters.kind is not None else None
+    for column, wanted in (
+        ("session_id", filters.session_ids),
+        ("task_id", filters.task_ids),
+        ("kind", kinds),
+    ):
+        if wanted:
+            parts.append(f"AND a.{column} IN (SELECT value FROM json_each(?))")
+            values.append(json.dumps(wanted))
+    for tag in filters.tags:
+        parts.append("AND ? IN (SELECT value FROM json_each(a.tags))")
+        values.append(tag)
+    if not filters.include_superseded:
+        parts.append("AND NOT a.superseded")
+    return " ".join(parts), values
+
+
+# --- errors -----------------------------------------------------------------
+
+
+@contextmanager
+def _translated_errors(action: str) -> Iterator[None]:
+    """Turn every error of SQLite into one of ours.
+
+    Raises:
+        ArtifactIndexError: In place of SQLite's, which is its cause.
+    """
+    try:
+        yield
+    except sqlite3.Error as exc:
+        raise _translated(action, exc) from exc
+
+
+def _translated(action: str, exc: sqlite3.Error) -> ArtifactIndexError:
+    code = getattr(exc, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+    if code == sqlite3.SQLITE_IOERR_WRITE or code & _PRIMARY_CODE == sqlite3.SQLITE_FULL:
+        remedy = "free some disk space and call again"
+        return ArtifactIndexError(action, "there is no room to write", remedy)
+    if code & _PRIMARY_CODE == sqlite3.SQLITE_BUSY:
+        return ArtifactIndexError(action, _IN_USE, "call again in a moment")
+    return ArtifactIndexError(action, str(exc))
