@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def rows(scale: Scale) -> list[Row]:
     """Return a row for each way of calling, and one for running a graph."""
-    return [*_calls(scale), _graph(scale)]
+    return [*_calls(scale), *_graph(scale)]
 
 
 def _calls(scale: Scale) -> list[Row]:
@@ -72,15 +72,27 @@ async def _over_mcp(server: MCPServer, count: int) -> Cost:
 # --- running a graph ----------------------------------------------------------
 
 
-def _graph(scale: Scale) -> Row:
+def _graph(scale: Scale) -> list[Row]:
     count = scale.pick(10_000, 30)
     costs = alternate(
         scale.pick(2, 2),
         run=lambda: _timed(scale.folder, count, _by_run),
         loop=lambda: _timed(scale.folder, count, _by_hand),
+        bare=lambda: _bare(count),
     )
     what = f"run() with {count:,} tiny tasks and 4 threads, a task"
-    return Row.of(what, costs["run"], "claim and complete in a loop", costs["loop"])
+    return [
+        Row.of(what, costs["run"], "claim and complete in a loop", costs["loop"]),
+        Row.of(what, costs["run"], "a bare ThreadPoolExecutor, nothing kept", costs["bare"]),
+    ]
+
+
+def _bare(count: int) -> Cost:
+    """Do as much without any record of it: what is left is the price of keeping it."""
+    titles = [f"Task {number}" for number in range(count)]
+    with metered() as meter, ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(str.strip, titles)) == titles
+    return meter.per(count)
 
 
 def _timed(folder: Path, count: int, do: Callable[[vespera.Orchestrator], None]) -> Cost:
