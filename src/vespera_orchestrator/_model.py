@@ -1564,6 +1564,7 @@ class PlannedTasks(list[Task]):
         *,
         new: Iterable[str] = (),
         changed: Mapping[str, tuple[str, ...]] | None = None,
+        renamed: Mapping[str, str] | None = None,
     ) -> None:
         """Take the tasks.
 
@@ -1571,6 +1572,7 @@ class PlannedTasks(list[Task]):
             tasks: All of them.
             new: Ids of those that were planned now.
             changed: For ids of those that were there already, what was changed.
+            renamed: For the alias of a new one, the alias that its title would have given it.
         """
         super().__init__(tasks)
         by_id = {task.id: task for task in self}
@@ -1579,6 +1581,8 @@ class PlannedTasks(list[Task]):
         """Those that were planned now."""
         self.changed = {by_id[task_id].alias: names for task_id, names in changed.items()}
         """What was changed of those that were there already, by alias: names of fields."""
+        self.renamed = dict(renamed or {})
+        """New ones whose title gave an alias that another task has, by the alias that they got."""
         touched = {*(task.id for task in self.new), *changed}
         self.unchanged = [task for task in self if task.id not in touched]
         """Those that were there already and stayed as they were."""
@@ -1589,6 +1593,7 @@ class PlannedTasks(list[Task]):
             f"{len(self.new)} new" if self.new else "",
             f"{len(changes)} changed: {', '.join(changes)}" if changes else "",
             f"{len(self.unchanged)} as before" if self.unchanged else "",
+            *(f"{new} is a second {old}" for new, old in self.renamed.items()),
         ]
         return "; ".join(part for part in parts if part) or "no tasks"
 

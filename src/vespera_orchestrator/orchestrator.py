@@ -41,6 +41,7 @@ from vespera_orchestrator._model import (
     utcnow,
 )
 from vespera_orchestrator._rooms import Rooms
+from vespera_orchestrator._text import one_line
 from vespera_orchestrator.agents.context import AgentContext
 from vespera_orchestrator.contracts import ContentStore, Embedder, Executor, Store
 from vespera_orchestrator.errors import (
@@ -70,6 +71,17 @@ if TYPE_CHECKING:
     from vespera_orchestrator.work.start import Starter
 
 log = logging.getLogger("vespera_orchestrator")
+
+
+def _log_renamed(planned: vespera.PlannedTasks) -> None:
+    """Tell whoever plans a title again that there are two tasks now."""
+    if planned.renamed:
+        names = ", ".join(f"{new} (beside {old})" for new, old in planned.renamed.items())
+        log.warning(
+            "planned under a further name: %s. To plan it once: "
+            "orch.plan_tasks(…, existing='keep')",
+            one_line(names, 300),
+        )
 
 
 Handler: TypeAlias = Callable[["vespera.Work"], object]
@@ -766,7 +778,9 @@ class Orchestrator:
             "for_agent": for_agent,
         }
         draft = plans.draft(spec, zone=self._zone, planned_by=self._scope.planner)
-        return self._store.plan(self._scope.session_id(), [draft])[0]
+        planned = self._store.plan(self._scope.session_id(), [draft])
+        _log_renamed(planned)
+        return planned[0]
 
     def _zone(self) -> tzinfo:
         return self._rooms.zone
@@ -806,7 +820,9 @@ class Orchestrator:
         planner = self._scope.planner
         drafts, mistakes = plans.plan(specs, zone=self._zone, planned_by=planner)
         session_id = self._scope.session_id()
-        return self._store.plan(session_id, drafts, mistakes=mistakes, existing=mode)
+        planned = self._store.plan(session_id, drafts, mistakes=mistakes, existing=mode)
+        _log_renamed(planned)
+        return planned
 
     @writes
     def update_task(

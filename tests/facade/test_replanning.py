@@ -286,3 +286,20 @@ def test_a_changed_plan_is_as_if_planned_so(tmp_path_factory, before, after):
             one.plan_tasks([{"title": name} for name in NAMES])
         assert planned(one, after, "update") == planned(two, after)
         assert one.check(contents=False).findings == ()
+
+
+def test_a_title_planned_again_says_so(tmp_path, caplog):
+    """There are two tasks then, which somebody may not have meant."""
+    with vespera.open(tmp_path, store="memory:") as orch:
+        orch.initialize_session("twice")
+        orch.plan_task("Paint the wall")
+        assert not caplog.messages
+        assert orch.plan_task("Paint the wall").alias == "paint_the_wall_2"
+        (message,) = caplog.messages
+        assert "paint_the_wall_2 (beside paint_the_wall)" in message
+        assert "existing='keep'" in message
+        planned = orch.plan_tasks([{"title": "Paint the wall"}, {"title": "Rest"}])
+        assert planned.renamed == {"paint_the_wall_3": "paint_the_wall"}
+        assert str(planned) == "2 new; paint_the_wall_3 is a second paint_the_wall"
+        orch.plan_tasks([{"title": "Paint the wall"}], existing="keep")
+        assert len(caplog.messages) == 2

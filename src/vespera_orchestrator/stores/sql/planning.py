@@ -23,9 +23,11 @@ from vespera_orchestrator.stores.sql.consequences import follow_ends, skip
 from vespera_orchestrator.stores.sql.drafts import Drafts, matching
 from vespera_orchestrator.stores.sql.urgency import urgencies
 from vespera_orchestrator.tasks import lifecycle
+from vespera_orchestrator.tasks.aliases import slug
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
 
     from vespera_orchestrator._model import Task, TaskDraft
     from vespera_orchestrator.errors import VesperaError
@@ -57,7 +59,24 @@ def plan(
         [planned[task_id] for task_id in named.ids],
         new=[task.id for task in new],
         changed=changed,
+        renamed=_renamed(drafts, named.ids, planned, {task.id for task in new}),
     )
+
+
+def _renamed(
+    drafts: Sequence[TaskDraft],
+    ids: Sequence[str],
+    planned: Mapping[str, Task],
+    new: AbstractSet[str],
+) -> dict[str, str]:
+    """Return, by alias, what the titles of new tasks would have given them."""
+    renamed = {}
+    for draft, task_id in zip(drafts, ids, strict=True):
+        wanted = slug(draft.title)
+        is_titled = draft.alias is None and draft.recovers_task_id is None and task_id in new
+        if is_titled and planned[task_id].alias != wanted:
+            renamed[planned[task_id].alias] = wanted
+    return renamed
 
 
 def _insert(tx: Transaction, named: Drafts, tasks: Sequence[Task]) -> Sequence[Task]:
