@@ -147,6 +147,20 @@ def test_an_edited_row_breaks_no_call(edit):
     assert look(cell, value, is_last=is_last) == []
 
 
+@pytest.mark.parametrize("kind", ["{}", "{task_id.__class__}", "{x!r:>99999999}"])
+def test_the_kind_of_an_event_is_no_template(tmp_path, kind):
+    """What somebody wrote there is shown as it is."""
+    with vespera.open(tmp_path) as orch:
+        orch.initialize_session("x")
+        orch.plan_task("A")
+    file = tmp_path / ".task_orchestrator" / "orchestrator.db"
+    with contextlib.closing(sqlite3.connect(file)) as database:
+        database.execute("UPDATE events SET kind = ? WHERE kind = 'task_planned'", [kind])
+        database.commit()
+    with vespera.open(tmp_path) as orch:
+        assert kind.replace("_", " ") in [event.words for event in orch.history()]
+
+
 @pytest.mark.soak
 def test_every_cell_with_every_value():
     """Some 8,000 databases with 23 calls each."""

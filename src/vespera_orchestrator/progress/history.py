@@ -161,7 +161,10 @@ def _told(event: Event, names: Mapping[str, str]) -> PastEvent:
 
 
 def _words(event: Event, names: Mapping[str, str]) -> str:
-    template = _WORDS.get(event.kind, event.kind.replace("_", " "))
+    template = _WORDS.get(event.kind)
+    if template is None:
+        # A later version wrote it, or somebody's editor: it is shown, and is no template of ours.
+        return one_line(event.kind.replace("_", " "), _VALUE_WIDTH)
     if event.kind == EventKind.LEASE_EXPIRED:
         template = _lost_words(event)
     values = _Values({key: _value(value, names) for key, value in event.data.items()})
