@@ -108,9 +108,9 @@ def test_context_reaches_into_earlier_sessions(orch):
     before = orch.current_session()
     orch.artifacts.save("Before", "the thermistor, as it was before")
     orch.initialize_session("another")
-    orch.artifacts.save("Elsewhere", "a thermistor elsewhere")
+    orch.artifacts.save("Elsewhere", "the thermistor, as somebody had it elsewhere")
     orch.initialize_session("child", parent_session=before)
-    orch.artifacts.save("Now", "the thermistor, as it is now and today")
+    orch.artifacts.save("Now", "the thermistor, as somebody has it now")
     places = [(p.title, p.nearness) for p in orch.artifacts.context("thermistor")]
     assert places[0] == ("Now", "session")
     assert sorted(places[1:]) == [("Before", "ancestor"), ("Elsewhere", "")]
