@@ -738,13 +738,11 @@ class Orchestrator:
             stalled_after: How long an attempt may bring nothing new.
             question: What a person is asked. The answer completes the task, see `answer`; nobody
                 is handed it. A task that needs the answer depends on this one.
-            signal: The name of something that the host reports, which completes the task in the
-                same way, see `signal`.
+            signal: A name that the host reports by `signal`, which completes the task as well.
             context: Whatever else an agent should know; anything JSON can hold.
             acceptance: How to tell that it is done, such as ``"the tests pass on both stores"``.
-                Its agent reads it in the briefing.
-            for_agent: The only agent that is handed it, by exactly this name. Whoever else names it
-                is refused, unless with ``take_over=True``.
+            for_agent: The only agent that is handed it, by exactly this name; others are refused,
+                unless with ``take_over=True``.
 
         Raises:
             PlanError: Or one of its branches: an unknown dependency, a circle, a condition that

@@ -22,6 +22,7 @@ PACKAGE = ROOT / "src" / "vespera_orchestrator"
 READERS = {"read_text", "read_bytes", "open"}
 OWN_FILES = {
     "_gitleaks.py": "the rules are packaged",
+    "artifacts/search/embedders.py": "the model is packaged",
     "artifacts/content/files.py": "looks at what it opened by itself, because files may change",
     "home/files.py": "opens what `reading` looks at",
     "home/identity.py": "the file of the system that names the machine",

@@ -230,6 +230,14 @@ def test_tokens_word_by_word_are_those_of_the_whole_text(text):
     assert list(MODEL._token_ids([text], pieces)) == [own.ids]
 
 
+def test_a_word_without_end_is_known_by_its_beginning():
+    """A line of base64 took the square of its length, which was minutes for a megabyte."""
+    longest = embedders._LONGEST_WORD
+    endless = MODEL.query("ab" * 500_000)
+    assert endless.tolist() == MODEL.query("ab" * (longest // 2)).tolist()
+    assert endless.any()
+
+
 @lru_cache(maxsize=1)
 def its_own_tokenizer():
     """Return the tokenizer that the model comes with."""

@@ -43,6 +43,8 @@ _POOLING = 1
 _BEYOND_LATIN = "\u0250"
 _CACHED_WORDS = 50_000
 """For how many words the tokens are remembered: about 10 MB."""
+_LONGEST_WORD = 200
+"""Characters. What is longer is no word, and joining its pieces would take the square of that."""
 _BATCH_TEXTS = 256
 """How many texts a model gets at a time."""
 _MAX_REASON_CHARACTERS = 300
@@ -161,7 +163,7 @@ class StaticEmbedder:
 
         No token of the model reaches over a space, and most words come again and again.
         """
-        words_of_texts = [WORD.findall(text) for text in texts]
+        words_of_texts = [_words(text) for text in texts]
         cache = self._token_cache
         if len(cache) >= _CACHED_WORDS:
             # Replaced when full, never emptied: another thread may be reading it.
@@ -187,6 +189,11 @@ class StaticEmbedder:
         except (OSError, ValueError, KeyError, TypeError) as exc:
             remedy = f"install it again: {INSTALL_STATIC}"
             raise EmbedderError("load the static model", str(exc), remedy) from exc
+
+
+def _words(text: str) -> list[str]:
+    """Return the words of a text; of an endless one only its beginning, see `_LONGEST_WORD`."""
+    return [word[:_LONGEST_WORD] for word in WORD.findall(text)]
 
 
 def _matrix(file: Path) -> Any:
