@@ -125,11 +125,12 @@ def test_bringing_together_can_be_left_to_the_caller(opened):
     assert orch.next_step().action == "synthesize"
 
 
-def test_a_failing_synthesis_costs_no_work(opened, monkeypatch, caplog):
-    """It is a view."""
+@pytest.mark.parametrize("error", [InvalidInputError("x", "broken"), KeyError("broken")])
+def test_a_failing_synthesis_costs_no_work(opened, monkeypatch, caplog, error):
+    """It is a view, whether an error of ours ends it or a fault in it."""
 
     def fail(*_, **__):
-        raise InvalidInputError("x", "broken")
+        raise error
 
     monkeypatch.setattr("vespera_orchestrator.work.delegation.synthesize", fail)
     orch = opened()

@@ -116,6 +116,8 @@ class Gathering:
                 self._bring_together(parent_id)
         except VesperaError as exc:
             log.warning("the results below %s are not brought together: %s", task.alias, exc)
+        except Exception:  # a fault of ours: the task is completed nevertheless
+            log.exception("the results below %s are not brought together", task.alias)
 
     def _bring_together(self, parent_id: str) -> None:
         parent = self._rooms.store.find_task(parent_id, None)
