@@ -1819,6 +1819,8 @@ class ArtifactQuery(Record):
     """Before this time."""
     digest: str | None = None
     """With exactly these bytes."""
+    larger_than_bytes: int | None = None
+    """Of more bytes than this."""
     include_superseded: bool = False
     """Older versions too."""
     newest_first: bool = False

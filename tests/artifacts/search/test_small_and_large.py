@@ -12,7 +12,7 @@ import pytest
 
 import vespera_orchestrator as vespera
 from artifacts.search.test_index import open_artifacts, rows, titles
-from vespera_orchestrator.artifacts.search import index, sqlite_table
+from vespera_orchestrator.artifacts.search import index, passages, sqlite_table
 
 TEXTS = {
     "Sensor": "# Sensor\n\nThe thermistor hangs on pin 4, at the end of the line.",
@@ -56,6 +56,19 @@ def test_both_kinds_answer_alike(tmp_path, monkeypatch, mode):
     large, small = answers
     assert [set(answer) for answer in small] == [set(answer) for answer in large]
     assert [answer[:1] for answer in small] == [answer[:1] for answer in large]
+
+
+def test_a_text_that_is_searched_in_part_is_named(tmp_path, monkeypatch):
+    """Only a text that is too long; one of as many bytes and fewer characters is searched whole."""
+    monkeypatch.setattr(passages, "MAX_TEXT_CHARACTERS", 1000)
+    with vespera.open(tmp_path) as orch:
+        orch.initialize_session("Logs")
+        log = orch.artifacts.save("Log", "fine\n" * 200 + "quasar")
+        orch.artifacts.save("Whole", "é" * 999)
+        assert orch.artifacts.search("quasar", mode="text") == []
+        status = orch.artifacts.index_status()
+        assert status.in_part == (log.id,)
+        assert str(status).endswith(f"; only the first 1,000 characters of: {log.id}")
 
 
 NEW_PROCESS = """

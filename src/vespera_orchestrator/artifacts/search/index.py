@@ -113,6 +113,8 @@ class IndexStatus(Record):
     """Whose vectors it has; ``None`` when the search is by words alone."""
     note: str
     """What there is to know or do about vectors; empty when all is well."""
+    in_part: tuple[str, ...] = ()
+    """Ids of the artifacts of which only the first two million characters are searched."""
 
     def __str__(self) -> str:
         text = f"{self.passages:,} passages"
@@ -120,7 +122,12 @@ class IndexStatus(Record):
             text += f", {self.behind} artifacts behind"
         text += ", searched by "
         text += f"words and vectors ({self.embedder})" if self.embedder else "words alone"
-        return f"{text}: {self.note}" if self.note else text
+        if self.note:
+            text += f": {self.note}"
+        if self.in_part:
+            beginning = f"the first {passages.MAX_TEXT_CHARACTERS:,} characters"
+            text += f"; only {beginning} of: {', '.join(self.in_part)}"
+        return text
 
     def __repr__(self) -> str:
         return str(self)
@@ -416,7 +423,7 @@ class ArtifactIndex:
         return [passage_row(artifact, passage, len(parts)) for passage in parts]
 
     def _searched_text(self, artifact: Artifact) -> str:
-        most_bytes = _MAX_UTF8_BYTES * passages.MAX_TEXT_CHARACTERS
+        most_bytes = _MAX_UTF8_BYTES * (passages.MAX_TEXT_CHARACTERS + 1)
         if artifact.size_bytes <= most_bytes:
             content = read_content(self._content, artifact.digest, artifact.size_bytes)
             return content.decode("utf-8", "replace")
@@ -520,7 +527,21 @@ class ArtifactIndex:
             behind=len(self._scope.store.events(cursor, kinds=_EVENT_KINDS, limit=None)),
             embedder=self._searched_embedder(state),
             note=self._vectors.note(state),
+            in_part=tuple(self._searched_in_part()),
         )
+
+    def _searched_in_part(self) -> Iterator[str]:
+        """Yield the ids of the texts that are longer than what is searched of them."""
+        query = ArtifactQuery(larger_than_bytes=passages.MAX_TEXT_CHARACTERS)
+        for artifact in self._scope.store.artifacts(query):
+            if not is_text(artifact.media_type):
+                continue
+            try:
+                text = self._searched_text(artifact)
+            except StoreError:
+                continue  # nothing of it is searched; Artifacts.verify() names it
+            if len(text) > passages.MAX_TEXT_CHARACTERS:
+                yield artifact.id
 
     def _searched_embedder(self, state: IndexState | None) -> str | None:
         """Return whose vectors a search here would use."""

@@ -323,6 +323,8 @@ def artifacts(tx: Transaction, query: ArtifactQuery) -> list[Artifact]:
         conditions.in_list("task_id", json.dumps(query.task_ids))
     if query.partial is not None:
         conditions.equal(partial=int(query.partial))
+    if query.larger_than_bytes is not None:
+        conditions.add(f"size_bytes > {conditions.bind(query.larger_than_bytes)}")
     if query.created_after is not None:
         conditions.add(f"created_at >= {conditions.bind(dump_time(query.created_after))}")
     if query.created_before is not None:

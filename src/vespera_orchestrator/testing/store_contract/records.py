@@ -163,6 +163,8 @@ class RecordsContract(StoreFixtures):
             (ArtifactQuery(partial=False), [one]),
             (ArtifactQuery(partial=True), [two]),
             (ArtifactQuery(digest=one.digest), [one]),
+            (ArtifactQuery(larger_than_bytes=one.size_bytes - 1), [one, two]),
+            (ArtifactQuery(larger_than_bytes=one.size_bytes), []),
             (ArtifactQuery(created_after=two.created_at), [two]),
             (ArtifactQuery(created_before=two.created_at), [one]),
             (ArtifactQuery(tags=("a",)), [one, two]),
