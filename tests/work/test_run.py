@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import runpy
+import signal
 import subprocess
 import sys
 import threading
@@ -507,6 +508,7 @@ def test_what_a_living_run_holds_is_left_alone(tmp_path, orch):
     for _ in orch.watch(0, timeout_s=60):
         if orch.get_task("one").status == "completed":
             break
+    os.kill(worker, signal.SIGKILL)  # it waits for a next call, which will never come
     assert orch.get_task("one").attempts == 1
     assert orch.get_task("one").outputs == {"pid": worker}
 
