@@ -311,6 +311,24 @@ def test_a_link_deep_in_the_index_is_refused(tmp_path, monkeypatch):
     assert [(path, path.lstat().st_mtime_ns) for path in outside.rglob("*")] == before
 
 
+@pytest.mark.parametrize("is_behind", [False, True])
+def test_a_link_in_a_small_index_is_refused_to_readers(tmp_path, is_behind):
+    """Whether the index is searched as it is, or completed in memory first."""
+    (tmp_path / "p").mkdir()
+    with vespera.open(tmp_path / "p") as orch:
+        orch.initialize_session("x")
+        orch.artifacts.save("Notes", "a kettle")
+        assert orch.artifacts.search("kettle", mode="text")
+        if is_behind:
+            orch.artifacts.save("More", "another kettle")
+    (table,) = (tmp_path / "p" / ".task_orchestrator" / "index.lance").glob("*/passages.db")
+    table.rename(tmp_path / "outside.db")
+    table.symlink_to(tmp_path / "outside.db")
+    refused = pytest.raises(UntrustedHomeError, match=r"passages\.db is a link")
+    with vespera.open(tmp_path / "p", readonly=True) as visitor, refused:
+        visitor.artifacts.search("kettle", mode="text")
+
+
 def test_consent_covers_the_folders_below_templates(clone):
     """A template can include others from there."""
     include = "{% include 'parts/x.j2' %}"

@@ -477,9 +477,12 @@ class ArtifactIndex:
     def _table(self, state: IndexState) -> PassageTable:
         if state.large:
             return self._large_table(state)
+        return self._small_table(state, readonly=self._scope.readonly)
+
+    def _small_table(self, state: IndexState, *, readonly: bool) -> SQLiteTable:
         folder = self._folder.generation(state)
-        refuse_links(folder, 1)  # SQLite writes through one
-        return SQLiteTable(folder, state.dimensions, readonly=self._scope.readonly)
+        refuse_links(folder, 1)  # SQLite reads and writes through one
+        return SQLiteTable(folder, state.dimensions, readonly=readonly)
 
     def _large_table(self, state: IndexState) -> LanceTable:
         from vespera_orchestrator.artifacts.search.lancedb_private import refuse_after_fork
@@ -789,8 +792,7 @@ class ArtifactIndex:
             state = self._empty_state(large=False)
         elif not state.large:
             try:
-                folder = self._folder.generation(state)
-                table = SQLiteTable(folder, state.dimensions, readonly=True)
+                table = self._small_table(state, readonly=True)
                 return _Ahead(basis, state, table.copy())
             except ArtifactIndexError as exc:
                 # A killed writer's traces, which only the next writer may tidy up; or damage.
