@@ -70,24 +70,20 @@ class ConflictReport:
             "sides are put together between conflict markers. Correct the files and complete it;",
             "then execute the blocked task again, and complete it.",
         ]
-        places = [self._places(sides) for sides in conflicts]
-        wholes = [self._whole_sides(sides) for sides in conflicts]
+        places: list[str] = []
+        wholes: list[str] = []
+        for sides in conflicts:
+            merged = self._merge(sides)
+            excerpt = merged if isinstance(merged, str) else _places_in_conflict(merged)
+            places.append(_section(_path_of(sides), excerpt))
+            wholes.append(self._whole_sides(sides, merged if merged != excerpt else None))
         return "".join(["\n".join(lines), "\n", *places, WHOLE_FILES, *wholes])
 
-    def _places(self, sides: Conflict) -> str:
-        """Return what conflicts in one file, with a few lines around it."""
-        text = f"\n## {_path_of(sides)}\n\n"
-        merged = self._merge(sides)
-        if isinstance(merged, str):
-            return f"{text}{merged}\n"
-        return f"{text}Both together (diff3):\n\n{_code_block(_places_in_conflict(merged))}"
-
-    def _whole_sides(self, sides: Conflict) -> str:
-        """Return one file whole: what both together are, then each side."""
+    def _whole_sides(self, sides: Conflict, merged: bytes | str | None) -> str:
+        """Return one file whole: what both together are, if it is not shown yet; then each side."""
         path = _path_of(sides)
-        merged = self._merge(sides)
         text = ""
-        if isinstance(merged, bytes) and merged != _places_in_conflict(merged):
+        if isinstance(merged, bytes):
             text = f"\n### {path}: both together\n\n{_code_block(merged)}"
         titles = ("base", f"on {self.branch}", "in the worktree")
         for title, entry in zip(titles, sides, strict=True):
@@ -113,6 +109,13 @@ class ConflictReport:
         if merge is None or not merge.content:
             return "It cannot be merged as text."
         return merge.content
+
+
+def _section(path: str, excerpt: bytes | str) -> str:
+    """Return what conflicts in one file, or why that cannot be shown."""
+    if isinstance(excerpt, str):
+        return f"\n## {path}\n\n{excerpt}\n"
+    return f"\n## {path}\n\nBoth together (diff3):\n\n{_code_block(excerpt)}"
 
 
 def _path_of(sides: Conflict) -> str:
