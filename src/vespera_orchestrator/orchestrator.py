@@ -448,7 +448,7 @@ class Orchestrator:
             goal: What you want to reach, in a sentence.
             project_type: ``software_development``, ``research_project``, ``creative_writing``, or
                 a type of the home's own: keep its documents under ``docs/`` of the project up to
-                date. ``None``: keep none.
+                date. Spaces and hyphens serve as well. ``None``: keep none.
             context: Whatever later agents should know; anything JSON can hold.
             parent_session: The session that this one is part of.
 

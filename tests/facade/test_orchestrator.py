@@ -321,6 +321,31 @@ def test_no_repository_serves_for_all_but_worktrees(tmp_path, prepare, missing):
 # --- documents ----------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    "spelling", ["Software development", "software-development", " SOFTWARE_DEVELOPMENT"]
+)
+def test_a_project_type_is_known_in_any_spelling(orch, spelling):
+    """With spaces, hyphens, capitals, as people write it."""
+    session = orch.initialize_session("Goal", project_type=spelling)
+    assert session.project_type == "software_development"
+
+
+@pytest.mark.parametrize(
+    ("word", "answer"),
+    [
+        ("softwaredevelopment", "did you mean software_development?"),
+        ("hardware", r"no project type \(software_development, "),
+        (("software_development",), "no project type"),
+    ],
+)
+def test_an_unknown_project_type_names_the_known_ones(orch, word, answer):
+    """Nothing is started."""
+    before = orch.list_sessions()
+    with pytest.raises(vespera.InvalidInputError, match=answer):
+        orch.initialize_session("Goal", project_type=word)
+    assert orch.list_sessions() == before
+
+
 def test_documents_follow_and_never_fail_the_work(project, caplog):
     """A completed task is in the changelog at once; a damaged document is told, and the task is
     completed all the same.

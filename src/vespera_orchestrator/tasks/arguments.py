@@ -289,6 +289,25 @@ def _no_status(value: object) -> str:
     return f"{show_value(value)} is not a status{hint} ({', '.join(statuses)})"
 
 
+def project_type(value: object, known: tuple[str, ...]) -> str | None:
+    """Return the name of a known project type, or ``None``.
+
+    "Software development" and "software-development" mean ``software_development``.
+    """
+    if value is None:
+        return None
+    word = _word(value)
+    plain = word.strip().lower().replace(" ", "_").replace("-", "_")
+    for name in (word, plain):
+        if name in known:
+            return name
+    similar = difflib.get_close_matches(plain[:100], known, 1)
+    hint = f", did you mean {similar[0]}?" if similar else ""
+    raise InvalidInputError(
+        "project_type", f"{show_value(value)} is no project type{hint} ({', '.join(known)})"
+    )
+
+
 # --- tasks -------------------------------------------------------------------
 
 

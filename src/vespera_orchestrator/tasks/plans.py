@@ -206,15 +206,12 @@ def new_session(
     Raises:
         InvalidInputError: Names the parameter.
     """
-    if project_type is not None and project_type not in project_types:
-        known = ", ".join(project_types)
-        raise InvalidInputError("project_type", f"{show_value(project_type)} is not one of {known}")
     if not isinstance(goal, str):
         raise InvalidInputError("goal", f"{show_value(goal)} should be a sentence")
     return Session(
         id=new_id("s"),
         goal=goal,
-        project_type=project_type,
+        project_type=arguments.project_type(project_type, tuple(project_types)),
         parent_session_id=parent_session_id,
         context=arguments.mapping("context", context),
         created_at=now,
