@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from support.records import task
 from vespera_orchestrator._model import Dependency, Outcome
 from vespera_orchestrator.errors import InvalidInputError
-from vespera_orchestrator.tasks.simplifying import MARK, MOST_PIECES, pieces
+from vespera_orchestrator.tasks.simplifying import MARK, MOST_PIECES, context_without_marks, pieces
 
 
 def titles(of, grain=3, by=None):
@@ -78,6 +78,18 @@ def test_the_pieces_come_one_after_the_other_and_the_first_when_the_task_would()
     for piece in (first, second):
         assert (piece.specialist_type, piece.priority, piece.task_type) == ("cook", 4, "soup")
         assert (piece.complexity, piece.context[MARK]) == ("simple", "t_a")
+
+
+@pytest.mark.parametrize(
+    "description", ["Fit for the mill.\n- one\n- two", "Fit for the mill.", ""]
+)
+def test_a_part_says_what_the_whole_is_for(description):
+    """Its agent sees neither the whole nor the other parts."""
+    whole = task("a", description=description, context={"mill": "north"})
+    piece = pieces(whole, 3)[0]
+    assert description in piece.description
+    assert piece.context["mill"] == "north"
+    assert context_without_marks(piece) == {"mill": "north"}
 
 
 def test_the_look_at_the_end_has_what_done_means():

@@ -16,7 +16,7 @@ from vespera_orchestrator._codec import dump_json
 from vespera_orchestrator._secrets import kinds_of, mask_and_warn, mask_value
 from vespera_orchestrator._text import one_line, plural
 from vespera_orchestrator.progress.fitting import Fitted, Piece, Section, fit
-from vespera_orchestrator.tasks import dates
+from vespera_orchestrator.tasks import dates, simplifying
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -287,8 +287,9 @@ def _task_section(facts: WorkFacts) -> Section:
                 reserved=0.1,
             )
         )
-    if task.context and task.recovers_task_id is None:  # a recovery's description tells it all
-        text = _values(task.context)
+    context = simplifying.context_without_marks(task)
+    if context and task.recovers_task_id is None:  # a recovery's description tells it all
+        text = _values(context)
         rest = f"{call}.context"
         pieces.append(Piece(line="Context:", quote=text, rest=rest, rank=_TASK, share=0.6))
     if facts.recovers is not None:

@@ -17,13 +17,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import Any
 
-    from vespera_orchestrator._model import Task
+    from vespera_orchestrator._model import JsonValue, Task
 
 MOST_PIECES: Final[Mapping[int, int]] = {1: 2, 2: 3, 3: 5, 4: 8, 5: 12}
 """For each grain, into how many pieces a task is taken apart at most."""
 MARK: Final = "simplifies"
 """Where the context of a piece names the task that it is a piece of."""
 _GRAIN: Final = "grain"
+_OTHERS_HAVE_THE_REST: Final = (
+    "what is listed under “Done when”. The other parts have tasks of their own."
+)
+_SMALLEST_STEP: Final = (
+    "Open what it is about, and do the smallest thing that moves it. Ten minutes are enough. Then "
+    "note what you saw, and what comes next."
+)
 _TITLE_WIDTH: Final = 90
 _LEAST_PIECES: Final = 2
 _ALIAS_WIDTH: Final = 76
@@ -65,6 +72,11 @@ def grain_of(piece: Task) -> int | None:
     """Return the grain with which a piece was made."""
     grain = piece.context.get(_GRAIN)
     return grain if isinstance(grain, int) else None
+
+
+def context_without_marks(task: Task) -> dict[str, JsonValue]:
+    """Return the context that callers gave a task, without what only this module reads."""
+    return {name: value for name, value in task.context.items() if name not in (MARK, _GRAIN)}
 
 
 def is_piece_of(other: Task, task: Task) -> bool:
@@ -117,11 +129,18 @@ def _listed(task: Task, groups: Iterable[Sequence[str]]) -> list[TaskDraft]:
         drafts.append(
             TaskDraft(
                 title=title,
-                description=f"A part of {task.title!r}.",
+                description=_part_of(task),
                 acceptance="\n".join(f"- {point}" for point in group),
             )
         )
     return drafts
+
+
+def _part_of(task: Task) -> str:
+    """Describe the whole first: whoever does one part should know what it is for."""
+    if not task.description:
+        return f"One part of {task.title!r}: {_OTHERS_HAVE_THE_REST}"
+    return f"{task.description.rstrip()}\n\nDo one part of this: {_OTHERS_HAVE_THE_REST}"
 
 
 def _usual(task: Task, grain: int) -> list[TaskDraft]:
@@ -129,10 +148,7 @@ def _usual(task: Task, grain: int) -> list[TaskDraft]:
     title = one_line(task.title, _TITLE_WIDTH - 20)
     first = TaskDraft(
         title=f"{title}: ten minutes",
-        description=(
-            "Open what it is about, and do the smallest thing that moves it. Ten minutes are "
-            "enough. Then note what you saw, and what comes next."
-        ),
+        description=f"{_SMALLEST_STEP}\n\n{task.description}".rstrip(),
         estimated_effort="10 min",
     )
     rest = TaskDraft(title=f"{title}: the rest", description=task.description)
@@ -177,7 +193,7 @@ def _chained(task: Task, grain: int, drafts: Sequence[TaskDraft]) -> list[TaskDr
             specialist_type=task.specialist_type,
             priority=task.priority,
             max_attempts=task.max_attempts,
-            context={**draft.context, MARK: task.id, _GRAIN: grain},
+            context={**task.context, **draft.context, MARK: task.id, _GRAIN: grain},
         )
         if before is None:
             dependencies = (*draft.dependencies, *task.dependencies)
