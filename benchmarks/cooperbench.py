@@ -12,8 +12,11 @@ merges each pair. Here each pair is rebuilt and worked on as two tasks:
     python benchmarks/cooperbench.py --dataset CooperBench.git --clones FOLDER [--only TASK …]
 
 *dataset* is a clone of CooperBench. In *clones* there is a clone of each repository, in a folder
-``<owner>+<name>/repo`` or ``<name>``. Tasks whose repository or first commit is missing are counted
-as not rebuilt. Each task adds a line of JSON to the output.
+``<owner>+<name>/repo`` or ``<name>``. Where a repository is too large to clone, ``--trees`` names a
+folder with the files of single tasks, each in a folder of the task's name, such as
+``task17070/llama-index-core/…`` out of a published package. They count only if each file that a
+patch changes is, byte for byte, the one that the patch was made from. Tasks that have neither are
+counted as not rebuilt. Each task adds a line of JSON to the output.
 """
 
 from __future__ import annotations
@@ -135,6 +138,37 @@ def find_clone(clones: Path, case: Case) -> Path | None:
         ):
             return place
     return None
+
+
+def find_tree(trees: Path | None, case: Case) -> Path | None:
+    """Return the folder with the task's files, if the patches were made from these."""
+    if trees is None:
+        return None
+    folder = trees / case.name.rpartition("/")[2]
+    if not folder.is_dir():
+        return None
+    for path, blob in changed_blobs(case):
+        file = folder / path
+        if not file.is_file() or not git(folder, "hash-object", str(file)).startswith(blob):
+            raise SystemExit(f"{file} is not the file {blob} that a patch was made from")
+    return folder
+
+
+def changed_blobs(case: Case) -> set[tuple[str, str]]:
+    """Return each file that the patches change, with the name of its blob before that."""
+    pattern = re.compile(r"^diff --git a/(\S+) .*\n(?:.*mode .*\n)*index (\w+)\.\.", re.MULTILINE)
+    changes = {match.groups() for text in case.patches.values() for match in pattern.finditer(text)}
+    return {(path, blob) for path, blob in changes if blob.strip("0")}
+
+
+def commit_tree(folder: Path, room: Path) -> tuple[Path, str]:
+    """Make a repository of the files in *folder*; return it, and its only commit."""
+    origin = room / "origin"
+    shutil.copytree(folder, origin)
+    git(room, "init", "-q", str(origin))
+    git(origin, "add", "-A", "-f")
+    git(origin, "commit", "-qm", "base")
+    return origin, git(origin, "rev-parse", "HEAD")
 
 
 def base_with_what_is_there(project: Path, base: str) -> str:
@@ -323,11 +357,17 @@ class Rebuilt:
         return is_clean
 
 
-def run_case(origin: Path, case: Case, report: dict[tuple[str, int, int], bool]) -> Result:
-    """Rebuild, forecast and land all pairs of one task."""
+def run_case(
+    source: Path, case: Case, report: dict[tuple[str, int, int], bool], *, is_tree: bool = False
+) -> Result:
+    """Rebuild, forecast and land all pairs of one task, from a clone or from a tree of files."""
     began = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="cooperbench-") as temporary:
         room = Path(temporary).resolve()
+        origin = source
+        if is_tree:
+            origin, commit = commit_tree(source, room)
+            case = attrs.evolve(case, base=commit)
         project, commits = build_features(origin, case, room)
         base = git(project, "rev-parse", "main")
         files = git(project, "ls-tree", "-r", "--name-only", base).count("\n") + 1
@@ -350,6 +390,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--dataset", type=Path, required=True)
     parser.add_argument("--clones", type=Path, required=True)
+    parser.add_argument("--trees", type=Path)
     parser.add_argument("--only", nargs="*", default=())
     arguments = parser.parse_args()
     report = read_report(arguments.dataset)
@@ -357,11 +398,12 @@ def main() -> None:
     for case in read_cases(arguments.dataset):
         if arguments.only and case.name not in arguments.only:
             continue
-        origin = find_clone(arguments.clones, case)
-        if origin is None:
+        clone = find_clone(arguments.clones, case)
+        source = clone or find_tree(arguments.trees, case)
+        if source is None:
             missing += sum(1 for _ in combinations(case.patches, 2))
             continue
-        result = run_case(origin, case, report)
+        result = run_case(source, case, report, is_tree=clone is None)
         print(json.dumps(attrs.asdict(result)), flush=True)
     print(f"{missing} pairs could not be rebuilt", file=sys.stderr)
 
