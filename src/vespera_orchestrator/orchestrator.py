@@ -51,6 +51,7 @@ from vespera_orchestrator.errors import (
     StoreUnavailableError,
     VesperaError,
 )
+from vespera_orchestrator.home.calls import WrongCall, explains_calls, keeps_work
 from vespera_orchestrator.home.config import ENV_SESSION, ENV_STORE
 from vespera_orchestrator.home.consent import refuse_elsewhere, withheld_warning
 from vespera_orchestrator.home.files import remove_folder
@@ -60,7 +61,6 @@ from vespera_orchestrator.home.scope import Scope, writes
 from vespera_orchestrator.home.timezone import zone_name
 from vespera_orchestrator.stores import caller_store, durability_in, open_store
 from vespera_orchestrator.tasks import arguments, dates, lifecycle, plans
-from vespera_orchestrator.work.wrong_call import WrongCall, keeps_work
 
 if TYPE_CHECKING:
     from vespera_orchestrator.progress.overview import Overview
@@ -98,6 +98,7 @@ def _is_another_store(named: str | Store, store: Store) -> bool:
     return bool(inherited) and inherited not in (named, store.url)
 
 
+@explains_calls
 class Orchestrator:
     """Sessions, tasks, artifacts, worktrees and documents of one project. Made by `open`.
 
@@ -107,8 +108,10 @@ class Orchestrator:
     ``vespera.open(session=…)``: the calls of a `Toolbox` are those of one client, whatever their
     thread.
 
-    Wherever a task is asked for, you can pass its id, its alias or its `Task` record. Nothing runs
-    in the background: when you call, expired leases are noticed, and views such as the search index
+    Wherever a task is asked for, you can pass its id, its alias or its `Task` record. The argument
+    is called ``task``, and the task above it ``parent_task_id``; only `execute_task` and
+    `complete_task` say ``task_id``. Each call understands the other names as well. Nothing runs in
+    the background: when you call, expired leases are noticed, and views such as the search index
     catch up.
     """
 
@@ -1405,7 +1408,8 @@ class Orchestrator:
         """
         error = InvalidInputError(call.name, call.problem)
         try:
-            task = self._scope.task(call.fitting["task_id"])  # type: ignore[arg-type]
+            named = call.fitting.get("task", call.fitting.get("task_id"))
+            task = self._scope.task(named)  # type: ignore[arg-type]
         except (LookupError, InvalidInputError):
             raise error from None  # there is no task to keep it with
         with self._completion.keeping(self._completion.holder_of(task), call.work):
@@ -1424,7 +1428,7 @@ class Orchestrator:
     @keeps_work("state", _refuse_completion)
     def checkpoint(
         self,
-        task_id: TaskRef,
+        task: TaskRef,
         state: JsonValue,
         note: str = "",
         progress: float | None = None,
@@ -1438,7 +1442,7 @@ class Orchestrator:
         saved with it.
 
         Args:
-            task_id: The task.
+            task: The task.
             state: What the next attempt would need to continue from here: anything JSON can hold.
             note: One line for people.
             progress: The share that is done, 0 to 1.
@@ -1452,35 +1456,35 @@ class Orchestrator:
             InvalidInputError: An argument, or the name of one, is wrong. The state is kept as a
                 partial artifact, and you keep the task: correct the call and make it again.
         """
-        work = self._in_hand(task_id, agent, brings=state, saves_files=True)
+        work = self._in_hand(task, agent, brings=state, saves_files=True)
         return work.checkpoint(state, note, progress)
 
     @writes
-    def heartbeat(self, task_id: TaskRef, *, agent: str | None = None) -> vespera.Attempt:
+    def heartbeat(self, task: TaskRef, *, agent: str | None = None) -> vespera.Attempt:
         """Renew the lease of a task that you hold, and save the files of its worktree.
 
         The same as `Work.heartbeat`, for an agent that comes back in a new process. The lease lasts
         as long from now on as it did before.
 
         Args:
-            task_id: The task.
+            task: The task.
             agent: Who holds it, as for `checkpoint`.
 
         Raises:
             LeaseLostError: Another agent holds the task.
             TransitionError: Nobody does; says what comes next.
         """
-        return self._in_hand(task_id, agent, saves_files=True).heartbeat()
+        return self._in_hand(task, agent, saves_files=True).heartbeat()
 
     @writes
-    def release(self, task_id: TaskRef, note: str = "", *, agent: str | None = None) -> Task:
+    def release(self, task: TaskRef, note: str = "", *, agent: str | None = None) -> Task:
         """Hand back a task that you hold, without a verdict.
 
         The same as `Work.release`: the task is pending again; its checkpoint, worktree and files
         stay.
 
         Args:
-            task_id: The task.
+            task: The task.
             note: Why, and what whoever takes it next should know.
             agent: Who holds it, as for `checkpoint`.
 
@@ -1491,20 +1495,18 @@ class Orchestrator:
             LeaseLostError: Another agent holds the task.
             TransitionError: Nobody does; says what comes next.
         """
-        return self._in_hand(task_id, agent).release(note)
+        return self._in_hand(task, agent).release(note)
 
     @writes
     @keeps_work("error", _refuse_completion)
-    def fail(
-        self, task_id: TaskRef, error: str | BaseException, *, agent: str | None = None
-    ) -> Task:
+    def fail(self, task: TaskRef, error: str | BaseException, *, agent: str | None = None) -> Task:
         """Report that you could not do a task that you hold.
 
         The same as `Work.fail`: the task is blocked, its partial work is kept, and a recovery task
         is made. To give a task up for good, use `abandon_task`.
 
         Args:
-            task_id: The task.
+            task: The task.
             error: What went wrong. For an exception, its traceback is kept as an artifact.
             agent: Who holds it, as for `checkpoint`.
 
@@ -1516,7 +1518,7 @@ class Orchestrator:
             TransitionError: Nobody holds it; says what comes next. If it was started before, the
                 report is kept as an artifact.
         """
-        return self._in_hand(task_id, agent, brings=error).fail(error)
+        return self._in_hand(task, agent, brings=error).fail(error)
 
     @writes
     def end_attempt(self, task: TaskRef, reason: str, *, holder: str | None = None) -> Task:

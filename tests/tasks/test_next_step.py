@@ -84,7 +84,7 @@ TABLE = {
         ready(running=1, own=holding("b", silent_s=120)),
         (
             "execute",
-            "last sign of life 2 minutes ago. When that process has ended, then go on with it.",
+            "process has ended, then go on with it: it is still yours, without take_over.",
             "orch.work('b')",
         ),
     ),

@@ -53,6 +53,7 @@ from vespera_orchestrator.errors import (
     ArtifactNotFoundError,
     InvalidInputError,
 )
+from vespera_orchestrator.home.calls import explains_calls
 from vespera_orchestrator.home.reading import read_content
 from vespera_orchestrator.home.scope import writes
 from vespera_orchestrator.tasks import arguments
@@ -62,6 +63,7 @@ _DAY_S: Final = 86_400.0
 _CATCH_UP_WAIT_S: Final = 60.0
 
 
+@explains_calls
 class Artifacts:
     """Save, read and search artifacts.
 

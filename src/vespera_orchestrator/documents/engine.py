@@ -65,6 +65,7 @@ from vespera_orchestrator.errors import (
     RefMovedError,
     SessionNotFoundError,
 )
+from vespera_orchestrator.home.calls import explains_calls
 from vespera_orchestrator.home.files import translate_os_error
 from vespera_orchestrator.home.permissions import lock_file, make_folder
 from vespera_orchestrator.home.reading import MOST_STATE_BYTES, read_content
@@ -83,6 +84,7 @@ _FROM_FILES = frozenset({"api", "components", "see_also"})
 """Sections that say what the project's files say, whoever writes them."""
 
 
+@explains_calls
 class Documents:
     """The documents of the project: ``orch.documents``.
 

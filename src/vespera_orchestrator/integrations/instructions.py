@@ -29,9 +29,9 @@ Work is planned and saved by vespera_orchestrator: nothing is lost when you are 
 
 * First: `python -m vespera_orchestrator resume`. It says where the work stands, and the next step.
 * Take a task: `python -m vespera_orchestrator tool execute_task '{"task_id": "ALIAS"}'`.
-* On the way: `… tool checkpoint '{"task_id": "ALIAS", "state": {}, "note": "where you are"}'`.
+* On the way: `… tool checkpoint '{"task": "ALIAS", "state": {}, "note": "where you are"}'`.
 * At the end: `… tool complete_task -`, with `summary` and all you did in `detailed_work`, as JSON.
-* Stuck? `… tool fail_task '{"task_id": "ALIAS", "error": "why"}'`. Never just leave.
+* Stuck? `… tool fail_task '{"task": "ALIAS", "error": "why"}'`. Never just leave.
 """
 
 

@@ -210,7 +210,7 @@ def _take_up_own(facts: SessionFacts) -> NextStep | None:
     sentence = (
         f"{title!r} is held under your name, {own.agent}, by another process: last sign of "
         f"life {ago(own.silent_s)}.{was_at(own.note)} When that process has ended, "
-        "then go on with it."
+        "then go on with it: it is still yours, without take_over."
     )
     return _step_on(own.task, "execute", sentence, f"orch.work({own.task.alias!r})")
 

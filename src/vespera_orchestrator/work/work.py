@@ -37,6 +37,7 @@ from vespera_orchestrator.errors import (
     RefMovedError,
     VesperaError,
 )
+from vespera_orchestrator.home.calls import WrongCall, explains_calls, keeps_work
 from vespera_orchestrator.progress.work_briefing import WorkFacts
 from vespera_orchestrator.tasks import arguments
 from vespera_orchestrator.work import handed_in
@@ -46,7 +47,6 @@ from vespera_orchestrator.work.cadence import MOST_STATE_CHARS, Cadence
 from vespera_orchestrator.work.completion import MERGE_TRIES, Completion
 from vespera_orchestrator.work.effects import Effects
 from vespera_orchestrator.work.submission import Holder, Submission
-from vespera_orchestrator.work.wrong_call import WrongCall, keeps_work
 from vespera_orchestrator.worktrees.retrying import retrying
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ log = logging.getLogger("vespera_orchestrator")
 _T = TypeVar("_T")
 
 
+@explains_calls
 class Work:
     """A task in the hands of one agent.
 

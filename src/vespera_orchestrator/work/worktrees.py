@@ -22,6 +22,7 @@ from vespera_orchestrator._model import (
 )
 from vespera_orchestrator._rooms import Rooms
 from vespera_orchestrator.errors import WorktreeNotFoundError
+from vespera_orchestrator.home.calls import explains_calls
 from vespera_orchestrator.home.scope import writes
 from vespera_orchestrator.work.completion import Completion
 from vespera_orchestrator.worktrees.terms import (
@@ -33,6 +34,7 @@ from vespera_orchestrator.worktrees.terms import (
 )
 
 
+@explains_calls
 class Worktrees:
     """One git worktree for each task or agent. Use it as ``orch.worktrees``.
 
@@ -104,12 +106,12 @@ class Worktrees:
         """Return the worktrees of all sessions, the oldest first."""
         return self._engine.list(include_removed=include_removed)
 
-    def find(self, task_ref_or_name: WorktreeRef) -> Worktree | None:
+    def find(self, worktree: WorktreeRef) -> Worktree | None:
         """Return the worktree with this name, or the one that this task has or shares, or ``None``.
 
         Removed worktrees are not found.
         """
-        return self._engine.find(task_ref_or_name)
+        return self._engine.find(worktree)
 
     def brought(self, worktree: WorktreeRef) -> worktrees.Brought:
         """Return which ignored files were brought along from the main worktree.

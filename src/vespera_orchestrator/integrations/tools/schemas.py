@@ -22,6 +22,7 @@ from vespera_orchestrator._model import Dependency, JsonValue, Outcome
 from vespera_orchestrator._records import Record, field_names
 from vespera_orchestrator._text import one_line
 from vespera_orchestrator.errors import InvalidInputError
+from vespera_orchestrator.home.calls import meant_name
 
 Schema = dict[str, Any]
 
@@ -221,9 +222,12 @@ def checked(arguments: object, schema: Schema, tool: str) -> dict[str, Any]:
         raise InvalidInputError("arguments", f"{_shown(arguments)} should be an object")
     properties, required = schema["properties"], schema.get("required", ())
     accepted: dict[str, Any] = {}
-    for name, value in arguments.items():
+    for written, value in arguments.items():
+        name = meant_name(str(written), properties)
         if name not in properties:
-            raise InvalidInputError(str(name), _unknown(str(name), properties, tool))
+            raise InvalidInputError(name, _unknown(name, properties, tool))
+        if name in accepted:
+            raise InvalidInputError(name, f"{tool} got it twice, also under another name")
         if value is None and name not in required:
             continue
         problem = _problem(value, properties[name])
