@@ -71,6 +71,45 @@ def test_what_people_ask_for_most(run):
     assert run("watch", "--timeout", "0") == (0, "", "")
 
 
+def test_a_person_works_through_a_project_in_a_shell(tmp_path):
+    """From the goal to the end, with a rest, a question and a pause between, and no Python."""
+
+    def run(*words, stdin=""):
+        out, err = io.StringIO(), io.StringIO()
+        words = ["--project", str(tmp_path), *words]
+        code = main(words, out=out, err=err, stdin=io.StringIO(stdin))
+        assert (code, err.getvalue()) == (0, ""), words
+        return out.getvalue()
+
+    assert "Fix the roof" in run("new", "Fix the roof", "--project-type", "creative writing")
+    run("plan", "Buy tiles", "Red ones.", "--due-date", "2031-05-01")
+    run("plan", "Lay tiles", "--dependencies", "buy_tiles")
+    assert "done buy_tiles" in run("next")
+    assert "done buy_tiles" not in run("next", "--json")
+    assert "[completed]" in run("done", "buy_tiles", "Bought 200")
+    run("plan", "Clear the gutter")
+    run("later", "clear_the_gutter", "2031-05-02")
+    assert "it rests until" in run("why", "clear_the_gutter")
+    run("done", "lay_tiles", "All laid", "-", stdin="Row by row.")
+    run("pause", "tired", "call the neighbour")
+    assert run().splitlines()[2:4] == [
+        "Paused by you, just now: “tired”",
+        "Meant to be next: “call the neighbour”",
+    ]
+    with vespera.open(tmp_path) as orch:
+        assert orch.get_task("buy_tiles").description == "Red ones."
+        assert orch.current_session().project_type == "creative_writing"
+        bought, laid = (
+            orch.artifacts.text(orch.artifacts.list(task=alias)[0])
+            for alias in ("buy_tiles", "lay_tiles")
+        )
+        orch.plan_task("Colour", question="Which colour?")
+    assert (bought, laid) == ("Bought 200", "Row by row.")
+    run("answer", "colour", "red")
+    with vespera.open(tmp_path) as orch:
+        assert orch.get_task("colour").outputs == {"answer": "red"}
+
+
 def test_events_are_printed_as_they_come(folder):
     """A person watches while an agent works."""
     with vespera.open(folder) as orch:
@@ -130,8 +169,16 @@ def test_a_look_makes_no_project(tmp_path):
     assert main(["--project", str(tmp_path), "status"], out=out, err=err) == 1
     assert "There is no project here yet" in err.getvalue()
     assert list(tmp_path.iterdir()) == []
-    begin = ["--project", str(tmp_path), "tool", "initialize_session", '{"goal": "Kettle"}']
-    assert main(begin, out=out, err=err) == 0
+    assert main(["--project", str(tmp_path)], out=out, err=err) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "words", [["tool", "initialize_session", '{"goal": "Kettle"}'], ["new", "Kettle"]]
+)
+def test_who_begins_a_session_makes_the_project(tmp_path, words):
+    """As a person or as an agent."""
+    assert main(["--project", str(tmp_path), *words], out=io.StringIO()) == 0
     assert (tmp_path / ".task_orchestrator").is_dir()
 
 

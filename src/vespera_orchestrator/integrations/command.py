@@ -1,7 +1,7 @@
 """The command for people and hooks: ``python -m vespera_orchestrator resume | next | status | …``.
 
-It works on the current project, and creates none. The calls that it prints come from the table of
-tools. It loads only what a command needs, because a person waits for it.
+It works on the current project; only ``new`` makes one. The calls that it makes come from the table
+of tools. It loads only what a command needs, because a person waits for it.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import inspect
 import os
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple
@@ -28,7 +29,9 @@ _NO_PROJECT: Final = 1
 _INTERRUPTED: Final = 130
 _COMMANDS: Final = {spec.command: spec for spec in TABLE if spec.command}
 _WATCHED: Final = "watch"
-_FIRST_TOOL: Final = "initialize_session"
+_DONE: Final = "done"
+_BY_DEFAULT: Final = "resume"
+_FIRST: Final = next(spec for spec in TABLE if spec.path == "initialize_session")
 
 
 class _Terminal(NamedTuple):
@@ -88,7 +91,10 @@ def main(
         The exit code: 0; 1 when it was refused; 2 when the words are wrong. Those of ``check`` are
         0, 1 with warnings, 2 with errors; those of ``hook`` are what coding agents expect.
     """
-    options = _parser().parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    options = _parser().parse_args(words)
+    if options.command is None:
+        options = _parser().parse_args([*words, _BY_DEFAULT])
     terminal = _Terminal.of(sys.stdout if out is None else out)
     errors = _Terminal.of(sys.stderr if err is None else err)
     try:
@@ -129,7 +135,7 @@ def _run(options: argparse.Namespace, out: _Terminal, err: _Terminal, stdin: IO[
     if not Home.locate(options.project).path.is_dir() and not _is_first_call(options):
         err.print(
             "There is no project here yet. To begin one: "
-            f'{_PROGRAM} tool initialize_session \'{{"goal": "…"}}\'. '
+            f"{_PROGRAM} {_FIRST.command} 'what you want to reach'. "
             f"Or name its folder: {_PROGRAM} --project FOLDER {options.command}"
         )
         return _NO_PROJECT
@@ -141,8 +147,9 @@ def _run(options: argparse.Namespace, out: _Terminal, err: _Terminal, stdin: IO[
 
 def _is_first_call(options: argparse.Namespace) -> bool:
     """Tell whether the command may make a project: only who begins a session means to."""
-    name = getattr(options, "name", "")
-    return options.command == "tool" and name.removeprefix(PREFIX) == _FIRST_TOOL
+    if options.command == "tool":
+        return bool(options.name.removeprefix(PREFIX) == _FIRST.name)
+    return bool(options.command == _FIRST.command)
 
 
 def _call(
@@ -157,6 +164,8 @@ def _call(
         values["progress"] = lambda words: err.print(f"… {words}")
     result = function(**values)
     out.print(_shown(result, as_json=options.json))
+    if isinstance(result, vespera.NextStep) and not options.json:
+        out.print(_how_it_ends(result))
     return int(getattr(result, "exit_code", 0))
 
 
@@ -164,11 +173,28 @@ def _shown(record: Record | vespera.History, *, as_json: bool) -> str:
     return record.to_json() if as_json else str(record)
 
 
+def _how_it_ends(step: vespera.NextStep) -> str:
+    """Say how a person hands in the task of a step; the call in it is Python."""
+    if step.action != "execute" or step.alias is None:
+        return ""
+    return f"When it is done: {_PROGRAM} {_DONE} {shlex.quote(step.alias)} 'what you did'"
+
+
 def _watch(
     orch: Orchestrator, options: argparse.Namespace, out: _Terminal, _: _Terminal, __: IO[str]
 ) -> int:
     for event in orch.watch(timeout_s=options.timeout):
         out.print(_shown(event, as_json=options.json))
+    return 0
+
+
+def _done(
+    orch: Orchestrator, options: argparse.Namespace, out: _Terminal, _: _Terminal, stdin: IO[str]
+) -> int:
+    """Complete a task. Where no more is said than the summary, that is the whole record."""
+    work = stdin.read() if options.work == "-" else options.work or options.summary
+    task = orch.complete_task(options.task, summary=options.summary, detailed_work=work)
+    out.print(_shown(task, as_json=options.json))
     return 0
 
 
@@ -185,7 +211,11 @@ def _tool(
 
 
 _Command = Callable[["Orchestrator", argparse.Namespace, _Terminal, _Terminal, IO[str]], int]
-_COMMAND_FUNCTIONS: Final[dict[str, _Command]] = {_WATCHED: _watch, "tool": _tool}
+_COMMAND_FUNCTIONS: Final[dict[str, _Command]] = {
+    _WATCHED: _watch,
+    _DONE: _done,
+    "tool": _tool,
+}
 
 
 # --- the words ------------------------------------------------------------------
@@ -199,9 +229,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--readonly", action="store_true", help="only look: write nothing at all in the home"
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     for name, spec in _COMMANDS.items():
         _add_arguments(_add(commands, name, _HELP[name]), spec)
+    done = _add(commands, _DONE, "a task is done: hand it in")
+    done.add_argument("task", metavar="TASK")
+    done.add_argument("summary", metavar="SUMMARY", help="one line")
+    done.add_argument("work", metavar="WORK", nargs="?", help="all of it; - for standard input")
     watch = _add(commands, _WATCHED, "print events as they are recorded, until you stop it")
     watch.add_argument(
         "--timeout", type=float, metavar="SECONDS", help="stop after so long without an event"
@@ -221,6 +255,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 _HELP: Final = {
+    "new": "begin: say what you want to reach",
+    "plan": "plan a task",
+    "answer": "answer a task that waits for you",
+    "later": "let a task rest, until tomorrow if you name no day",
+    "pause": "leave off: keep your words for when you come back",
     "resume": "where you were, what changed, the next step",
     "next": "the one thing to do now",
     "status": "where the session stands",
@@ -232,8 +271,14 @@ _HELP: Final = {
 }
 
 
-_OPTIONAL_WORDS: Final = frozenset({"task"})
+_OPTIONAL_WORDS: Final = frozenset(
+    {"task", "goal", "description", "note", "next_step", "until", "answer"}
+)
 """Parameters with a default that are a word of the command, and no flag."""
+_TEXT_FLAGS: Final = {"project_type": "TYPE", "due_date": "DAY", "parent_task_id": "TASK"}
+"""Parameters with a default that are a flag with a text, and what its help calls the text."""
+_LIST_FLAGS: Final = frozenset({"dependencies"})
+_VARIADIC: Final = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
 
 
 def _add(commands: Any, name: str, text: str) -> argparse.ArgumentParser:
@@ -246,11 +291,17 @@ def _add_arguments(parser: argparse.ArgumentParser, spec: ToolSpec) -> None:
     """Offer what the call needs as words, and what it may take as flags."""
     function = getattr(vespera.Orchestrator, spec.path)
     for name, parameter in inspect.signature(function).parameters.items():
-        if name == "self":
+        flag = f"--{name.replace('_', '-')}"
+        if name == "self" or parameter.kind in _VARIADIC:
             continue
         if parameter.default is inspect.Parameter.empty:
             parser.add_argument(name, metavar=name.upper())
         elif name in _OPTIONAL_WORDS:
-            parser.add_argument(name, metavar=name.upper(), nargs="?")
+            default = parameter.default
+            parser.add_argument(name, metavar=name.upper(), nargs="?", default=default)
+        elif name in _TEXT_FLAGS:
+            parser.add_argument(flag, dest=name, metavar=_TEXT_FLAGS[name])
+        elif name in _LIST_FLAGS:
+            parser.add_argument(flag, dest=name, metavar="TASK", nargs="+", default=())
         elif parameter.default is False:
-            parser.add_argument(f"--{name.replace('_', '-')}", action="store_true", dest=name)
+            parser.add_argument(flag, dest=name, action="store_true")

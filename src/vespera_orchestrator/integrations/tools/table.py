@@ -74,7 +74,7 @@ def _look(name: str, path: str = "", **facts: object) -> Mapping[str, object]:
 
 _SESSIONS = _rows(
     Group.SESSIONS,
-    _row("initialize_session"),
+    _row("initialize_session", command="new"),
     _row("resume", command="resume"),
     _row("resume_session", is_core=False),
     _look("list_sessions", items="sessions"),
@@ -83,13 +83,13 @@ _SESSIONS = _rows(
     _row("share_context", is_core=False, is_repeatable=True),
     _look("shared_context", is_core=False),
     _row("digest", is_core=False, command="digest"),
-    _row("pause", is_core=False),
+    _row("pause", is_core=False, command="pause"),
     _row("set_energy", is_core=False, command="energy"),
     _row("pressure", is_core=False, is_repeatable=True),
 )
 _PLANNING = _rows(
     Group.PLANNING,
-    _row("plan_task"),
+    _row("plan_task", command="plan"),
     _row("plan_tasks", items="tasks"),
     _row("update_task"),
     _row("add_dependency", is_core=False),
@@ -99,11 +99,11 @@ _PLANNING = _rows(
     _row("reopen_task", is_core=False),
     _row("abandon_task", is_core=False, destroys=True),
     _row("delete_task", is_core=False, destroys=True, without=("hard",)),
-    _row("snooze_task", is_core=False, is_repeatable=True),
+    _row("snooze_task", is_core=False, is_repeatable=True, command="later"),
     _row("correct_task", is_core=False, is_repeatable=True),
     _row("simplify", is_core=False, items="tasks", is_repeatable=True, without=("by",)),
     _row("undo_simplify", is_core=False, is_repeatable=True),
-    _row("answer", is_core=False),
+    _row("answer", is_core=False, command="answer"),
     _row("signal", is_core=False),
 )
 _LOOKING = _rows(
