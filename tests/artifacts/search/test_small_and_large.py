@@ -77,6 +77,7 @@ with vespera_orchestrator.open(sys.argv[1]) as orch:
     assert orch.artifacts.search("waterproof housing")[0].mode == "hybrid"
     with orch.execute_task("read_the_sensor") as work:
         assert str(work.briefing())
+        assert "numpy" not in sys.modules  # until something is to be indexed
         assert orch.artifacts.context("sensor", task=work.task).passages
         work.complete(summary="s", detailed_work="The sensor reads 93 degrees.")
     assert orch.artifacts.search("93 degrees")[0].title == "Read the sensor"
@@ -95,6 +96,7 @@ def test_a_new_process_searches_without_lancedb(tmp_path):
             orch.artifacts.save(title, text)
         for number in range(110):
             orch.artifacts.save(f"Note {number}", f"about subject {number}")
+        orch.artifacts.catch_up()
     command = [sys.executable, "-c", NEW_PROCESS, str(tmp_path)]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "[]\n", "")

@@ -296,14 +296,18 @@ def _connect(folder: Path) -> Any:
 def _rows(matches: Any) -> list[Row]:
     """Return the rows of an Arrow table.
 
-    Vectors stay arrays: turning them into lists of numbers costs more than the search.
+    Arrow would turn vectors into lists number by number, which costs more than the search.
     """
     if "vector" not in matches.column_names:
         rows: list[Row] = matches.to_pylist()
         return rows
     vectors = matches["vector"].to_numpy()
     plain = matches.drop_columns("vector").to_pylist()
-    return [{**row, "vector": vector} for row, vector in zip(plain, vectors, strict=True)]
+    rows = []
+    for row, vector in zip(plain, vectors, strict=True):
+        numbers = None if vector is None else vector.tolist()
+        rows.append({**row, "vector": numbers})
+    return rows
 
 
 def _schema(dimensions: int) -> Any:

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from vespera_orchestrator.artifacts.search import vector_math
 from vespera_orchestrator.artifacts.search.passages import WORD, identifier_parts
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class PassageMatch:
     cosine: float | None = None
     """How near its vector is to the query's; ``None`` when it is not among the nearest."""
     vector: Any = attrs.field(default=None, eq=False, repr=False)
-    """Its vector as an array; ``None`` when it has none, or the search was by words alone."""
+    """Its vector; ``None`` when it has none, or the search was by words alone."""
     superseded: bool = False
 
 
@@ -157,7 +158,7 @@ def rank(
         query: What to look for.
         text_matches: Passages that match by their words, with positive scores.
         vector_matches: Passages that match by their vectors, with cosines.
-        vector: The query's, as an array. Without it only words decide what a match is worth.
+        vector: The query's. Without it only words decide what a match is worth.
         least_cosine: What matches by no word must be at least this near.
 
     Returns:
@@ -380,11 +381,7 @@ def _group_cosine(vector: Any, group: Sequence[PassageMatch]) -> float | None:
     vectors = [passage.vector for passage in group if passage.vector is not None]
     if not vectors:
         return None
-    total = sum(vectors)
-    lengths = math.sqrt(total @ total) * math.sqrt(vector @ vector)
-    if lengths <= 0:
-        return None
-    return float(vector @ total) / lengths
+    return vector_math.cosine(vector, vector_math.total(vectors))
 
 
 class _QueryWords:
