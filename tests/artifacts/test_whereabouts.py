@@ -75,7 +75,40 @@ def test_what_builds_on_them_says_where_they_are(homes):
     assert where in briefing
     assert f"cp {one.home}/artifacts/" in briefing
     with two.execute_task("calibrate_the_thermistor") as work:
-        assert f"1 more text was not looked at: the bytes are {where}" in work.briefing()
+        (line,) = (line for line in work.briefing().splitlines() if "1 more text" in line)
+    assert f"1 more text was not looked at: the bytes are {where}" in line
+    named = f"says how to bring them: {record(two).id} (Measure the thermistor)"
+    assert line.endswith(named)
+
+
+def test_a_briefing_names_files_and_pictures_whose_bytes_are_elsewhere(homes, tmp_path):
+    """They are not quoted in a briefing, and are not passed over either; brought, they are here."""
+    one, two = homes
+    where = f"in another home, {one.home} on"
+    tmp_path.joinpath("a", "readings.csv").write_text("pin,value\n4,93\n")
+    one.plan_task("Plot the thermistor")
+    with one.execute_task("plot_the_thermistor") as work:
+        plot = work.save_artifact("Plot", b"\x89PNG", media_type="image/png")
+        work.complete(summary="s", detailed_work="d", file_paths=["readings.csv"])
+    one.plan_task("Show it", dependencies=["plot_the_thermistor"])
+    (file,) = one.artifacts.list(kind="file")
+    work = two.execute_task("show_it")
+    lines = work.briefing(8000).splitlines()
+    (picture,) = (line for line in lines if plot.id in line)
+    assert f"its bytes are {where}" in picture
+    assert picture.endswith(f" {two.home}/artifacts/{plot.digest[:2]}/")  # no command is cut
+    (reading,) = (line for line in lines if file.id in line)
+    assert reading.startswith("- readings.csv (by plot_the_thermistor, ")
+    assert reading.endswith(f"; orch.artifacts.read({file.id!r}) says how to bring them")
+    for artifact in (plot, file):
+        with pytest.raises(ContentElsewhereError) as caught:
+            two.artifacts.read(artifact)
+        subprocess.run(["bash", "-c", caught.value.fetch], check=True)
+    again = [
+        line for line in work.briefing(8000).splitlines() if plot.id in line or file.id in line
+    ]
+    assert len(again) == 2
+    assert not any("its bytes are" in line for line in again)
 
 
 def test_a_home_that_was_moved_is_named_at_its_new_place(homes, tmp_path):

@@ -429,6 +429,27 @@ def test_heartbeat_failure_release_cancel_and_expiry_save(project, orch):
     project.assert_sound()
 
 
+def test_a_heartbeat_beside_a_completion_does_not_warn_of_files_that_have_landed(
+    project, orch, caplog
+):
+    """Its worktree is gone because its files are on the integration branch. A worktree that is
+    missing while the task is held is still named.
+    """
+    orch.plan_tasks([{"title": "part"}, {"title": "lost"}])
+    work = orch.execute_task("part", worktree=True, lease_s=60)
+    beside = orch.work("part")
+    project.write({"n.txt": "landed"}, work.path)
+    work.complete(summary="s", detailed_work="d")
+    for call in (beside.heartbeat, beside.release, lambda: beside.checkpoint({"at": 1})):
+        with pytest.raises(vespera.LeaseLostError, match="the task is completed"):
+            call()
+    assert not [record for record in caplog.records if "could not be saved" in record.message]
+    lost = orch.execute_task("lost", worktree=True, lease_s=60)
+    shutil.rmtree(lost.path)
+    lost.heartbeat()
+    assert "the files of lost could not be saved" in caplog.text
+
+
 def test_a_heartbeat_soon_after_a_save_looks_at_no_file(project, orch):
     """Each one saves; with ``heartbeat_save_s`` it only renews within that time of the last save.
 

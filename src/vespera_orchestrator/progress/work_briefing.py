@@ -37,8 +37,11 @@ _MAX_IDS: Final = 20
 """How many artifacts are named in one line."""
 _MAX_NAMES: Final = 8
 """How many tasks are named in one line."""
-_MAX_FILES: Final = 40
+MOST_FILES: Final = 40
+"""How many files are named."""
 _MAX_ATTEMPTS: Final = 5
+_PROBLEM_WIDTH: Final = 2_000
+"""A command with two long paths, which nobody could run if it were cut."""
 _TASK, _EARLIER, _CHECKPOINT, _DIRECT, _AGREED, _INDIRECT = range(6)
 """The ranks of quotations, the most important first."""
 _QUOTATIONS: Final = (
@@ -83,6 +86,8 @@ class FileNote:
     """The task that changed it since; empty if nobody did."""
     artifact_id: str | None = None
     """Its newest version, where it was saved as an artifact."""
+    elsewhere: str = ""
+    """Where the bytes of that version are, if they are not here."""
 
     @property
     def line(self) -> str:
@@ -92,7 +97,12 @@ class FileNote:
             origin += f", changed since by {self.changed_by}"
         if self.artifact_id is not None:
             origin += f", {self.artifact_id}"
-        return f"- {one_line(self.path, 200)} ({origin})"
+        line = f"- {one_line(self.path, 200)} ({origin})"
+        if self.elsewhere:
+            call = f"orch.artifacts.read({self.artifact_id!r})"
+            place = one_line(self.elsewhere, 300)
+            line += f": its bytes are {place}; {call} says how to bring them"
+        return line
 
 
 @attrs.frozen(kw_only=True)
@@ -104,6 +114,16 @@ class RelatedText:
     origin: str
     """Where it is from, such as ``a sibling`` or ``an earlier session``."""
     text: str
+
+
+@attrs.frozen(kw_only=True)
+class UnreadText:
+    """A text that may be about the task, and whose bytes are not here."""
+
+    title: str
+    artifact_id: str
+    where: str
+    """Where the bytes are, in words."""
 
 
 @attrs.frozen(kw_only=True)
@@ -145,8 +165,8 @@ class WorkFacts:
     agreed: Mapping[str, JsonValue] = attrs.field(factory=dict)
     """What the session has agreed on."""
     related: Sequence[RelatedText] = ()
-    unread: Mapping[str, int] = attrs.field(factory=dict)
-    """Where further texts are that cannot be read here, and how many."""
+    unread: Sequence[UnreadText] = ()
+    """Further texts that cannot be read here."""
     usual_time: UsualTime | None = None
     """How long such tasks took."""
 
@@ -381,7 +401,7 @@ def _record_piece(record: WorkRecord, task: Task) -> Piece:
     artifact = record.artifact
     line = f"- {_record_name(artifact, task)}"
     if record.problem:
-        return Piece(line=f"{line}: {one_line(record.problem, 500)}")
+        return Piece(line=f"{line}: {one_line(record.problem, _PROBLEM_WIDTH)}")
     if not record.text:
         size = f"{artifact.media_type}, {artifact.size_bytes:,} bytes"
         return Piece(line=f"{line}: {size}, orch.artifacts.read({artifact.id!r})")
@@ -487,8 +507,8 @@ def _agreed_section(facts: WorkFacts) -> Section:
 
 
 def _files_section(facts: WorkFacts) -> Section:
-    lines = [note.line for note in facts.files[:_MAX_FILES]]
-    more = len(facts.files) - _MAX_FILES
+    lines = [note.line for note in facts.files[:MOST_FILES]]
+    more = len(facts.files) - MOST_FILES
     if more > 0:
         lines.append(f"- and {more} more: orch.artifacts.list(kind='file')")
     return Section(heading="## Files it may need, each as it is now", pieces=_lines(*lines))
@@ -505,10 +525,22 @@ def _related_section(facts: WorkFacts) -> Section:
         )
         for each in facts.related
     ]
-    for where, number in facts.unread.items():
-        texts = "text was" if number == 1 else "texts were"
-        pieces += _lines(f"{number} more {texts} not looked at: the bytes are {where}")
+    pieces += _lines(*_unread_lines(facts.unread))
     return Section(heading="## Also about this", pieces=pieces)
+
+
+def _unread_lines(unread: Sequence[UnreadText]) -> Iterator[str]:
+    """Name the texts that nobody could compare with the task, by where they are."""
+    by_place: dict[str, list[str]] = {}
+    for each in unread:
+        name = f"{each.artifact_id} ({one_line(each.title, 60)})"
+        by_place.setdefault(each.where, []).append(name)
+    for where, names in by_place.items():
+        texts = "text was" if len(names) == 1 else "texts were"
+        yield (
+            f"{len(names)} more {texts} not looked at: the bytes are {where}. "
+            f"orch.artifacts.text(id) says how to bring them: {_some(names)}"
+        )
 
 
 # --- handing in ------------------------------------------------------------------

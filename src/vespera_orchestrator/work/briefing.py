@@ -28,6 +28,7 @@ from vespera_orchestrator.errors import (
 )
 from vespera_orchestrator.progress.usual_time import usual_time_of
 from vespera_orchestrator.progress.work_briefing import (
+    MOST_FILES,
     UpstreamTask,
     WorkFacts,
     WorkRecord,
@@ -168,14 +169,14 @@ class _Collection:
     def _record(self, artifact: Artifact) -> WorkRecord:
         """Read the beginning of an artifact, as far as the briefing may need it."""
         if not is_text(artifact.media_type) or self._left_to_read <= 0:
-            return WorkRecord(artifact=artifact)
+            elsewhere = self._elsewhere(artifact)
+            problem = "" if elsewhere is None else _way_to(elsewhere)
+            return WorkRecord(artifact=artifact, problem=problem)
         try:
             with self._artifacts.open(artifact) as stream:
                 content = stream.read(4 * self._max_chars)
         except ContentElsewhereError as exc:
-            return WorkRecord(
-                artifact=artifact, problem=f"{exc.problem}; to bring them: {exc.fetch}"
-            )
+            return WorkRecord(artifact=artifact, problem=_way_to(exc))
         except VesperaError as exc:
             return WorkRecord(artifact=artifact, problem=f"it cannot be read here: {exc}")
         text = content.decode("utf-8", "replace")[: self._max_chars]
@@ -191,13 +192,40 @@ class _Collection:
 
     def _files(self, upstream: Sequence[UpstreamTask]) -> list[FileNote]:
         tasks = [entry.task for entry in upstream]
-        return UpstreamFiles(self._rooms, self._task.session_id).notes(tasks)
+        notes = UpstreamFiles(self._rooms, self._task.session_id).notes(tasks)
+        named = [self._placed(note) for note in notes[:MOST_FILES]]
+        return named + notes[MOST_FILES:]
+
+    def _placed(self, note: FileNote) -> FileNote:
+        """Say where the bytes of a file are, if another home has them."""
+        if note.artifact_id is None:
+            return note
+        artifact = self._rooms.store.find_artifact(note.artifact_id)
+        elsewhere = None if artifact is None else self._elsewhere(artifact)
+        return note if elsewhere is None else attrs.evolve(note, elsewhere=elsewhere.where)
+
+    def _elsewhere(self, artifact: Artifact) -> ContentElsewhereError | None:
+        """Return the error that says which other home has the bytes, if they are not here."""
+        if artifact.home_id in {"", self._rooms.scope.home.id}:
+            return None
+        try:
+            with self._artifacts.open(artifact):
+                return None
+        except ContentElsewhereError as exc:
+            return exc
+        except VesperaError:
+            return None  # whoever reads it is told
 
     def _known_tasks(self, upstream: Sequence[UpstreamTask]) -> set[str]:
         known = {self._task.id, *(entry.task.id for entry in upstream)}
         if self._task.recovers_task_id is not None:
             known.add(self._task.recovers_task_id)
         return known
+
+
+def _way_to(elsewhere: ContentElsewhereError) -> str:
+    """Say where the bytes of an artifact are, and how to bring them."""
+    return f"{elsewhere.problem}; to bring them: {elsewhere.fetch}"
 
 
 def _nearness(entry: tuple[Task, int]) -> tuple[int, bool]:

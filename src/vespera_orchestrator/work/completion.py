@@ -48,6 +48,7 @@ from vespera_orchestrator.errors import (
 from vespera_orchestrator.tasks import arguments, lifecycle
 from vespera_orchestrator.work import handed_in
 from vespera_orchestrator.work.delegation import Gathering
+from vespera_orchestrator.work.files import MERGE_TRIES
 from vespera_orchestrator.work.submission import Holder, digest_of
 from vespera_orchestrator.worktrees.retrying import retrying
 from vespera_orchestrator.worktrees.terms import UNLANDABLE, LandingTerms, landing_message
@@ -72,8 +73,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("vespera_orchestrator")
 
-MERGE_TRIES: Final = 50
-"""How often a landing or a save is prepared again because another process was faster."""
 NOTHING_LANDED: Final = "nothing was changed in its worktree, so nothing was landed"
 """The reason of a completed task that worked in a worktree and left no trace there."""
 CHANGED_PATHS: Final = "changed_paths"
@@ -650,15 +649,12 @@ class Completion:
         The ref moves inside the fenced transaction: never for a holder that was replaced.
         """
 
-        @retrying(RefMovedError, times=MERGE_TRIES)
-        def finish() -> Task:
-            snapshot, trouble = self._files.try_snapshot(
-                holder.worktree, ending.reason or "released"
-            )
+        def finish(snapshot: Snapshot | None, trouble: str) -> Task:
             saved = self._with_snapshot(holder, ending, snapshot, trouble)
             return self.finish(holder, saved, drafts, within=snapshot.pin if snapshot else None)
 
-        return finish()
+        note = ending.reason or "released"
+        return self._files.write_saving(holder.worktree, note, finish)
 
     def _with_snapshot(
         self, holder: Holder, ending: Ending, snapshot: Snapshot | None, trouble: str

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from vespera_orchestrator._model import WorktreeState
-from vespera_orchestrator.errors import WorktreeError
+from vespera_orchestrator.errors import RefMovedError, WorktreeError
 from vespera_orchestrator.home import machine
 from vespera_orchestrator.work.assignment import Assignments
+from vespera_orchestrator.worktrees.retrying import retrying
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from vespera_orchestrator._model import Attempt, Task, Worktree
     from vespera_orchestrator._rooms import Rooms
     from vespera_orchestrator.worktrees.snapshot import Snapshot
 
 log = logging.getLogger("vespera_orchestrator")
+
+_T = TypeVar("_T")
+
+MERGE_TRIES: Final = 50
+"""How often a landing or a save is prepared again because another process was faster."""
 
 
 class WorkFiles:
@@ -54,18 +62,46 @@ class WorkFiles:
         except WorktreeError as exc:  # its last snapshot remains
             log.warning("the files of %s could not be saved: %s", worktree.name, exc)
 
-    def try_snapshot(
-        self, worktree: Worktree | None, note: str, *, passing: bool = False
-    ) -> tuple[Snapshot | None, str]:
-        """Prepare a snapshot, or say why there is none.
+    def write_saving(
+        self,
+        worktree: Worktree | None,
+        note: str,
+        write: Callable[[Snapshot | None, str], _T],
+        *,
+        passing: bool = False,
+    ) -> _T:
+        """Write to the store, with the worktree's files saved in the same step.
 
-        A missing worktree must not keep the holder from saying how the work went.
+        A missing worktree does not keep its holder from saying how the work went. That its files
+        are not saved is told after the write: beside a completion the write is refused, and the
+        worktree is gone because its files have landed.
+
+        Args:
+            worktree: What to save, if anything.
+            note: A line for people.
+            write: Called with the snapshot, or with the reason why there is none; once more
+                whenever another process has moved the ref meanwhile.
+            passing: Nothing refers to the snapshot, which may be thinned out later.
         """
+
+        @retrying(RefMovedError, times=MERGE_TRIES)
+        def write_once() -> _T:
+            snapshot, trouble = self._try_snapshot(worktree, note, passing=passing)
+            written = write(snapshot, trouble)
+            if worktree is not None and trouble:
+                log.warning("the files of %s could not be saved: %s", worktree.name, trouble)
+            return written
+
+        return write_once()
+
+    def _try_snapshot(
+        self, worktree: Worktree | None, note: str, *, passing: bool
+    ) -> tuple[Snapshot | None, str]:
+        """Prepare a snapshot, or say why there is none."""
         if worktree is None:
             return None, ""
         try:
             snapshot = self._rooms.worktrees.prepare_snapshot(worktree, note=note, passing=passing)
         except WorktreeError as exc:
-            log.warning("the files of %s could not be saved: %s", worktree.name, exc)
             return None, str(exc)
         return snapshot, ""

@@ -20,7 +20,7 @@ from vespera_orchestrator.errors import (
     ReadOnlyError,
     VesperaError,
 )
-from vespera_orchestrator.progress.work_briefing import RelatedText
+from vespera_orchestrator.progress.work_briefing import RelatedText, UnreadText
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -51,8 +51,8 @@ class RelatedTexts:
         self._artifacts = artifacts
         self._task = task
         self._topic = Topic(task)
-        self.unread: dict[str, int] = {}
-        """Where texts are that could not be compared, and how many."""
+        self.unread: list[UnreadText] = []
+        """Texts that could not be compared, because their bytes are not here."""
 
     def outside(self, known: Iterable[str]) -> list[RelatedText]:
         """Return texts of other tasks than the *known* ones, those of this session first."""
@@ -91,7 +91,8 @@ class RelatedTexts:
             with self._artifacts.open(record) as stream:
                 return stream.read(_COMPARED_CHARS).decode("utf-8", "replace")
         except ContentElsewhereError as exc:
-            self.unread[exc.where] = self.unread.get(exc.where, 0) + 1
+            unread = UnreadText(title=record.title, artifact_id=record.id, where=exc.where)
+            self.unread.append(unread)
             return ""
         except VesperaError as exc:
             log.info("%s is left out of the briefing: %s", record.id, exc)

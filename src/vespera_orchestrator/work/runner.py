@@ -35,7 +35,6 @@ from vespera_orchestrator.errors import (
     LeaseLostError,
     NotReadyError,
     PressureLimitError,
-    RefMovedError,
     SettingsConflictError,
     StoreError,
     VesperaError,
@@ -44,11 +43,9 @@ from vespera_orchestrator.errors import (
 )
 from vespera_orchestrator.progress.startable import has_subtasks
 from vespera_orchestrator.tasks import lifecycle
-from vespera_orchestrator.work.completion import MERGE_TRIES
 from vespera_orchestrator.work.errand import Errand, Handler, Outcome, Result
 from vespera_orchestrator.work.run_report import RunEnding, RunProgress, RunReport, Trouble
 from vespera_orchestrator.work.submission import Holder
-from vespera_orchestrator.worktrees.retrying import retrying
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,6 +58,7 @@ if TYPE_CHECKING:
     from vespera_orchestrator.work.files import WorkFiles
     from vespera_orchestrator.work.run_request import RunRequest
     from vespera_orchestrator.work.start import Starter
+    from vespera_orchestrator.worktrees.snapshot import Snapshot
 
 log = logging.getLogger("vespera_orchestrator")
 
@@ -457,9 +455,7 @@ class Runner:
         task = self._rooms.store.find_task(running.task.id, None)
         worktree = None if task is None else self._files.assignments.worktree_of(task)
 
-        @retrying(RefMovedError, times=MERGE_TRIES)
-        def renew() -> None:
-            snapshot, _ = self._files.try_snapshot(worktree, "heartbeat", passing=True)
+        def renew(snapshot: Snapshot | None, _trouble: str) -> None:
             self._rooms.store.renew(
                 running.task.id,
                 running.number,
@@ -471,7 +467,7 @@ class Runner:
         try:
             if running.task.time_limit_s is not None or running.task.stalled_after_s is not None:
                 self._files.expire()
-            renew()
+            self._files.write_saving(worktree, "heartbeat", renew, passing=True)
         except LeaseLostError:  # it has just ended, or was taken over: its future will say so
             self._note_overdue(running)
         except VesperaError as exc:

@@ -34,7 +34,6 @@ from vespera_orchestrator.errors import (
     DirtyCheckoutError,
     InvalidInputError,
     LeaseLostError,
-    RefMovedError,
     VesperaError,
 )
 from vespera_orchestrator.home.calls import WrongCall, explains_calls, keeps_work
@@ -44,10 +43,9 @@ from vespera_orchestrator.work import handed_in
 from vespera_orchestrator.work.assignment import Assignment
 from vespera_orchestrator.work.briefing import BriefingWriter
 from vespera_orchestrator.work.cadence import MOST_STATE_CHARS, Cadence
-from vespera_orchestrator.work.completion import MERGE_TRIES, Completion
+from vespera_orchestrator.work.completion import Completion
 from vespera_orchestrator.work.effects import Effects
 from vespera_orchestrator.work.submission import Holder, Submission
-from vespera_orchestrator.worktrees.retrying import retrying
 
 if TYPE_CHECKING:
     from vespera_orchestrator._model import ArtifactDraft
@@ -347,21 +345,21 @@ class Work:
     ) -> _T:
         """Write to the store, with the worktree's files saved in the same step."""
 
-        @retrying(RefMovedError, times=MERGE_TRIES)
-        def write_once() -> _T:
+        def write_once(snapshot: Snapshot | None, trouble: str) -> _T:
             now = self._rooms.clock()
-            snapshot, self.not_saved = self._files.try_snapshot(
-                self.worktree, note, passing=passing
-            )
+            self.not_saved = trouble
+            earlier = self.left_out
             if snapshot is not None:
-                self._note_left_out(snapshot.skipped)
+                self.left_out = snapshot.skipped
                 self.operation = snapshot.operation
             record = write(snapshot)
+            if self.left_out != earlier:
+                self._tell_left_out()
             self._saved_at = now
             self._cadence.restart(now)
             return record
 
-        return write_once()
+        return self._files.write_saving(self.worktree, note, write_once, passing=passing)
 
     def _was_just_saved(self) -> bool:
         if self._saved_at is None:
@@ -369,16 +367,15 @@ class Work:
         elapsed_s = (self._rooms.clock() - self._saved_at).total_seconds()
         return 0 <= elapsed_s < self._rooms.config.worktrees.heartbeat_save_s
 
-    def _note_left_out(self, paths: tuple[str, ...]) -> None:
-        if paths and paths != self.left_out:
+    def _tell_left_out(self) -> None:
+        if self.left_out:
             log.warning(
                 "left out of the files saved for %s: %s "
                 "(untracked and above %d bytes, a repository of its own, or no plain file)",
                 self.task.alias,
-                ", ".join(paths),
+                ", ".join(self.left_out),
                 self._rooms.config.worktrees.max_file_bytes,
             )
-        self.left_out = paths
 
     @keeps_work("content", _refuse_call)
     def save_artifact(
