@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 import vespera_orchestrator as vespera
@@ -220,18 +222,126 @@ def other_home(orch, tmp_path):
         yield opened
 
 
-def test_another_home_brings_what_the_files_say_up_to_date(orch, other_home):
-    """It knows no task of the first one, so the changelog waits for an answer; and back again."""
+def test_two_homes_write_into_one_document(orch, other_home):
+    """Each adds its entries to the other's, in turn; what files say is brought up to date."""
     land(other_home, "Add polish", {"polish.py": "def polish(): ...\n"})
     assert "def polish()" in shown(other_home, "API_REFERENCE.md")
-    assert "- Add shine." in shown(other_home, "CHANGELOG.md")
-    assert [each.path for each in other_home.documents.proposals()] == ["docs/CHANGELOG.md"]
+    assert entries(other_home) == ["Add polish.", "Add shine."]
+    assert other_home.documents.proposals() == []
+    assert other_home.documents.check() == []
     git(orch.project, "pull", "-q", str(other_home.project), "integration")
     land(orch, "Add wax", {"wax.py": "def wax(): ...\n"})
     api = shown(orch, "API_REFERENCE.md")
     assert "def polish()" in api
     assert "def wax()" in api
+    assert entries(orch) == ["Add wax.", "Add polish.", "Add shine."]
     assert orch.documents.proposals() == []
+
+
+def entries(orch):
+    """The changes that the changelog tells, in order."""
+    return re.findall(r"^- ([^(<]+?\.) ", shown(orch, "CHANGELOG.md"), re.MULTILINE)
+
+
+def test_what_another_home_takes_back_goes(orch, other_home):
+    """And what this one takes back does not stay as if another had written it."""
+    land(other_home, "Add polish", {"polish.py": "def polish(): ...\n"})
+    git(orch.project, "pull", "-q", str(other_home.project), "integration")
+    orch.correct_task("add_shine", summary="Add lustre")
+    (polish,) = [task for task in other_home.query_tasks() if task.title == "Add polish"]
+    other_home.delete_task(polish, hard=True)
+    orch.documents.update()
+    assert entries(orch) == ["Add polish.", "Add lustre."]
+    git(other_home.project, "pull", "-q", str(orch.project), "integration")
+    other_home.documents.update()
+    assert entries(other_home) == ["Add lustre."]
+    assert other_home.documents.proposals() == []
+
+
+def test_an_edit_beside_another_homes_entries_stays(other_home):
+    """What a person writes into an entry of ours waits for an answer, and costs nobody's entry."""
+    land(other_home, "Add polish", {"polish.py": "def polish(): ...\n"})
+    git(other_home.project, "merge", "-q", "integration")
+    path = other_home.project / "docs" / "CHANGELOG.md"
+    path.write_text(path.read_text("utf-8").replace("Add polish.", "Add a polish, mind."), "utf-8")
+    git(other_home.project, "commit", "-qam", "Say it better")
+    land(other_home, "Add wax", {"wax.py": "def wax(): ...\n"})
+    assert entries(other_home) == ["Add a polish, mind.", "Add shine."]
+    (proposal,) = other_home.documents.proposals()
+    other_home.documents.accept(proposal)
+    assert entries(other_home) == ["Add wax.", "Add a polish, mind.", "Add shine."]
+
+
+def test_decisions_of_two_homes_have_different_numbers(orch, tmp_path):
+    """A number that another home has given is taken; each says of its own what replaced it."""
+    decide(orch, "Use slate")
+    git(orch.project, "merge", "-q", "integration")
+    folder = tmp_path / "clone"
+    git(tmp_path, "clone", "-q", str(orch.project), str(folder))
+    with vespera.open(folder) as other:
+        other.initialize_session("Goal", project_type="software_development")
+        decide(other, "Use chalk")
+        decide(other, "Use ink", supersedes="use_chalk")
+        assert numbered(other) == ["3. Use ink", "2. Use chalk", "1. Use slate"]
+        assert "*Superseded by [3](#3-use-ink), " in shown(other, "ARCHITECTURE.md")
+        git(orch.project, "pull", "-q", str(folder), "integration")
+    decide(orch, "Use paper")
+    assert numbered(orch) == ["4. Use paper", "3. Use ink", "2. Use chalk", "1. Use slate"]
+    assert orch.documents.check() == []
+
+
+def decide(orch, title, supersedes=None):
+    """Complete a task that decides something and changes a file."""
+    with orch.execute_task(orch.plan_task(title), worktree=True) as work:
+        (work.path / f"{work.task.alias}.txt").write_text(title)
+        outputs = {"supersedes": supersedes} if supersedes else {}
+        work.complete(
+            summary="Decided",
+            detailed_work=f"# {title}\n\nIt is the best.\n",
+            artifact_type="decision",
+            outputs=outputs,
+        )
+
+
+def numbered(orch):
+    """The headings of decisions, in order."""
+    return re.findall(r"^### (\d+\. .+)$", shown(orch, "ARCHITECTURE.md"), re.MULTILINE)
+
+
+def test_homes_that_found_the_same_agree_in_every_document(make, tmp_path):
+    """Findings, works and protocols of both stand side by side, also where one has none."""
+    project = make(
+        files={"library.bib": "@book{knuth97, author={Knuth, D.}, title={Art}, year=1997}\n"}
+    )
+    with vespera.open(project.folder) as orch:
+        orch.initialize_session("Goal", project_type="research_project")
+        find(orch, "First round", "OR = 1.5, as [@knuth97] says.")
+        git(orch.project, "merge", "-q", "integration")
+        git(tmp_path, "clone", "-q", str(orch.project), str(tmp_path / "clone"))
+        with vespera.open(tmp_path / "clone") as other:
+            other.initialize_session("Goal", project_type="research_project")
+            find(other, "Second round", "OR = 1.3")
+            other.artifacts.save("How", "Ask [@knuth97].", kind="protocol")
+            other.documents.update()
+            assert other.documents.check() == []
+            git(orch.project, "pull", "-q", str(other.project), "integration")
+        find(orch, "Third round", "OR = 1.4")
+        assert orch.documents.check() == []
+        findings = shown(orch, "FINDINGS.md")
+        titles = re.findall(r"^### (.+)$", findings, re.MULTILINE)
+        assert titles == ["Third round", "Second round", "First round"]
+        assert "### How" in shown(orch, "METHODOLOGY.md")
+        works = shown(orch, "LITERATURE_REVIEW.md")
+        assert works.count("### Knuth (1997)") == 1
+        assert "Cited in First round." in works
+        assert "Cited in How." in works
+
+
+def find(orch, title, text):
+    """Complete a task that found something and wrote a file."""
+    with orch.execute_task(orch.plan_task(title), worktree=True) as work:
+        (work.path / f"{work.task.alias}.csv").write_text("1\n")
+        work.complete(summary="Done", detailed_work=text, artifact_type="finding")
 
 
 def test_what_a_person_committed_stays_in_another_home(other_home):

@@ -404,7 +404,7 @@ def test_a_story_has_one_sheet_a_character_and_its_chapters_in_order(make_projec
     )
     assert "New outline text." in plot["plot"]
     assert "\nOutline text." not in plot["plot"]
-    assert plot["threads"] == "- Who put it out?"
+    assert plot["threads"].endswith("-->\n\n- Who put it out?")
     places = section_contents(project.text("WORLD_BUILDING.md"))["world"]
     assert places.count("On a rock.") == 1
     assert re.findall(r"^#+ .*", places, re.MULTILINE) == [

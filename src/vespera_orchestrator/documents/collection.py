@@ -72,19 +72,19 @@ class LandingTask:
 class Collected:
     """The completed tasks of all sessions of one project type, and their artifacts."""
 
-    tasks: tuple[Task, ...]
+    tasks: tuple[Task, ...] = ()
     """By the time of their end."""
-    artifacts: tuple[Artifact, ...]
+    artifacts: tuple[Artifact, ...] = ()
     """Those of the tasks, and those of no task, by the time they were saved.
 
     Of each the latest version. One that another artifact has superseded is among them.
     """
-    followers: Mapping[str, Artifact]
+    followers: Mapping[str, Artifact] = attrs.field(factory=dict)
     """What holds in place of superseded artifacts, by the superseded one's id.
 
     Without those whose follower was removed for good.
     """
-    commits: Mapping[str, str]
+    commits: Mapping[str, str] = attrs.field(factory=dict)
     """The commits that landed tasks, by the task's id."""
 
 
@@ -373,6 +373,21 @@ def _superseded(artifact: Artifact, lineages: Mapping[_Lineage, str]) -> Artifac
     if follower_id == artifact.id:
         return artifact
     return attrs.evolve(artifact, superseded=True, superseded_by=follower_id)
+
+
+def knows(store: Store, record_id: str) -> bool:
+    """Tell whether a store has, or once had, a task or an artifact.
+
+    Args:
+        store: The store.
+        record_id: The id of either.
+    """
+    if store.find_task(record_id, None) is not None or store.find_artifact(record_id) is not None:
+        return True
+    if store.events(task_id=record_id, limit=1):
+        return True
+    forgotten = store.events(kinds=(EventKind.ARTIFACT_FORGOTTEN,), limit=None)
+    return any(event.data.get("artifact") == record_id for event in forgotten)
 
 
 def ended_at(task: Task) -> datetime:

@@ -127,13 +127,20 @@ def read_text(path: str, content: bytes) -> str:
     return text
 
 
-def compare(file: DocumentFile, rendered: str, is_ours: Callable[[str, str], bool]) -> Comparison:
+def compare(
+    file: DocumentFile,
+    rendered: str,
+    is_ours: Callable[[str, str], bool],
+    with_others: Callable[[str, str], str],
+) -> Comparison:
     """Work out what a document should say, and how it was edited meanwhile.
 
     Args:
         file: The document as it is.
         rendered: What its template makes of the material.
         is_ours: Tells our own earlier texts from edits by hand: of a section, and what it says.
+        with_others: Puts what other homes wrote into what a section should say: that, and what it
+            says.
     """
     if file.is_deleted:
         note = (
@@ -147,6 +154,9 @@ def compare(file: DocumentFile, rendered: str, is_ours: Callable[[str, str], boo
     if not due.keys() & present.keys():
         note = f"{file.path} is your own and was left as it is"
         return Comparison(file=file, addable=tuple(due), notes=(note,), rendered=rendered)
+    due |= {
+        name: with_others(due[name], content) for name, content in present.items() if name in due
+    }
     edited, outdated = [], []
     for section, content in present.items():
         if content == due.get(section, content):

@@ -279,6 +279,7 @@ class CompletedWork:
         collected: What the store has.
         reader: Reads artifacts.
         tree: The files of the project, as they are now.
+        taken_numbers: The numbers of decisions that another home has recorded.
     """
 
     def __init__(
@@ -287,8 +288,11 @@ class CompletedWork:
         collected: Collected,
         reader: ArtifactReader,
         tree: ProjectTree,
+        *,
+        taken_numbers: frozenset[int] = frozenset(),
     ) -> None:
         self.kind = kind
+        self.taken_numbers = taken_numbers
         self.tasks = collected.tasks
         self._results = [each for each in collected.artifacts if each.kind not in _NOT_RESULTS]
         self.artifacts = [each for each in self._results if not each.superseded]

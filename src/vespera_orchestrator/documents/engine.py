@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ import attrs
 from vespera_orchestrator._model import Artifact, DocumentVersion, Finding, Session, Severity, Task
 from vespera_orchestrator._text import one_line, show_value
 from vespera_orchestrator.contracts import ContentStore
-from vespera_orchestrator.documents.collection import Collection, LandingTask
+from vespera_orchestrator.documents.collection import Collected, Collection, LandingTask, knows
 from vespera_orchestrator.documents.comparison import (
     Comparison,
     DocumentFile,
@@ -22,6 +23,13 @@ from vespera_orchestrator.documents.comparison import (
     read_text,
 )
 from vespera_orchestrator.documents.completed_work import ArtifactReader, Inclusion
+from vespera_orchestrator.documents.entries import (
+    combine,
+    differs_by_foreign_entries,
+    foreign_headings,
+    has_foreign,
+    ids_in,
+)
 from vespera_orchestrator.documents.layout import Layout, relative_link
 from vespera_orchestrator.documents.links import dead_links
 from vespera_orchestrator.documents.material import Material, gather
@@ -80,6 +88,7 @@ _LOCK_POLL_S = 0.01
 _MAX_ROUNDS = 5
 """How often one update looks again for tasks completed, or work landed, meanwhile."""
 _SHOWN_PATH_CHARS = 200
+_NUMBERED = re.compile(r"#+ (\d{1,9})\. ")
 _FROM_FILES = frozenset({"api", "components", "see_also"})
 """Sections that say what the project's files say, whoever writes them."""
 
@@ -390,9 +399,12 @@ class Documents:
             raise comparison.error
         self._propose(comparison, job.session.id)
         report = UpdateReport(notes=_notes_on(comparison), edited=_edited_places(comparison))
+        path, file = comparison.path, comparison.file
+        session_id, edited = job.session.id, comparison.edited_names
+        if edited and file.content is not None:
+            self._versions.record(path, file.content, seq, session_id, edited=edited)
         if not comparison.needs_writing:
             return report, None
-        path, file = comparison.path, comparison.file
         source = file.former_path or path
         if not file.is_moving and job.place.read(source) != file.content:
             raise DocumentUpdateError(
@@ -400,9 +412,6 @@ class Documents:
                 "was saved by somebody else just now and left as it is; "
                 "update again to take that in",
             )
-        session_id, edited = job.session.id, comparison.edited_names
-        if edited and file.content is not None:
-            self._versions.record(path, file.content, seq, session_id, edited=edited)
         version = self._versions.record(
             path, comparison.target.encode(), seq, session_id, edited=edited
         )
@@ -583,21 +592,37 @@ class Documents:
         return [each for each in material.inclusions if each.topic in topics]
 
     def _gather(
-        self, kind: ProjectType, tree: ProjectTree, landing: LandingTask | None = None
+        self,
+        kind: ProjectType,
+        tree: ProjectTree,
+        landing: LandingTask | None = None,
+        taken_numbers: frozenset[int] = frozenset(),
     ) -> Material:
         reader = ArtifactReader(self._content, self._analyses)
         if kind.name not in self._collections:
             self._collections[kind.name] = Collection(self._store, kind)
         collected = self._collections[kind.name].collect(landing)
-        return gather(kind, collected, reader, tree)
+        return gather(kind, collected, reader, tree, taken_numbers=taken_numbers)
 
     def _examine(self, job: _Job) -> tuple[list[Comparison], tuple[str, ...]]:
         """Compare the documents with what they should say; also return notes on the material."""
         files = [self._read(name, job) for name in job.names]
-        material = self._gather(job.kind, job.place.tree(), job.landing)
+        taken = self._numbers_of_others(files)
+        material = self._gather(job.kind, job.place.tree(), job.landing, taken)
         renderer = self._current_renderer(job.kind)
         comparisons = [self._compare(file, job, material, renderer) for file in files]
         return comparisons, material.notes
+
+    def _numbers_of_others(self, files: Iterable[DocumentFile]) -> frozenset[int]:
+        """Return the numbers of decisions in the documents that only another home knows."""
+        numbers = set()
+        for file in files:
+            decisions = section_contents(file.text).get("decisions", "") if file.text else ""
+            for heading in foreign_headings(decisions, self._others("")):
+                numbered = _NUMBERED.match(heading)
+                if numbered is not None:
+                    numbers.add(int(numbered[1]))
+        return frozenset(numbers)
 
     def _read(self, name: str, job: _Job) -> DocumentFile:
         path = self._layout.path(name)
@@ -655,28 +680,68 @@ class Documents:
             rendered = renderer.render(file.name, variables)
         except DocumentError as exc:
             return Comparison(file=file, error=exc)
-        behind: dict[str, str] = {}
+        others = self._others(rendered)
 
         def is_ours(section: str, content: str) -> bool:
             if self._versions.is_ours(file.path, section, content):
                 return True
-            if section not in _FROM_FILES:
+            if section in _FROM_FILES:
+                return self._sections_behind(file, job).get(section) == content
+            if self._versions.is_ours_beside_others(file.path, section, content, others):
+                return True
+            if self._versions.our_last(file.path, section) and not has_foreign(content, others):
                 return False
-            if not behind:
-                behind.update(self._sections_behind(file, job))
-            return behind.get(section) == content
+            without_tasks = self._sections_behind(file, job, is_without_tasks=True)
+            return differs_by_foreign_entries(content, without_tasks.get(section, ""), others)
 
-        return compare(file, rendered, is_ours)
+        def with_others(due: str, present: str) -> str:
+            if due == present or ids_in(present) <= ids_in(due):
+                return due
+            return combine(due, present, others)
 
-    def _sections_behind(self, file: DocumentFile, job: _Job) -> Mapping[str, str]:
+        return compare(file, rendered, is_ours, with_others)
+
+    def _others(self, rendered: str) -> Callable[[frozenset[str]], bool]:
+        """Return what tells whether only another home knows what an entry was made from."""
+        known: dict[str, bool] = dict.fromkeys(ids_in(rendered), True)
+
+        def is_foreign(ids: frozenset[str]) -> bool:
+            for each in ids - known.keys():
+                known[each] = knows(self._store, each)
+            return bool(ids) and not any(known[each] for each in ids)
+
+        return is_foreign
+
+    def _sections_behind(
+        self, file: DocumentFile, job: _Job, *, is_without_tasks: bool = False
+    ) -> Mapping[str, str]:
         """Return what we would have written when a document became what it is.
 
         So we recognise what another home wrote, which has the same files and other tasks.
+
+        Args:
+            file: The document.
+            job: The update.
+            is_without_tasks: Whether to write only what files say.
         """
+        key = (file.path, is_without_tasks)
+        if key not in job.behind:
+            job.behind[key] = self._render_behind(file, job, is_without_tasks=is_without_tasks)
+        return job.behind[key]
+
+    def _render_behind(
+        self, file: DocumentFile, job: _Job, *, is_without_tasks: bool
+    ) -> Mapping[str, str]:
         tree = job.place.tree_behind(file.path)
-        if tree is None:
+        if tree is None and not is_without_tasks:
             return {}
-        material = self._gather(job.kind, tree)
+        tree = tree or job.place.tree()
+        if is_without_tasks:
+            # What files say is known already. What texts of tasks are like is not to be unlearnt.
+            analyses = {key: value for key, value in self._analyses.items() if key[0]}
+            material = gather(job.kind, Collected(), ArtifactReader(self._content, analyses), tree)
+        else:
+            material = self._gather(job.kind, tree)
         variables = {**material.variables, "see_also": self._see_also(file, job)}
         return section_contents(self._current_renderer(job.kind).render(file.name, variables))
 
@@ -991,6 +1056,8 @@ class _Job:
     """Whether these are all that the project keeps."""
     landing: LandingTask | None = None
     """A task that counts as completed."""
+    behind: dict[tuple[str, bool], Mapping[str, str]] = attrs.field(factory=dict)
+    """What `Documents._sections_behind` has worked out, by path, and whether without tasks."""
 
 
 @attrs.frozen(kw_only=True)

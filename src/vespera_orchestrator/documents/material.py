@@ -33,7 +33,12 @@ class Material:
 
 
 def gather(
-    kind: ProjectType, collected: Collected, reader: ArtifactReader, tree: ProjectTree
+    kind: ProjectType,
+    collected: Collected,
+    reader: ArtifactReader,
+    tree: ProjectTree,
+    *,
+    taken_numbers: frozenset[int] = frozenset(),
 ) -> Material:
     """Collect the material for the documents of *kind* from all sessions of that type.
 
@@ -42,8 +47,9 @@ def gather(
         collected: What the store has.
         reader: Reads artifacts.
         tree: The files of the project, as they are now.
+        taken_numbers: The numbers of decisions that another home has recorded.
     """
-    work = CompletedWork(kind, collected, reader, tree)
+    work = CompletedWork(kind, collected, reader, tree, taken_numbers=taken_numbers)
     variables: dict[str, object] = {}
     for source in SOURCES:
         record = source.collect(work)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import itertools
+from typing import TYPE_CHECKING, Final
 
 from vespera_orchestrator._model import DocumentVersion, utcnow
+from vespera_orchestrator.documents.entries import differs_by_foreign_entries
 from vespera_orchestrator.documents.sections import MarkerError, section_contents
 from vespera_orchestrator.errors import DocumentUpdateError
 from vespera_orchestrator.home.reading import MOST_STATE_BYTES, read_content
@@ -13,7 +15,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from vespera_orchestrator.contracts import ContentStore
+    from vespera_orchestrator.documents.entries import IsForeign
     from vespera_orchestrator.home.scope import Scope
+
+_MOST_COMPARED: Final = 20
+"""How many of the latest versions are compared entry by entry."""
 
 
 class DocumentVersions:
@@ -89,6 +95,25 @@ class DocumentVersions:
         for version in self._newest_first(path):
             if self._contents(version).get(section) == content:
                 return section not in version.edited
+        return False
+
+    def is_ours_beside_others(
+        self, path: str, section: str, content: str, is_foreign: IsForeign
+    ) -> bool:
+        """Tell whether we wrote a content but for entries of other homes.
+
+        Args:
+            path: The document.
+            section: The section.
+            content: What it says.
+            is_foreign: Whether another home knows these ids, and this one does not.
+        """
+        for version in itertools.islice(self._newest_first(path), _MOST_COMPARED):
+            earlier = self._contents(version).get(section)
+            if earlier is None or section in version.edited:
+                continue
+            if differs_by_foreign_entries(content, earlier, is_foreign):
+                return True
         return False
 
     def our_last(self, path: str, section: str) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import re
 import warnings
 from collections import Counter
@@ -406,8 +407,9 @@ def _decisions(work: CompletedWork) -> list[Decision]:
         for passage in reversed(work.passages("decision", with_superseded=True))
         for draft in _drafts(passage)
     ]
-    numbers = {index: index + 1 for index in range(len(drafts))}
-    superseded_by = _superseded(work, drafts)
+    free = (number for number in itertools.count(1) if number not in work.taken_numbers)
+    numbers = dict(zip(range(len(drafts)), free, strict=False))
+    superseded_by = _superseded(work, drafts, numbers)
     decisions = []
     for index, draft in enumerate(drafts):
         status = _status(draft)
@@ -513,12 +515,14 @@ def _status(draft: _Draft) -> str:
     return _ACCEPTED
 
 
-def _superseded(work: CompletedWork, drafts: list[_Draft]) -> dict[int, int]:
+def _superseded(
+    work: CompletedWork, drafts: list[_Draft], numbers: Mapping[int, int]
+) -> dict[int, int]:
     """Return which decision replaced which, by position: the later by the earlier."""
     superseded: dict[int, int] = {}
     for index, draft in enumerate(drafts):
         for earlier in range(index):
-            if _replaces(work, draft, drafts[earlier], number=earlier + 1):
+            if _replaces(work, draft, drafts[earlier], number=numbers[earlier]):
                 superseded[earlier] = index
     return superseded
 

@@ -229,7 +229,7 @@ def _csl_name(person: dict[str, Any]) -> tuple[str, str]:
 # --- citations --------------------------------------------------------------------
 
 _LATEX: Final = re.compile(r"\\[a-zA-Z]*cite[a-zA-Z]*\*?(?:\[[^\]]*\]){0,2}\{([^}]+)\}")
-_PANDOC: Final = re.compile(r"(?<![\w@])-?@\{?([\w][\w:.#$%&+?<>~/-]*[\w])\}?")
+_PANDOC: Final = re.compile(r"(?<![\w@])-?@\{?(\w(?:[\w:.#$%&+?<>~/-]*\w)?)\}?")
 _PANDOC_GROUP: Final = re.compile(r"\[([^\[\]@]*-?@[^\[\]]+)\]")
 """One or several works between brackets, such as ``[see @knuth97, vol. 1; @shannon48]``."""
 _ARXIV: Final = re.compile(r"\barXiv:(\d{4}\.\d{4,5})(?:v\d{1,3})?", re.IGNORECASE)

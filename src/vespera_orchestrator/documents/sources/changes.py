@@ -108,14 +108,21 @@ class Changes:
     """The newest first."""
     older_changes: int
     """How many more there are."""
+    older_comment: str
+    """The latest of them; not seen when the document is read."""
 
     @classmethod
     def collect(cls, work: CompletedWork) -> Changes:
         """Sort the completed tasks by version and kind."""
         if not work.kind.has_changelog:
-            return cls(releases=(), older_changes=0)
+            return cls(releases=(), older_changes=0, older_comment="")
         changelog = _Changelog(work)
-        return cls(releases=tuple(changelog.releases()), older_changes=changelog.older)
+        releases = tuple(changelog.releases())
+        return cls(
+            releases=releases,
+            older_changes=changelog.older,
+            older_comment=changelog.older_comment,
+        )
 
 
 @attrs.frozen(kw_only=True)
@@ -145,6 +152,7 @@ class _Changelog:
         """The version that a task released, by the task's id."""
         self._versions = self._find_versions()
         self.older = 0
+        self.older_comment = ""
 
     def _find_versions(self) -> list[_Version]:
         """Return the versions, the oldest first: from tags, and from tasks that released one."""
@@ -174,6 +182,7 @@ class _Changelog:
             if number >= _MAX_CHANGES:
                 self._work.record(facts.inclusion)
                 self.older += 1
+                self.older_comment = self.older_comment or f"<!-- task {task.alias} ({task.id}) -->"
                 continue
             name = self._version_of(task)
             change = facts.change = facts.change or self._change(task)

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from vespera_orchestrator.documents.completed_work import CompletedWork, Passage
     from vespera_orchestrator.documents.markdown import HeadedPart
 
+_THREAD: Final = re.compile(r"[-*+][ \t]+(?:\[ \][ \t]+)?(?!\[[xX]\])(.+)")
+"""An item of a list, unless it is ticked."""
 _LEVEL: Final = 4
 _WORLD_TOPICS: Final = ("place", "rule", "thing", "world")
 _ATTRIBUTE: Final = re.compile(r"[-*]?[ \t]*([^\W\d_]{2,16})[ \t]+(\d{1,4})\.?")
@@ -125,6 +127,7 @@ class Fiction:
     outline: tuple[StoryNote, ...]
     threads: tuple[str, ...]
     """What is still open, as Markdown."""
+    threads_comment: str
     places: tuple[StoryNote, ...]
     rules: tuple[StoryNote, ...]
     things: tuple[StoryNote, ...]
@@ -141,6 +144,7 @@ class Fiction:
                 total_words=0,
                 outline=(),
                 threads=(),
+                threads_comment="",
                 places=(),
                 rules=(),
                 things=(),
@@ -148,12 +152,14 @@ class Fiction:
             )
         texts = _chapter_texts(work)
         world = _World(work)
+        comment, threads = _threads(work)
         return cls(
             characters=tuple(_characters(work, texts)),
             chapters=tuple(text.chapter for text in texts),
             total_words=sum(text.chapter.words for text in texts),
             outline=tuple(_outline(work)),
-            threads=tuple(_threads(work)),
+            threads=tuple(threads),
+            threads_comment=comment,
             places=tuple(world.notes("place")),
             rules=tuple(world.notes("rule")),
             things=tuple(world.notes("thing")),
@@ -574,13 +580,16 @@ def _outline(work: CompletedWork) -> Iterator[StoryNote]:
                 yield note
 
 
-def _threads(work: CompletedWork) -> Iterator[str]:
-    """Yield the open threads that the latest text about them lists."""
+def _threads(work: CompletedWork) -> tuple[str, list[str]]:
+    """Return the open threads that the latest text about them lists, behind its comment."""
+    threads = []
     for passage in work.passages("thread")[:1]:
         for line in plain_text(passage.text).split("\n"):
-            item = re.match(r"[-*+][ \t]+(?:\[ \][ \t]+)?(?!\[[xX]\])(.+)", line.strip())
+            item = _THREAD.match(line.strip())
             if item is not None:
-                yield inline(item[1])
+                threads.append(inline(item[1]))
+        return passage.comment, threads
+    return "", threads
 
 
 class _World:

@@ -11,7 +11,12 @@ import attrs
 
 from vespera_orchestrator._model import ArtifactKind
 from vespera_orchestrator.documents.collection import ended_at
-from vespera_orchestrator.documents.completed_work import comparable, is_prose, title_line
+from vespera_orchestrator.documents.completed_work import (
+    comparable,
+    is_prose,
+    provenance,
+    title_line,
+)
 from vespera_orchestrator.documents.links import anchor_of
 from vespera_orchestrator.documents.markdown import code, embed, headed_parts, inline, without_parts
 from vespera_orchestrator.documents.sources.bibliography import (
@@ -98,6 +103,7 @@ class Research:
     withdrawn_findings: tuple[FindingNote, ...]
     contradictions: tuple[str, ...]
     """Numbers of which findings that hold give different values, as Markdown."""
+    contradictions_comment: str
 
     @classmethod
     def collect(cls, work: CompletedWork) -> Research:
@@ -111,6 +117,7 @@ class Research:
                 findings=(),
                 withdrawn_findings=(),
                 contradictions=(),
+                contradictions_comment="",
             )
         literature = _Literature(work)
         findings = _Findings(work)
@@ -122,6 +129,7 @@ class Research:
             findings=tuple(findings.holding()),
             withdrawn_findings=tuple(findings.withdrawn()),
             contradictions=tuple(findings.contradictions()),
+            contradictions_comment=findings.contradictions_comment,
         )
 
 
@@ -192,13 +200,17 @@ class _Literature:
         for artifact in self._work.artifacts:
             if is_prose(artifact) and artifact.kind != ArtifactKind.FILE:
                 citations = self._work.reader.analyse(artifact, "citations", find_citations)
-                self._cite_from(citations, title_line(artifact.title))
+                comment = provenance(artifact.id, self._work.task_of(artifact))
+                self._cite_from(citations, title_line(artifact.title), comment)
 
-    def _cite_from(self, citations: Iterable[Citation], place: str) -> None:
+    def _cite_from(self, citations: Iterable[Citation], place: str, comment: str = "") -> None:
         for citation in citations:
             position = self._position(citation, may_add=False)
-            if position is not None:
-                self._places.setdefault(position, {})[place] = None
+            if position is None:
+                continue
+            self._places.setdefault(position, {})[place] = None
+            if comment:
+                self._comments.setdefault(position, {})[comment] = None
 
     def readings(self) -> Iterator[Reading]:
         """Yield the works, by name."""
@@ -387,6 +399,8 @@ class _Findings:
         self._files = _files_by_task(work)
         self._numbered: set[str] = set()
         """The tasks whose numbers are shown already."""
+        self._disagreeing: dict[str, None] = {}
+        """Comments on where findings that do not agree come from."""
         passages = work.passages("findings", with_superseded=True)
         self._parts_of = Counter(passage.artifact.id for passage in passages)
         listed = [self._finding(passage) for passage in passages]
@@ -467,6 +481,11 @@ class _Findings:
             comment=passage.comment,
         )
 
+    @property
+    def contradictions_comment(self) -> str:
+        """Where the findings that do not agree come from. Ask for `contradictions` before."""
+        return "\n".join(self._disagreeing)
+
     def contradictions(self) -> Iterator[str]:
         """Yield what findings that hold say differently, as Markdown."""
         yield from self._different_values()
@@ -485,11 +504,19 @@ class _Findings:
                 by_name.setdefault(name, []).append((value, task))
         for name, values in sorted(by_name.items()):
             if len({value for value, _ in values}) > 1:
+                self._note_comments(task for _, task in values)
                 listed = "; ".join(
                     f"{code(json.dumps(value))} in {title_line(task.title)}"
                     for value, task in values
                 )
                 yield f"{code(name)}: {listed}."
+
+    def _note_comments(self, tasks: Iterable[Task]) -> None:
+        ids = {task.id for task in tasks}
+        for finding in self._holding:
+            task = finding.passage.task
+            if task is not None and task.id in ids:
+                self._disagreeing[finding.passage.comment] = None
 
     def _different_texts(self) -> Iterator[str]:
         """Yield the titles under which several findings say different things."""
@@ -498,6 +525,7 @@ class _Findings:
             by_title.setdefault(comparable(finding.title), []).append(finding)
         for findings in by_title.values():
             if len({comparable(finding.text) for finding in findings}) > 1:
+                self._disagreeing |= dict.fromkeys(each.passage.comment for each in findings)
                 days = dict.fromkeys(finding.passage.date for finding in reversed(findings))
                 times = f"{len(findings)} times" if len(findings) > 2 else "twice"  # noqa: PLR2004 - twice
                 when = " and ".join(days)

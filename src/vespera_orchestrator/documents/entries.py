@@ -1,0 +1,384 @@
+"""Bringing together what several homes write into one section, entry by entry.
+
+Two clones of a repository each have a home, and each knows only its own tasks. Entries carry the
+ids of what they were made from, in a comment. An entry of which a home knows no id is another
+home's: it stays where it is, and is neither an edit by hand nor out of date.
+
+All functions here are pure: text in, text out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
+
+import attrs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+
+    IsForeign = Callable[[frozenset[str]], bool]
+    """Tells whether another home knows these ids, and this one does not."""
+
+_T = TypeVar("_T")
+_COMMENT: Final = re.compile(r"<!-- (?:artifact|task) [^\n]*?-->")
+_ID: Final = re.compile(r"(?<=<!-- artifact )a_[0-9a-z]{12}\b|(?<=\()t_[0-9a-z]{12}(?=\))")
+_HEADING: Final = re.compile(r"(#{1,6}) ")
+_FENCE: Final = re.compile(r" {0,3}(`{3,}|~{3,})")
+_DEFINITION: Final = re.compile(r"\[([^\]]+)\]: ")
+_KNOWN_ORDER: Final = (
+    *("Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"),
+    *("Places", "Rules", "Things", "More"),
+)
+"""Headings of groups that stand in the same order in every document."""
+
+
+@attrs.frozen
+class _Part:
+    """Text that begins with a comment saying what it was made from, up to the next one."""
+
+    ids: frozenset[str]
+    text: str
+
+
+@attrs.define
+class _Node:
+    """A heading and what stands below it. The whole section is one without a heading."""
+
+    heading: str = ""
+    level: int = 0
+    preamble: str = ""
+    """What stands before the first comment and the first heading."""
+    parts: list[_Part] = attrs.field(factory=list)
+    children: list[_Node] = attrs.field(factory=list)
+
+    @property
+    def is_bare(self) -> bool:
+        """Whether nothing stands below the heading."""
+        return not (self.preamble or self.parts or self.children)
+
+
+@attrs.frozen
+class _Content:
+    """The content of a section."""
+
+    root: _Node
+    definitions: Mapping[str, str]
+    """The lines at the end that say where links lead, by label."""
+
+
+def ids_in(text: str) -> frozenset[str]:
+    """Return the ids of what a text says it was made from."""
+    comments = _COMMENT.findall(text)
+    return frozenset(each for comment in comments for each in _ID.findall(comment))
+
+
+def foreign_headings(content: str, is_foreign: IsForeign) -> list[str]:
+    """Return the headings of the entries that only another home knows."""
+    nodes = _descendants(_parse(content).root)
+    return [
+        node.heading
+        for node in nodes
+        if node.parts and all(is_foreign(part.ids) for part in node.parts)
+    ]
+
+
+def has_foreign(content: str, is_foreign: IsForeign) -> bool:
+    """Tell whether a section has entries that only another home knows."""
+    return _foreign_only(_parse(content).root, is_foreign) is not None
+
+
+def combine(due: str, present: str, is_foreign: IsForeign) -> str:
+    """Return what is due with the entries of other homes, each at its place.
+
+    Args:
+        due: What this home would write.
+        present: What the section says, normalized.
+        is_foreign: Whether another home knows these ids, and this one does not.
+    """
+    ours, theirs = _parse(due), _parse(present)
+    if _foreign_only(theirs.root, is_foreign) is None:
+        return due
+    root = _joined(ours.root, theirs.root, is_foreign)
+    definitions = _joined_definitions(ours, theirs, root)
+    return _text(_Content(root, definitions))
+
+
+def differs_by_foreign_entries(one: str, other: str, is_foreign: IsForeign) -> bool:
+    """Tell whether two contents of a section are alike but for entries of other homes."""
+    pruned, contents = [], [_parse(one), _parse(other)]
+    shared = {
+        path
+        for content in contents
+        for path, node in _paths(content.root)
+        if node.parts and all(is_foreign(part.ids) for part in node.parts)
+    }
+    for content in contents:
+        root = _own_only(content.root, (), is_foreign, shared) or _Node()
+        headings = {node.heading for node in _descendants(root)}
+        kept = {
+            label: line
+            for label, line in content.definitions.items()
+            if any(f"[{label}]" in heading for heading in headings)
+        }
+        pruned.append(_Content(root, kept))
+    mine, reference = pruned
+    if mine.root.is_bare and shared:
+        # Beside the entries of others, the sentence that nothing is there yet is missing.
+        return not (reference.root.parts or reference.root.children)
+    return _text(mine) == _text(reference)
+
+
+# --- reading ------------------------------------------------------------------
+
+
+def _parse(text: str) -> _Content:
+    lines = text.split("\n")
+    definitions = _definitions_at_end(lines)
+    root = _Node()
+    branch, collected, ids = [root], list[str](), frozenset[str]()
+
+    def finish() -> None:
+        node, block = branch[-1], "\n".join(collected).strip("\n")
+        if ids:
+            node.parts.append(_Part(ids, block))
+        elif block:
+            node.preamble = block
+
+    previous = ""
+    for line, is_code in _lines_and_code(lines):
+        level = 0 if is_code else _level(line)
+        is_text = bool(ids) and level > branch[-1].level > 0
+        news = frozenset() if is_code else ids_in(line)
+        if level and not is_text:
+            finish()
+            collected, ids = [], frozenset()
+            while branch[-1].level >= level:
+                branch.pop()
+            node = _Node(heading=line, level=level)
+            branch[-1].children.append(node)
+            branch.append(node)
+        elif news and _is_comment(line) and _is_comment(previous):
+            ids |= news
+            collected.append(line)
+        elif news:
+            finish()
+            collected, ids = [line], news
+        else:
+            collected.append(line)
+        previous = line
+    finish()
+    return _Content(root, definitions)
+
+
+def _definitions_at_end(lines: list[str]) -> dict[str, str]:
+    """Take the lines that say where links lead from the end, and return them by label."""
+    definitions: dict[str, str] = {}
+    while lines:
+        match = _DEFINITION.match(lines[-1])
+        if match is None:
+            break
+        definitions[match[1]] = lines.pop()
+    return dict(reversed(definitions.items()))
+
+
+def _lines_and_code(lines: Iterable[str]) -> Iterator[tuple[str, bool]]:
+    """Yield each line, and whether it belongs to a fenced block of code."""
+    fence = ""
+    for line in lines:
+        mark = _FENCE.match(line)
+        yield line, bool(fence or mark)
+        if mark is None:
+            continue
+        if not fence:
+            fence = mark[1]
+        elif mark[1].startswith(fence) and not line.strip().strip(fence[0]):
+            fence = ""
+
+
+def _level(line: str) -> int:
+    heading = _HEADING.match(line)
+    return 0 if heading is None else len(heading[1])
+
+
+def _is_comment(line: str) -> bool:
+    return _COMMENT.fullmatch(line) is not None
+
+
+def _descendants(root: _Node) -> Iterator[_Node]:
+    yield root
+    for child in root.children:
+        yield from _descendants(child)
+
+
+def _paths(root: _Node, above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], _Node]]:
+    """Yield each node with the headings that lead to it."""
+    path = (*above, root.heading)
+    yield path, root
+    for child in root.children:
+        yield from _paths(child, path)
+
+
+# --- taking apart ---------------------------------------------------------------
+
+
+def _foreign_only(node: _Node, is_foreign: IsForeign) -> _Node | None:
+    """Return what belongs to other homes; ``None`` if nothing does."""
+    parts = [part for part in node.parts if is_foreign(part.ids)]
+    children = [_foreign_only(child, is_foreign) for child in node.children]
+    kept = [child for child in children if child is not None]
+    if not parts and not kept:
+        return None
+    preamble = node.preamble if len(parts) == len(node.parts) else ""
+    return attrs.evolve(node, preamble=preamble, parts=parts, children=kept)
+
+
+def _own_only(
+    node: _Node,
+    above: tuple[str, ...],
+    is_foreign: IsForeign,
+    shared: Collection[tuple[str, ...]],
+) -> _Node | None:
+    """Return a node without what belongs to other homes; ``None`` if nothing is left.
+
+    Args:
+        node: The node.
+        above: The headings above it.
+        is_foreign: Whether another home knows these ids, and this one does not.
+        shared: Headings, with those above them, under which another home has written everything
+            that carries an id.
+    """
+    path = (*above, node.heading)
+    parts = [part for part in node.parts if not is_foreign(part.ids)]
+    kept = [_own_only(child, path, is_foreign, shared) for child in node.children]
+    children = [child for child in kept if child is not None]
+    lost_something = len(parts) < len(node.parts) or len(children) < len(node.children)
+    is_empty = not parts and not children
+    if is_empty and (path in shared or (lost_something and not node.preamble)):
+        return None
+    if is_empty and not node.preamble and "[" in node.heading:
+        return None  # a version of which nothing is told
+    return attrs.evolve(node, parts=parts, children=children)
+
+
+# --- putting together -----------------------------------------------------------
+
+
+def _joined(ours: _Node, present: _Node, is_foreign: IsForeign) -> _Node:
+    """Return our node with what belongs to other homes.
+
+    Args:
+        ours: What this home would write under a heading.
+        present: What stands there.
+        is_foreign: Whether another home knows these ids, and this one does not.
+    """
+    foreign = _foreign_only(present, is_foreign)
+    if foreign is None:
+        return ours
+    preamble = ours.preamble
+    if not ours.parts and not ours.children:
+        # Ours says at most that nothing is there yet, or what files say of it as well.
+        preamble = foreign.preamble if foreign.heading else ""
+    slots = [
+        _Slot(key=part.ids, alone=part if is_foreign(part.ids) else None) for part in present.parts
+    ]
+    parts = _in_order([_Slot(key=part.ids, alone=part) for part in ours.parts], slots)
+    children = _joined_children(ours.children, present.children, is_foreign)
+    return attrs.evolve(ours, preamble=preamble, parts=parts, children=children)
+
+
+def _joined_children(
+    ours: Sequence[_Node], present: Sequence[_Node], is_foreign: IsForeign
+) -> list[_Node]:
+    """Return nodes of ours and of other homes. Those of the same heading become one."""
+    there = dict(zip(_keys(present), present, strict=True))
+    slots = []
+    for key, node in zip(_keys(ours), ours, strict=True):
+        node_there = there.get(key)
+        joined = node if node_there is None else _joined(node, node_there, is_foreign)
+        slots.append(_Slot(key=key, alone=joined))
+    there_slots = [
+        _Slot(key=key, alone=_foreign_only(node, is_foreign)) for key, node in there.items()
+    ]
+    listed = _in_order(slots, there_slots)
+    titles = [node.heading.lstrip("# ") for node in listed]
+    if all(title in _KNOWN_ORDER for title in titles):
+        listed.sort(key=lambda node: _KNOWN_ORDER.index(node.heading.lstrip("# ")))
+    return listed
+
+
+def _keys(nodes: Iterable[_Node]) -> list[tuple[str, int]]:
+    """Return what tells nodes apart: the heading, and how often it was there before."""
+    counts: Counter[str] = Counter()
+    keys = []
+    for node in nodes:
+        keys.append((node.heading, counts[node.heading]))
+        counts[node.heading] += 1
+    return keys
+
+
+@attrs.frozen(kw_only=True)
+class _Slot(Generic[_T]):
+    """A place in a sequence."""
+
+    key: object
+    """The same for what one home and another say of the same."""
+    alone: _T | None
+    """What stands there unless our sequence has something of the same key."""
+
+
+def _in_order(ours: Sequence[_Slot[_T]], present: Sequence[_Slot[_T]]) -> list[_T]:
+    """Return ours with what is foreign, each before the one of ours that it precedes now."""
+    own_keys = {slot.key for slot in ours}
+    before: dict[object, list[_T]] = {}
+    waiting: list[_T] = []
+    for slot in present:
+        if slot.key in own_keys:
+            before.setdefault(slot.key, []).extend(waiting)
+            waiting = []
+        elif slot.alone is not None:
+            waiting.append(slot.alone)
+    merged: list[_T] = []
+    for slot in ours:
+        merged += before.pop(slot.key, ())
+        if slot.alone is not None:
+            merged.append(slot.alone)
+    return merged + waiting
+
+
+def _joined_definitions(ours: _Content, theirs: _Content, root: _Node) -> dict[str, str]:
+    """Return the lines that say where the links of all headings lead, in their order."""
+    own_headings = " ".join(node.heading for node in _descendants(ours.root) if not node.is_bare)
+    joined: dict[str, str] = {}
+    for node in _descendants(root):
+        for label in (*ours.definitions, *theirs.definitions):
+            if f"[{label}]" in node.heading:
+                is_told_by_us = f"[{label}]" in own_headings or label not in theirs.definitions
+                is_own = label in ours.definitions and is_told_by_us
+                joined[label] = (ours if is_own else theirs).definitions[label]
+    return {**joined, **{k: v for k, v in ours.definitions.items() if k not in joined}}
+
+
+def _text(content: _Content) -> str:
+    blocks = list(_blocks(content.root))
+    definitions = "\n".join(content.definitions.values())
+    return "\n\n".join(block for block in (*blocks, definitions) if block)
+
+
+def _blocks(node: _Node) -> Iterator[str]:
+    yield node.heading
+    yield node.preamble
+    listed: list[str] = []
+    for part in node.parts:
+        is_item = part.text.startswith("- ") and "\n" not in part.text
+        if listed and not is_item:
+            yield "\n".join(listed)
+            listed = []
+        if is_item:
+            listed.append(part.text)
+        else:
+            yield part.text
+    yield "\n".join(listed)
+    for child in node.children:
+        yield from _blocks(child)
