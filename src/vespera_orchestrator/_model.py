@@ -353,7 +353,7 @@ class EventKind(StrEnum):
     TASK_BLOCKED = "task_blocked"
     """Data: ``attempt``, ``artifacts`` (ids), and ``summary`` and ``reason`` if they were passed;
     ``empty_rounds``, if it was handed back so often in a row without progress; ``crashes``, if so
-    many attempts in a row crashed or stalled without progress.
+    many attempts in a row crashed or stalled.
     """
     RETRY_SCHEDULED = "retry_scheduled"
     """An attempt did not succeed, and the task is tried again by itself.
@@ -1051,7 +1051,7 @@ class PastEvent(Event):
     def sentence(self) -> str:
         """Task, words, agent and detail in one line."""
         subject = f"{self.alias}: " if self.alias else ""
-        agent = f" by {self.agent}" if self.agent else ""
+        agent = f" ({self.agent})" if self.agent else ""
         detail = f": {self.detail}" if self.detail else ""
         return f"{subject}{self.words}{agent}{detail}"
 

@@ -904,10 +904,10 @@ class Orchestrator:
         *,
         subtree: bool = True,
     ) -> Task:
-        """Let a task rest until another day: it is not ready, not handed out, and not mentioned.
+        """Let a task rest until another day: it is not ready, and not handed out.
 
-        It wakes by itself. A due date before that day moves there. Nothing is lost, and nothing is
-        held against anybody.
+        Only the status mentions it, under what rests. It wakes by itself. A due date before that
+        day moves there. Nothing is lost, and nothing is held against anybody.
 
         Args:
             task: The task.

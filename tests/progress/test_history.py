@@ -43,14 +43,14 @@ def test_it_tells_what_happened_to_a_task(orch, clock):
         "roof: changed: due date to 2027-01-01, priority to 5",
         "roof: waits for walls (done)",
         "roof: changed: no due date",
-        "roof: started, attempt 1 by ada",
-        "roof: saved Roof: attempt 1 did not succeed by ada",
-        "roof: blocked by ada: no tiles left",
+        "roof: started, attempt 1 (ada)",
+        "roof: saved Roof: attempt 1 did not succeed (ada)",
+        "roof: blocked (ada): no tiles left",
     ]
     assert sentences(orch, "walls")[2:] == [
-        "walls: checkpoint saved by ada: half the bricks stand",
-        "walls: saved Walls by ada",
-        "walls: completed by ada: walls of brick",
+        "walls: checkpoint saved (ada): half the bricks stand",
+        "walls: saved Walls (ada)",
+        "walls: completed (ada): walls of brick",
     ]
 
 
@@ -65,9 +65,9 @@ def test_how_a_holder_lost_its_task_is_told_as_what_it_was(orch, clock):
     orch.get_status()
     assert [line for line in sentences(orch, "walls") if "started" not in line] == [
         "walls: planned",
-        "walls: attempt 1 of ben ended by ada: its machine is off",
-        "walls: lost to dora by carl",
-        "walls: lost after a long silence by dora",
+        "walls: attempt 1 of ben ended (ada): its machine is off",
+        "walls: lost to dora (carl)",
+        "walls: lost after a long silence (dora)",
     ]
 
 
@@ -118,6 +118,25 @@ def test_it_is_told_day_by_day_where_the_person_is(orch, clock):
     assert str(history.History()) == "nothing has happened yet"
 
 
+def test_moments_are_told_by_the_person_s_clock(tmp_path, clock):
+    """Also those within a sentence; to the minute, and whose clock is meant is known."""
+    with vespera.open(tmp_path, clock=clock, agent="ada") as orch:
+        tmp_path.joinpath(".task_orchestrator", "config.toml").write_text(
+            '[person]\ntimezone = "Asia/Tokyo"\n'
+        )
+    with vespera.open(tmp_path, clock=clock, agent="ada") as orch:
+        orch.initialize_session("a house")
+        orch.plan_task("Fetch", retry_after="10 min")
+        orch.snooze_task("fetch", "2027-03-01")
+        orch.snooze_task("fetch", None)
+        orch.execute_task("fetch").fail("no answer")
+        told = [event.sentence for event in orch.history("fetch")]
+    retry_at = clock.now.astimezone(ZoneInfo("Asia/Tokyo")) + timedelta(minutes=10)
+    assert told[1] == "fetch: rests until 2027-03-01 00:00"
+    words = f"attempt 1 failed, next try at {retry_at:%Y-%m-%d %H:%M}"
+    assert told[-1] == f"fetch: {words} (ada): no answer"
+
+
 def test_every_kind_of_event_has_words():
     """None is told by the name that is stored."""
     assert set(EventKind) <= history._WORDS.keys()
@@ -128,7 +147,7 @@ def test_texts_of_others_stay_data(orch):
     orch.plan_task("A")
     orch.complete_task("a", summary="{0} {x} <b>\x1b[31m\nred", detailed_work="x")
     last = orch.history("a")[-1]
-    assert last.sentence.startswith("a: completed by ada: {0} {x} <b>")
+    assert last.sentence.startswith("a: completed (ada): {0} {x} <b>")
     assert "\x1b" not in str(orch.history())
     assert "<b>{0}" not in orch.history()._repr_html_()
     assert "&lt;b&gt;" in orch.history()._repr_html_()

@@ -118,6 +118,27 @@ def test_the_page_says_all_that_matters():
     ]
 
 
+def test_what_rests_is_listed_with_the_moment_when_it_wakes():
+    """A snoozed task, one that begins later, and one that is tried again by itself."""
+    retry_at = NOW + timedelta(seconds=30)
+    failed = task(
+        "fetch",
+        not_before=retry_at,
+        retry_at=retry_at,
+        asleep=True,
+        failures=1,
+        reason="no answer",
+    )
+    snoozed = task("report", not_before=NOW + timedelta(days=1), asleep=True)
+    lines = str(status(resting=(failed, snoozed))).splitlines()
+    start = lines.index("Resting:")
+    assert lines[start + 1 : start + 3] == [
+        "  fetch: it is tried again by itself in 30 s, after 1 of 3 failures (no answer)",
+        "  report: it rests until tomorrow, 12:00",
+    ]
+    assert "Resting:" not in str(status())
+
+
 def test_a_subtree_is_asked_for_by_its_parent():
     """The page of a subtree has its parent's title, and calls that stay within it."""
     counts = {TaskStatus.BLOCKED: 9}

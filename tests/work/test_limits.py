@@ -76,7 +76,7 @@ def test_a_failure_is_told_everywhere(orch, clock):
     assert said in str(orch.why("fetch"))
     assert said in str(orch.next_step())
     assert "did not succeed" in str(orch.resume())
-    assert "attempt 1 failed, tried again at" in str(orch.history("fetch"))
+    assert "attempt 1 failed, next try at" in str(orch.history("fetch"))
     with pytest.raises(TransitionError, match="snooze_task"):
         orch.retry_task("fetch")
     clock.advance(minutes=2)

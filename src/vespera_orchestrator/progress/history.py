@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import UTC, tzinfo
+from datetime import UTC, datetime, tzinfo
 from itertools import groupby
 from typing import TYPE_CHECKING, Final
 
@@ -49,7 +49,7 @@ _WORDS: Final[Mapping[str, str]] = {
     EventKind.LEASE_RENEWED: "still at work",
     EventKind.ATTEMPT_TIMED_OUT: "attempt {attempt} took too long",
     EventKind.ATTEMPT_STALLED: "attempt {attempt} stalled: nothing new for {limit_s} s",
-    EventKind.RETRY_SCHEDULED: "attempt {attempt} failed, tried again at {retry_at}",
+    EventKind.RETRY_SCHEDULED: "attempt {attempt} failed, next try at {retry_at}",
     EventKind.ATTEMPT_ENDED: "attempt {attempt} of {holder} ended",
     EventKind.LEASE_REGAINED: "back at work after its lease had expired",
     EventKind.CHECKPOINT_SAVED: "checkpoint saved",
@@ -86,8 +86,8 @@ _FIELD_WORDS: Final[Mapping[str, str]] = {
 }
 _UNSPOKEN: Final = frozenset({"zone"})
 _NOTHING: Final[tuple[JsonValue, ...]] = (None, "", {}, [])
-_MIDNIGHT: Final = re.compile(r"(:00)?(\.0+)?\+00:00$")
-"""What a time in UTC says beyond minutes."""
+_MOMENT: Final = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(\.\d+)?\+00:00")
+"""A moment, as events have it."""
 _TASK_KEYS: Final = ("needs", "question", "recovery", "parent_task_id")
 """Values of an event's data that are ids of tasks."""
 _DETAILS: Final = ("summary", "reason", "note", "goal", "outputs", "payload")
@@ -135,7 +135,8 @@ def tell(store: Store, events: Iterable[Event], *, zone: tzinfo = UTC) -> Histor
     """
     listed = list(events)
     names = _names(store, listed)
-    return History([_told(event, names) for event in listed], zone=zone)
+    wording = _Wording(names=names, zone=zone)
+    return History([wording.of(event) for event in listed], zone=zone)
 
 
 def _names(store: Store, events: Iterable[Event]) -> dict[str, str]:
@@ -152,24 +153,61 @@ def _names(store: Store, events: Iterable[Event]) -> dict[str, str]:
     return names | {task.id: task.alias for task in tasks if task is not None}
 
 
-def _told(event: Event, names: Mapping[str, str]) -> PastEvent:
-    fields = {field.name: getattr(event, field.name) for field in attrs.fields(Event)}
-    alias = None
-    if event.task_id is not None:
-        alias = names.get(event.task_id, event.task_id)
-    return PastEvent(**fields, alias=alias, words=_words(event, names), detail=_detail(event))
+@attrs.frozen(kw_only=True)
+class _Wording:
+    """Puts events into words."""
 
+    names: Mapping[str, str]
+    """What the ids in them are called."""
+    zone: tzinfo
+    """Where the person is."""
 
-def _words(event: Event, names: Mapping[str, str]) -> str:
-    template = _WORDS.get(event.kind)
-    if template is None:
-        # A later version wrote it, or somebody's editor: it is shown, and is no template of ours.
-        return one_line(event.kind.replace("_", " "), _VALUE_WIDTH)
-    if event.kind == EventKind.LEASE_EXPIRED:
-        template = _lost_words(event)
-    values = _Values({key: _value(value, names) for key, value in event.data.items()})
-    values["changes"] = ", ".join(dict.fromkeys(_changes(event.data, names)))
-    return template.format_map(values)
+    def of(self, event: Event) -> PastEvent:
+        """Return the event with its words."""
+        fields = {field.name: getattr(event, field.name) for field in attrs.fields(Event)}
+        alias = None
+        if event.task_id is not None:
+            alias = self.names.get(event.task_id, event.task_id)
+        return PastEvent(**fields, alias=alias, words=self._words(event), detail=_detail(event))
+
+    def _words(self, event: Event) -> str:
+        template = _WORDS.get(event.kind)
+        if template is None:
+            # A later version wrote it, or somebody's editor: it is shown, and is no template of
+            # ours.
+            return one_line(event.kind.replace("_", " "), _VALUE_WIDTH)
+        if event.kind == EventKind.LEASE_EXPIRED:
+            template = _lost_words(event)
+        values = _Values({key: self._value(value) for key, value in event.data.items()})
+        values["changes"] = ", ".join(dict.fromkeys(self._changes(event.data)))
+        return template.format_map(values)
+
+    def _changes(self, data: Mapping[str, JsonValue]) -> Iterator[str]:
+        """Name the fields that were changed, with their new values."""
+        for name, value in data.items():
+            if name in _UNSPOKEN or (name == "due_at" and data.get("due_day")):
+                continue
+            field = _FIELD_WORDS.get(name, name.replace("_", " "))
+            yield f"{field} to {self._value(value)}" if value not in _NOTHING else f"no {field}"
+
+    def _value(self, value: JsonValue) -> str:
+        if isinstance(value, list):
+            text = ", ".join(str(each) for each in value)
+        elif isinstance(value, str):
+            text = self._local(self.names.get(value, value))
+        else:
+            text = str(value)
+        return one_line(text, _VALUE_WIDTH)
+
+    def _local(self, text: str) -> str:
+        """Tell a moment by the person's clock, to the minute; any other text stays."""
+        if _MOMENT.fullmatch(text) is None:
+            return text
+        try:
+            at = datetime.fromisoformat(text).astimezone(self.zone)
+        except (ValueError, OverflowError):
+            return text
+        return f"{at:%Y-%m-%d %H:%M}"
 
 
 def _lost_words(event: Event) -> str:
@@ -184,25 +222,6 @@ class _Values(dict[str, str]):
 
     def __missing__(self, key: str) -> str:
         return "…"
-
-
-def _changes(data: Mapping[str, JsonValue], names: Mapping[str, str]) -> Iterator[str]:
-    """Name the fields that were changed, with their new values."""
-    for name, value in data.items():
-        if name in _UNSPOKEN or (name == "due_at" and data.get("due_day")):
-            continue
-        field = _FIELD_WORDS.get(name, name.replace("_", " "))
-        yield f"{field} to {_value(value, names)}" if value not in _NOTHING else f"no {field}"
-
-
-def _value(value: JsonValue, names: Mapping[str, str]) -> str:
-    if isinstance(value, list):
-        text = ", ".join(str(each) for each in value)
-    elif isinstance(value, str):
-        text = _MIDNIGHT.sub("", names.get(value, value))
-    else:
-        text = str(value)
-    return one_line(text, _VALUE_WIDTH)
 
 
 def _detail(event: Event) -> str:

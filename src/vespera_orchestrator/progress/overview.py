@@ -391,8 +391,8 @@ class Overview:
             if dates.is_near(task, now) and not task.asleep
         )
 
-    def _questions(self, tasks: TaskQuery) -> tuple[Task, ...]:
-        query = attrs.evolve(tasks, agenda=Agenda.QUESTIONS, limit=_LISTED)
+    def _by_agenda(self, tasks: TaskQuery, agenda: Agenda) -> tuple[Task, ...]:
+        query = attrs.evolve(tasks, agenda=agenda, limit=_LISTED)
         return tuple(self._store.tasks(query))
 
     def _first_waiting(self, tasks: TaskQuery) -> Why | None:
@@ -501,7 +501,8 @@ class Overview:
             blocked=tuple(blocked),
             completed=tuple(completed),
             dated=self._near_dates(tasks),
-            questions=self._questions(tasks),
+            questions=self._by_agenda(tasks, Agenda.QUESTIONS),
+            resting=self._by_agenda(tasks, Agenda.ASLEEP),
             chain=tuple(store.longest_chain(session.id, _LISTED, below=below)),
             clashes=self._clashes(session.id),
             next_step=self._worded(facts, is_gentle=gentleness is not None),

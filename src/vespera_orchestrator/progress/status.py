@@ -130,6 +130,10 @@ class Status(Record):
     """Open tasks whose due date is over or within two days, the first one first, at most ten."""
     questions: tuple[Task, ...] = ()
     """Tasks that wait for your answer, at most ten."""
+    resting: tuple[Task, ...] = ()
+    """Tasks that pause until a moment, the first to wake first, at most ten: those with a
+    ``not_before``, snoozed ones, and those that are tried again by themselves.
+    """
     chain: tuple[Task, ...]
     """The first tasks, at most ten, of the longest chain of open work, by estimated effort."""
     clashes: tuple[str, ...]
@@ -164,6 +168,7 @@ class Status(Record):
             "chain": "orch.graph().critical_path()",
             "questions": "orch.get_status(session_id={session.id!r}).questions",
             "dated": "orch.get_status(session_id={session.id!r}).dated",
+            "resting": "orch.get_status(session_id={session.id!r}).resting",
         },
         first=("next_step", "percent", "counts"),
         budget="budget_tokens",
@@ -222,6 +227,7 @@ class Status(Record):
             self._for_one_agent_section(),
             self._questions_section(),
             self._dates_section(),
+            self._resting_section(),
             self._completed_section(),
             _Section(
                 title="Conflicts ahead",
@@ -278,6 +284,15 @@ class Status(Record):
             lines=[f"{task.alias} {dates.due_words(task, self.as_of)}" for task in self.dated],
             total=len(self.dated),
             rest_call="orch.get_status().dated",
+        )
+
+    def _resting_section(self) -> _Section:
+        now = self.as_of
+        return _Section(
+            title="Resting",
+            lines=[f"{task.alias}: {lifecycle.pause_words(task, now)}" for task in self.resting],
+            total=len(self.resting),
+            rest_call="orch.get_status().resting",
         )
 
     def _completed_section(self) -> _Section:

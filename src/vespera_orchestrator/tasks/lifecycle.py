@@ -613,24 +613,20 @@ def _decision_sentence(task: Task, recovery: Task | None) -> str:
     )
 
 
+def pause_words(task: Task, now: datetime) -> str:
+    """Say until when a task rests, and why if that is because it failed."""
+    return retry_words(task, now) or f"it rests until {rest_words(task, now)}"
+
+
 def _moment_causes(situation: Situation) -> list[Cause]:
     task = situation.task
     if not task.asleep or task.not_before is None or task.not_before <= situation.as_of:
         return []
-    if task.retry_at is not None:
-        return [_backoff_cause(task, situation.as_of)]
-    sentence = (
-        f"it rests until {rest_words(task, situation.as_of)}; "
-        f"to start it now: orch.snooze_task({task.alias!r}, None)"
-    )
-    cause = _cause_in(task, CauseKind.MOMENT, sentence)
-    return [attrs.evolve(cause, until=task.not_before)]
-
-
-def _backoff_cause(task: Task, now: datetime) -> Cause:
-    sentence = f"{retry_words(task, now)}; to start it now: orch.snooze_task({task.alias!r}, None)"
-    cause = _cause_in(task, CauseKind.BACKOFF, sentence)
-    return attrs.evolve(cause, until=task.retry_at)
+    words = pause_words(task, situation.as_of)
+    sentence = f"{words}; to start it now: orch.snooze_task({task.alias!r}, None)"
+    kind = CauseKind.MOMENT if task.retry_at is None else CauseKind.BACKOFF
+    cause = _cause_in(task, kind, sentence)
+    return [attrs.evolve(cause, until=task.retry_at or task.not_before)]
 
 
 def retry_words(task: Task, now: datetime) -> str:
@@ -716,6 +712,9 @@ def _child_causes(situation: Situation) -> list[Cause]:
 
 # --- the brake ----------------------------------------------------------------
 
+_LOST_FOR_EACH_ATTEMPT: Final = 10
+"""For each of a task's ``max_attempts``, so many attempts in a row may be lost, in vain or not."""
+
 
 def brake_reason(rounds: int, last_words: str | None) -> str:
     """Say why a task is no longer handed out after *rounds* attempts without progress."""
@@ -729,6 +728,16 @@ def crash_reason(crashes: int, words: str) -> str:
     if crashes == 1:
         return words
     return f"{crashes} attempts in a row came to nothing, the last time {words}"
+
+
+def most_lost(task: Task) -> int:
+    """Return after how many lost attempts in a row a person looks, whatever each has brought."""
+    return _LOST_FOR_EACH_ATTEMPT * task.max_attempts
+
+
+def lost_reason(lost: int, words: str) -> str:
+    """Say why a task is not handed out after *lost* attempts that crashed, though not in vain."""
+    return f"{lost} attempts in a row were lost, though not all in vain; the last time {words}"
 
 
 # --- another try --------------------------------------------------------------

@@ -102,9 +102,15 @@ def count_crash(tx: Transaction, task: Task, words: str, *, agent: str) -> None:
         agent: Who held it, or ended it.
     """
     crashes = 0 if progress.made_progress(tx, task) else task.crashes + 1
-    set_columns(tx, task.id, status=str(TaskStatus.PENDING), crashes=crashes)
+    reason = ""
     if crashes >= task.max_attempts:
         reason = lifecycle.crash_reason(crashes, words)
+    else:
+        lost = progress.lost_in_a_row(tx, task)
+        if lost % lifecycle.most_lost(task) == 0:  # and once more each time a person has it retried
+            crashes, reason = lost, lifecycle.lost_reason(lost, words)
+    set_columns(tx, task.id, status=str(TaskStatus.PENDING), crashes=crashes)
+    if reason:
         brake(tx, task, reason, {"crashes": crashes}, agent=agent)
     else:
         recount(tx, task.id)

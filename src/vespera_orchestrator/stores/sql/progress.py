@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from vespera_orchestrator._model import AttemptEnding
+
 if TYPE_CHECKING:
     from vespera_orchestrator._model import Task
     from vespera_orchestrator.stores.sql.transaction import Transaction
@@ -17,6 +19,19 @@ def made_progress(tx: Transaction, task: Task) -> bool:
     traces = (_changed_files(tx), _effects(tx), _checkpoints(tx), _content(tx), _subtasks(tx))
     sql = "SELECT " + " OR ".join(f"EXISTS ({trace})" for trace in traces)
     return bool(tx.execute(sql, (task.id, task.attempts)).fetchone()[0])
+
+
+def lost_in_a_row(tx: Transaction, task: Task) -> int:
+    """Return how many of the task's latest attempts were lost, one after the other."""
+    lost = (AttemptEnding.ABANDONED, AttemptEnding.STALLED, AttemptEnding.GONE)
+    listed = ", ".join(f"'{ending}'" for ending in lost)
+    sql = f"""
+        SELECT count(*) FROM attempts WHERE task_id = {tx.mark}1 AND number > (
+            SELECT coalesce(max(number), 0) FROM attempts
+            WHERE task_id = {tx.mark}1 AND ending NOT IN ({listed})
+        )
+    """
+    return int(tx.execute(sql, (task.id,)).fetchone()[0])
 
 
 def _changed_files(tx: Transaction) -> str:

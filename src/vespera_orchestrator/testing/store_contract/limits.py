@@ -263,6 +263,46 @@ class _Crashes(StoreFixtures):
         task = current(store, a)
         assert (task.is_ready, task.crashes) == (True, 0)
 
+    def test_no_number_of_crashes_is_unlimited(self, store, clock, session_id):
+        """Also where each of them brings something new: after ten times as many, a person looks.
+
+        Whoever has it retried can do so as often again.
+        """
+        a = store.plan(session_id, [draft("a", max_attempts=1)])[0]
+        for number in range(1, 21):
+            assert current(store, a).status is TaskStatus.PENDING
+            claim(store, a)
+            store.checkpoint(a.id, number, {"n": number}, lease_s=60)
+            if number % 2:
+                clock.advance(seconds=61)
+                store.expire()
+            else:
+                store.end_attempt(a.id, "out of memory", agent="lead")
+            if number == 10:
+                blocked = current(store, a)
+                assert blocked.status is TaskStatus.BLOCKED
+                assert "10 attempts in a row were lost" in str(blocked.reason)
+                why = lifecycle.why(store.situation(a.id))
+                assert why.needs_person
+                assert "out of memory" in str(why)
+                store.retry(a.id, "it has more memory now")
+        assert current(store, a).status is TaskStatus.BLOCKED
+
+    def test_an_attempt_that_ends_otherwise_starts_the_long_count_again(
+        self, store, clock, session_id
+    ):
+        """A release, a failure or a completion in between."""
+        a = store.plan(session_id, [draft("a", max_attempts=1)])[0]
+        for number in range(1, 16):
+            claim(store, a)
+            store.checkpoint(a.id, number, {"n": number}, lease_s=60)
+            if number == 6:
+                store.finish(a.id, number, Ending(action=None), agent="ada")
+                continue
+            clock.advance(seconds=61)
+            store.expire()
+        assert current(store, a).is_ready
+
     def test_a_holder_that_comes_back_has_not_crashed(self, store, clock, session_id):
         """Even the third time: the task is no longer blocked."""
         a = store.plan(session_id, [draft("a")])[0]
