@@ -159,20 +159,31 @@ class Rooms:
             task: The task.
             lands: Whether it would get a worktree, even if it has none yet.
         """
-        lands = lands or bool(task.worktree)
-        conflict = self.team.conflict(task.session_id, lands=lands)
+        conflict = self.settings_obstacle(task, lands=lands)
         if conflict is not None:
             return conflict
-        if not (lands or task.attempts or task.recovers_task_id):
+        if not self.may_lack_files(task, lands=lands):
             return None
+        return self.files_obstacle(task, lands=lands)
+
+    def settings_obstacle(self, task: Task, *, lands: bool) -> VesperaError | None:
+        """Return which settings keep this home from starting the task; see `obstacle`."""
+        return self.team.conflict(task.session_id, lands=lands or bool(task.worktree))
+
+    def may_lack_files(self, task: Task, *, lands: bool) -> bool:
+        """Tell whether files of another home may be needed, so that git has to be asked."""
+        if not (lands or task.worktree or task.attempts or task.recovers_task_id):
+            return False
         records = self.store.worktrees(session_id=task.session_id, include_removed=True)
-        if not any(map(self.is_elsewhere, records)):
-            return None
+        return any(map(self.is_elsewhere, records))
+
+    def files_obstacle(self, task: Task, *, lands: bool) -> VesperaError | None:
+        """Return which files of another home the task needs and this one lacks. Asks git."""
         try:
             last = self.last_worktree(task)
             if last is not None:
                 self.worktrees.refuse_missing(task, last)
-            elif lands:
+            elif lands or task.worktree:
                 self.worktrees.refuse_missing_needed(task)
         except WorktreeElsewhereError as exc:
             return exc

@@ -29,7 +29,7 @@ from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
-from typing import IO, Any, Final, Protocol, runtime_checkable
+from typing import IO, Any, Final, Protocol, TypeVar, runtime_checkable
 
 import attrs
 
@@ -67,6 +67,8 @@ from vespera_orchestrator._model import (
     Worktree,
 )
 from vespera_orchestrator.errors import VesperaError
+
+T = TypeVar("T")
 
 __all__ = [
     "COPIED_TABLES",
@@ -216,10 +218,18 @@ class Store(Protocol):
             history: Whether to return values that were replaced, too.
         """
 
-    def note_look(self, session_id: str, agent: str, position: Position) -> Look:
-        """Remember that *agent* has seen the session as it is now, in place of its earlier look.
+    def note_look(
+        self, session_id: str, agent: str, position: Position, *, seq: int | None = None
+    ) -> Look:
+        """Remember what *agent* has seen of the session, in place of its earlier look.
 
         Looking changes nothing in the session, so it writes no event.
+
+        Args:
+            session_id: The session.
+            agent: Who looked.
+            position: Where git was.
+            seq: The last event that there was when it was read; by default, the last one now.
 
         Raises:
             SessionNotFoundError: No session has this id.
@@ -397,6 +407,23 @@ class Store(Protocol):
 
     def dependents(self, task_id: str) -> list[Task]:
         """Return the tasks that wait, or waited, for this one."""
+
+    def read_together(self, read: Callable[[], T], *, session_id: str | None = None) -> T:
+        """Call *read*, and let all that it reads from this store be of one state.
+
+        What others write meanwhile is seen by none of its reads. A call within another one joins
+        it. *read* writes nothing: a writing operation raises `StoreBusyError`.
+
+        Keep *read* short. Other threads of the process may wait for it, and a server may end a
+        client that is silent for long. So ask git, or anything else that takes its time, before
+        or afterwards. It may be called again where it was disturbed, so it has no other effect.
+
+        Args:
+            read: Calls reading operations, and returns what it makes of them. What it raises is
+                raised here.
+            session_id: A session whose ready tasks, or longest chain, are among what is read.
+                Their order is brought up to date first; within *read* it is taken as it is.
+        """
 
     # the life of a task
 

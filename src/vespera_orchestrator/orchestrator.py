@@ -509,7 +509,9 @@ class Orchestrator:
 
     def session_status(self, session_id: str | Session | None = None) -> vespera.SessionStatus:
         """Return a session's progress in figures."""
-        return self._overview.session_status(self.get_status(session_id=session_id))
+        session = self._scope.session(session_id)
+        self._expire()
+        return self._overview.session_status(session)
 
     def team_settings(self, session_id: str | Session | None = None) -> TeamSettings:
         """Return the settings that all homes which work in a session have to have in common.
@@ -617,7 +619,7 @@ class Orchestrator:
                 digit. The next step is always included, and the goal is cut last.
         """
         from vespera_orchestrator.progress.resume import briefing, no_session
-        from vespera_orchestrator.progress.resume_facts import ResumeReader
+        from vespera_orchestrator.progress.resume_facts import ResumeReader, ResumeView
 
         self._require_open()
         arguments.whole_number("budget_tokens", budget_tokens, least=1)
@@ -628,13 +630,17 @@ class Orchestrator:
                 raise  # somebody meant another session: nobody should go on as if it were none
             return no_session(self.next_step(), budget_tokens)
         self._expire()
-        status = self._overview.status(session, budget_tokens=budget_tokens)
-        reader = ResumeReader(self._rooms, status, self.agent)
-        text = briefing(reader.facts())
+        status, records = self._overview.status_with(
+            session,
+            lambda status: ResumeReader(self._rooms, status, self.agent).records(),
+            budget_tokens=budget_tokens,
+        )
+        view = ResumeView(self._rooms, status, self.agent)
+        text = briefing(view.facts(records))
         if status.gentleness is not None or self._scope.readonly:
             return text  # the news are still new when all of it is shown again
         try:
-            reader.note()
+            view.note(records)
         except (StoreUnavailableError, ReadOnlyError) as exc:  # reading needs no write access
             log.warning("it could not be noted what %s has seen: %s", self.agent, exc)
         return text

@@ -102,11 +102,12 @@ class DigestReader:
         told = self._store.last_look(self._session.id, self._name)
         if told is not None and told.at >= self._begun:
             return self._quiet(f"{REST} The next news: at {self._next_at:%H:%M}.")
+        seq = self._store.last_seq()
         events = self._news(told)
         if not events:
             return self._quiet(f"Nothing new. {REST}")
         digest = self._digest(events)
-        self._note()
+        self._note(seq)
         return digest
 
     @property
@@ -175,10 +176,10 @@ class DigestReader:
     def _quiet(self, line: str) -> Digest:
         return Digest(has_news=False, lines=(line,), next_step=self._step, next_at=self._next_at)
 
-    def _note(self) -> None:
+    def _note(self, seq: int) -> None:
         if self._rooms.scope.readonly:
             return
         try:
-            self._store.note_look(self._session.id, self._name, Position())
+            self._store.note_look(self._session.id, self._name, Position(), seq=seq)
         except (StoreUnavailableError, ReadOnlyError) as exc:  # reading needs no write access
             log.warning("it could not be noted what %s was told: %s", self._reader, exc)

@@ -1,12 +1,13 @@
 """Reads what somebody who comes back must know: from the store, and from git where there is any.
 
-What it costs does not grow with the session: each question goes to an index, and has a limit.
+First everything is read in one state of the store (`ResumeReader`), then git is asked
+(`ResumeView`). What it costs does not grow with the session: each question goes to an index, and
+has a limit.
 """
 
 from __future__ import annotations
 
 import os
-from functools import cached_property
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import attrs
@@ -40,7 +41,7 @@ from vespera_orchestrator.worktrees.peek import read_position
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from vespera_orchestrator._model import Event, Look, Task
+    from vespera_orchestrator._model import Event, Look, Task, Worktree
     from vespera_orchestrator._rooms import Rooms
     from vespera_orchestrator.progress.status import Status
     from vespera_orchestrator.worktrees.lookback import Changes
@@ -57,12 +58,44 @@ _NAMED_FILES: Final = 3
 _QUOTE_WIDTH: Final = 40
 
 
+@attrs.frozen(kw_only=True)
+class _ChangeRecord:
+    """A change, as the log tells it."""
+
+    event: Event
+    task: Task | None
+    handed_in: tuple[str, ...] = ()
+    """The paths of files that were handed in as artifacts."""
+
+
+@attrs.frozen(kw_only=True)
+class ResumeRecords:
+    """What the store says to somebody who comes back."""
+
+    seq: int
+    """The last event that there was."""
+    own: Sequence[InHand]
+    """What the reader has in hand; the files are not known yet, as in *others*."""
+    others: Sequence[InHand] = ()
+    pause: Pause | None = None
+    last_look: Look | None = None
+    conflicts: Sequence[str] = ()
+    changes: Sequence[_ChangeRecord] = ()
+    """The oldest first."""
+    new_changes: int = 0
+    skipped: Sequence[_ChangeRecord] = ()
+    worktrees: Sequence[Worktree] = ()
+    """Those of this home that are in use."""
+    documents: Sequence[str] = ()
+    """Paths of the documents that update themselves: they land with the work of any task."""
+
+
 class ResumeReader:
-    """Reads for one person or agent where a session stands, and what has changed.
+    """Reads from the store what has changed for one person or agent; git is not asked.
 
     Args:
-        rooms: The store, and git.
-        status: Where the session stands.
+        rooms: The store.
+        status: Where the session stands, read in the same state of the store.
         reader: Who reads it.
     """
 
@@ -74,42 +107,33 @@ class ResumeReader:
         self._reader = reader
         self._tasks: dict[str, Task | None] = {}
         self._recent = self._events(tuple(CHANGE_WORDS))
-        branch = rooms.config.worktrees.integration_branch
-        self._position = read_position(rooms.scope.home.project, branch)
 
-    def facts(self) -> ResumeFacts:
+    def records(self) -> ResumeRecords:
         """Return what the way back in tells: with little energy only what is in the reader's hands.
 
         What is not shown then is not read, either.
         """
+        seq = self._store.last_seq()
         if self._status.gentleness is not None:
             own = self._own_tasks(most=1)
-            return ResumeFacts(
-                status=self._status, reader=self._reader, pause=self._pause(own), own=own
-            )
+            return ResumeRecords(seq=seq, own=own, pause=self._pause(own))
         last_look = self._store.last_look(self._session_id, self._reader)
         own = self._own_tasks()
         changes = self._last_changes(own)
-        return ResumeFacts(
-            status=self._status,
-            reader=self._reader,
-            pause=self._pause(own),
-            active_problem=self._rooms.scope.active_problem,
-            conflicts=self._conflicts(),
+        worktrees = self._store.worktrees(session_id=self._session_id)
+        return ResumeRecords(
+            seq=seq,
             own=own,
             others=self._others(),
-            last_look=None if last_look is None else last_look.at,
+            pause=self._pause(own),
+            last_look=last_look,
+            conflicts=self._conflicts(),
             changes=changes,
             new_changes=self._count_new(last_look, own),
-            drift=self._drift(last_look, own),
             skipped=self._skipped(changes),
-            skipped_count=self._status.counts.get(TaskStatus.SKIPPED, 0),
-            where=self._where(),
+            worktrees=[each for each in worktrees if not self._rooms.is_elsewhere(each)],
+            documents=self._documents(changes),
         )
-
-    def note(self) -> None:
-        """Remember that the reader has seen all this."""
-        self._store.note_look(self._session_id, self._reader, self._position)
 
     # --- the log ----------------------------------------------------------------
 
@@ -132,52 +156,48 @@ class ResumeReader:
             if event.kind not in LETTING_GO or event.task_id not in let_go:
                 yield event
 
-    def _last_changes(self, own: Sequence[InHand]) -> list[Change]:
+    def _last_changes(self, own: Sequence[InHand]) -> list[_ChangeRecord]:
         """Return the last change of each of the tasks that changed last, the oldest first."""
         last: dict[str | None, Event] = {}
         for event in self._without_own_end(own):
             if len(last) == LISTED_CHANGES:
                 break
             last.setdefault(event.task_id, event)
-        events = list(last.values())
         changes = [
-            self._change(event, with_files=True, with_quote=event is events[0]) for event in events
+            _ChangeRecord(
+                event=event, task=self._task(event.task_id), handed_in=self._handed_in(event)
+            )
+            for event in last.values()
         ]
         return changes[::-1]
 
-    def _skipped(self, changes: Sequence[Change]) -> list[Change]:
+    def _handed_in(self, event: Event) -> tuple[str, ...]:
+        paths = []
+        for artifact_id in event.data.get("artifacts", ())[:_NAMED_FILES]:
+            artifact = self._store.find_artifact(artifact_id)
+            if artifact is not None and artifact.kind == ArtifactKind.FILE:
+                paths.append(artifact.title)
+        return tuple(paths)
+
+    def _documents(self, changes: Sequence[_ChangeRecord]) -> list[str]:
+        """Return the paths of the documents, if they may be among what landed."""
+        if not any(_landing(change.event) for change in changes):
+            return []
+        return [version.path for version in self._store.document_versions()]
+
+    def _skipped(self, changes: Sequence[_ChangeRecord]) -> list[_ChangeRecord]:
         """Return which tasks were skipped last, unless *changes* tells of it anyway."""
-        told = [change.alias for change in changes if change.kind == EventKind.TASK_SKIPPED]
+        events = [change.event for change in changes]
+        told = [event.task_id for event in events if event.kind == EventKind.TASK_SKIPPED]
         if self._status.counts.get(TaskStatus.SKIPPED, 0) <= len(told):
             return []
-        events = self._events((EventKind.TASK_SKIPPED,))[:_SKIPS_LOOKED_AT]
-        skipped = [self._change(event) for event in events if self._is_still_skipped(event)]
-        return [change for change in skipped if change.alias not in told]
-
-    def _is_still_skipped(self, event: Event) -> bool:
-        task = self._task(event.task_id)
-        return task is not None and task.status is TaskStatus.SKIPPED
-
-    def _change(
-        self, event: Event, *, with_files: bool = False, with_quote: bool = False
-    ) -> Change:
-        task = self._task(event.task_id)
-        data = event.data
-        changes = self._files_of(event) if with_files else None
-        paths, count = self._listed(changes, with_quote=with_quote)
-        if with_files and not paths:
-            paths = self._saved_files(event)
-            count = len(paths)
-        return Change(
-            alias=task.alias if task else str(data.get("alias", "")),
-            kind=event.kind,
-            words=change_words(event),
-            at=event.at,
-            agent=None if data.get("taken_by") else event.agent,
-            detail=str(data.get("summary") or data.get("reason") or ""),
-            files=paths,
-            file_count=count,
-        )
+        records = []
+        for event in self._events((EventKind.TASK_SKIPPED,))[:_SKIPS_LOOKED_AT]:
+            task = self._task(event.task_id)
+            is_still_skipped = task is not None and task.status is TaskStatus.SKIPPED
+            if is_still_skipped and event.task_id not in told:
+                records.append(_ChangeRecord(event=event, task=task))
+        return records
 
     def _task(self, task_id: str | None) -> Task | None:
         if task_id is None:
@@ -216,7 +236,7 @@ class ResumeReader:
             mine.attempt.started_at > pause.at and mine.attempt.agent == pause.agent for mine in own
         )
 
-    # --- the reader's own work --------------------------------------------------
+    # --- who has what in hand ---------------------------------------------------
 
     def _own_tasks(self, most: int = _MOST_OWN) -> list[InHand]:
         """Return what the reader holds, and then what it has let go unfinished."""
@@ -236,12 +256,73 @@ class ResumeReader:
 
     def _in_hand(self, task: Task) -> InHand:
         attempt = self._store.attempts(task.id)[-1]
-        checkpoint = self._store.last_checkpoint(task.id)
-        snapshot = None if checkpoint is None else checkpoint.snapshot
-        paths, count = self._listed(self._unlanded(task, snapshot), with_quote=True)
-        return InHand(
-            task=task, attempt=attempt, checkpoint=checkpoint, files=paths, file_count=count
+        return InHand(task=task, attempt=attempt, checkpoint=self._store.last_checkpoint(task.id))
+
+
+class ResumeView:
+    """Adds to what the store says where git is, and what changed there.
+
+    A repository that cannot answer takes nothing else away.
+
+    Args:
+        rooms: Git, and where the look is remembered.
+        status: Where the session stands.
+        reader: Who reads it.
+    """
+
+    def __init__(self, rooms: Rooms, status: Status, reader: str) -> None:
+        self._rooms = rooms
+        self._status = status
+        self._reader = reader
+        branch = rooms.config.worktrees.integration_branch
+        self._position = read_position(rooms.scope.home.project, branch)
+
+    def facts(self, records: ResumeRecords) -> ResumeFacts:
+        """Return what the way back in tells."""
+        own = [self._with_files(mine) for mine in records.own]
+        known = ResumeFacts(status=self._status, reader=self._reader, pause=records.pause, own=own)
+        if self._status.gentleness is not None:
+            return known
+        last_look = records.last_look
+        newest = records.changes[-1:]
+        return attrs.evolve(
+            known,
+            active_problem=self._rooms.scope.active_problem,
+            conflicts=records.conflicts,
+            others=[self._with_files(other) for other in records.others],
+            last_look=None if last_look is None else last_look.at,
+            changes=[
+                self._change(change, records.documents, with_quote=change in newest)
+                for change in records.changes
+            ],
+            new_changes=records.new_changes,
+            drift=self._drift(last_look, own),
+            skipped=[_change(change) for change in records.skipped],
+            skipped_count=self._status.counts.get(TaskStatus.SKIPPED, 0),
+            where=self._where(records.worktrees),
         )
+
+    def note(self, records: ResumeRecords) -> None:
+        """Remember that the reader has seen all this; what came meanwhile is still new."""
+        session_id = self._status.session.id
+        store = self._rooms.store
+        store.note_look(session_id, self._reader, self._position, seq=records.seq)
+
+    @property
+    def _uses_git(self) -> bool:
+        """Whether the session's work is in git: otherwise git is not even loaded."""
+        return self._position.integration is not None
+
+    def _from_git(self, ask: Callable[[], _T]) -> _T | None:
+        try:
+            return ask()
+        except (WorktreeError, OSError):
+            return None
+
+    def _with_files(self, mine: InHand) -> InHand:
+        snapshot = None if mine.checkpoint is None else mine.checkpoint.snapshot
+        paths, count = _listed(self._unlanded(mine.task, snapshot), with_quote=True)
+        return attrs.evolve(mine, files=paths, file_count=count)
 
     def _unlanded(self, task: Task, snapshot: str | None) -> Changes | None:
         """Return what the last save of the task's worktree holds, or else the checkpoint's."""
@@ -253,57 +334,25 @@ class ResumeReader:
         commit = snapshot
         return self._from_git(lambda: self._rooms.worktrees.unlanded_changes(commit))
 
-    # --- git --------------------------------------------------------------------
+    def _change(
+        self, record: _ChangeRecord, documents: Sequence[str], *, with_quote: bool
+    ) -> Change:
+        changes = self._files_of(record, documents)
+        paths, count = _listed(changes, with_quote=with_quote)
+        if not paths:
+            paths, count = record.handed_in, len(record.handed_in)
+        return attrs.evolve(_change(record), files=paths, file_count=count)
 
-    @property
-    def _uses_git(self) -> bool:
-        """Whether the session's work is in git: otherwise git is not even loaded."""
-        return self._position.integration is not None
-
-    def _from_git(self, ask: Callable[[], _T]) -> _T | None:
-        """Ask git; a repository that cannot answer takes nothing else away."""
-        try:
-            return ask()
-        except (WorktreeError, OSError):
-            return None
-
-    @cached_property
-    def _documents(self) -> list[str]:
-        """Paths of the documents that update themselves: they land with the work of any task."""
-        return [version.path for version in self._store.document_versions()]
-
-    def _files_of(self, event: Event) -> Changes | None:
-        landed = event.data.get("landed")
-        if isinstance(landed, str):
-            worktrees, documents = self._rooms.worktrees, self._documents
+    def _files_of(self, record: _ChangeRecord, documents: Sequence[str]) -> Changes | None:
+        landed, task = _landing(record.event), record.task
+        if landed is not None:
+            worktrees = self._rooms.worktrees
             return self._from_git(lambda: worktrees.changes_of(landed, documents=documents))
-        task = self._task(event.task_id)
         if not self._uses_git or task is None or not task.worktree:
             return None
         if task.status is TaskStatus.COMPLETED:
             return None
         return self._unlanded(task, None)
-
-    def _saved_files(self, event: Event) -> tuple[str, ...]:
-        """Return the paths of the files that were handed in as artifacts."""
-        paths = []
-        for artifact_id in event.data.get("artifacts", ())[:_NAMED_FILES]:
-            artifact = self._store.find_artifact(artifact_id)
-            if artifact is not None and artifact.kind == ArtifactKind.FILE:
-                paths.append(artifact.title)
-        return tuple(paths)
-
-    def _listed(
-        self, changes: Changes | None, *, with_quote: bool = False
-    ) -> tuple[tuple[str, ...], int]:
-        """Name the files that were changed; *with_quote*: with the first new line of the first."""
-        if changes is None:
-            return (), 0
-        names = [str(file) for file in changes.files]
-        line = changes.files[0].first_line if changes.files else ""
-        if with_quote and line:
-            names[0] += f" “{one_line(line, _QUOTE_WIDTH)}”"
-        return tuple(names), changes.total
 
     def _drift(self, last_look: Look | None, own: Sequence[InHand]) -> Drift | None:
         replaced = [
@@ -321,7 +370,7 @@ class ResumeReader:
         if compared is None:
             return None
         commits, changes = compared
-        paths, count = self._listed(changes)
+        paths, count = _listed(changes)
         return attrs.evolve(drift, commits=commits, files=paths, file_count=count)
 
     def _moved(self, last_look: Look | None) -> tuple[str | None, str | None]:
@@ -332,15 +381,13 @@ class ResumeReader:
             return last_look.integration or last_look.head, self._position.integration
         return last_look.head, self._position.head
 
-    def _where(self) -> Whereabouts | None:
+    def _where(self, records: Sequence[Worktree]) -> Whereabouts | None:
         position = self._position
         if position.head is None:
             return None
         missing = 0
         if self._uses_git and position.head != position.integration:
             missing = self._from_git(self._missing) or 0
-        all_records = self._store.worktrees(session_id=self._session_id)
-        records = [each for each in all_records if not self._rooms.is_elsewhere(each)]
         project = self._rooms.scope.home.project
         names = [
             f"{record.name} (branch {record.branch}, {os.path.relpath(record.path, project)})"
@@ -356,6 +403,36 @@ class ResumeReader:
 
     def _missing(self) -> int:
         return self._rooms.worktrees.missing_in_checkout()
+
+
+def _change(record: _ChangeRecord) -> Change:
+    event, task = record.event, record.task
+    data = event.data
+    return Change(
+        alias=task.alias if task else str(data.get("alias", "")),
+        kind=event.kind,
+        words=change_words(event),
+        at=event.at,
+        agent=None if data.get("taken_by") else event.agent,
+        detail=str(data.get("summary") or data.get("reason") or ""),
+    )
+
+
+def _landing(event: Event) -> str | None:
+    """Return the commit with which the event's work landed, if it did."""
+    landed = event.data.get("landed")
+    return landed if isinstance(landed, str) else None
+
+
+def _listed(changes: Changes | None, *, with_quote: bool = False) -> tuple[tuple[str, ...], int]:
+    """Name the files that were changed; *with_quote*: with the first new line of the first."""
+    if changes is None:
+        return (), 0
+    names = [str(file) for file in changes.files]
+    line = changes.files[0].first_line if changes.files else ""
+    if with_quote and line:
+        names[0] += f" “{one_line(line, _QUOTE_WIDTH)}”"
+    return tuple(names), changes.total
 
 
 def _pause_of(event: Event) -> Pause:

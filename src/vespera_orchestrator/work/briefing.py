@@ -38,12 +38,13 @@ from vespera_orchestrator.work.related import NO_RECORDS, RelatedTexts
 from vespera_orchestrator.work.upstream_files import UpstreamFiles
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from vespera_orchestrator._model import Artifact, Task
+    from vespera_orchestrator._model import Artifact, Attempt, JsonValue, Session, Task
     from vespera_orchestrator._rooms import Rooms
     from vespera_orchestrator.artifacts import Artifacts
     from vespera_orchestrator.progress.work_briefing import FileNote
+    from vespera_orchestrator.tasks.durations import UsualTime
 
 log = logging.getLogger("vespera_orchestrator")
 
@@ -75,6 +76,23 @@ class BriefingWriter:
         return briefing.text
 
 
+@attrs.frozen(kw_only=True)
+class _TaskRecords:
+    """What the store says about a task at one moment."""
+
+    session: Session
+    parent: Task | None
+    recovers: Task | None
+    dependents: Sequence[Task]
+    earlier_attempts: Sequence[Attempt]
+    earlier_work: Sequence[Artifact]
+    """What earlier attempts saved, the newest first; files are in the worktree."""
+    upstream: Sequence[tuple[Task, int, Sequence[Artifact]]]
+    """What the task builds on, how far it is, and its records: the nearest first."""
+    agreed: Mapping[str, JsonValue]
+    usual_time: UsualTime | None
+
+
 class _Collection:
     """What there is to say about one task."""
 
@@ -89,33 +107,47 @@ class _Collection:
         self._left_to_read = _READ_AHEAD * self._max_chars
 
     def facts(self) -> WorkFacts:
-        store, task = self._rooms.store, self._task
-        session = self._rooms.scope.session(task.session_id)
-        recovers = self._other(task.recovers_task_id)
+        records = self._rooms.store.read_together(self._records)
         role, role_problem = self._role()
-        earlier = self._earlier_work(recovers)
-        upstream = self._upstream()
-        texts = RelatedTexts(self._rooms, self._artifacts, task)
+        earlier = [self._record(artifact) for artifact in records.earlier_work]
+        upstream = [
+            UpstreamTask(task=task, steps=steps, records=[self._record(each) for each in saved])
+            for task, steps, saved in records.upstream
+        ]
+        texts = RelatedTexts(self._rooms, self._artifacts, self._task)
         related = texts.outside(self._known_tasks(upstream))
         return attrs.evolve(
             self._known,
-            goal=session.goal,
+            goal=records.session.goal,
             role=role,
             role_problem=role_problem,
-            parent=self._other(task.parent_task_id),
-            recovers=recovers,
-            dependents=store.dependents(task.id),
-            earlier_attempts=[
-                attempt
-                for attempt in store.attempts(task.id)
-                if attempt.number < self._known.attempt.number
-            ],
+            parent=records.parent,
+            recovers=records.recovers,
+            dependents=records.dependents,
+            earlier_attempts=records.earlier_attempts,
             earlier_work=earlier,
             upstream=upstream,
-            agreed=dict(self._rooms.shared.read(session)),
+            agreed=records.agreed,
             files=self._files(upstream),
             related=related,
             unread=texts.unread,
+            usual_time=records.usual_time,
+        )
+
+    def _records(self) -> _TaskRecords:
+        store, task = self._rooms.store, self._task
+        session = self._rooms.scope.session(task.session_id)
+        recovers = self._other(task.recovers_task_id)
+        number = self._known.attempt.number
+        return _TaskRecords(
+            session=session,
+            parent=self._other(task.parent_task_id),
+            recovers=recovers,
+            dependents=store.dependents(task.id),
+            earlier_attempts=[each for each in store.attempts(task.id) if each.number < number],
+            earlier_work=self._earlier_work(recovers),
+            upstream=self._upstream(),
+            agreed=dict(self._rooms.shared.read(session)),
             usual_time=usual_time_of(store, task),
         )
 
@@ -135,36 +167,32 @@ class _Collection:
 
     # what was done before
 
-    def _earlier_work(self, recovers: Task | None) -> list[WorkRecord]:
-        """Return what earlier attempts saved, the newest first; files are in the worktree."""
-        records: list[WorkRecord] = []
+    def _earlier_work(self, recovers: Task | None) -> list[Artifact]:
+        records: list[Artifact] = []
         if self._known.attempt.number > 1:
             records += self._saved_by(self._task)
         if recovers is not None:
             records += self._saved_by(recovers)
         return records
 
-    def _saved_by(self, task: Task) -> Iterator[WorkRecord]:
+    def _saved_by(self, task: Task) -> Iterator[Artifact]:
         query = ArtifactQuery(task_ids=(task.id,), newest_first=True)
         for artifact in self._rooms.store.artifacts(query):
             if artifact.kind not in {ArtifactKind.FILE, ArtifactKind.SYNTHESIS}:
-                yield self._record(artifact)
+                yield artifact
 
     # what it builds on
 
-    def _upstream(self) -> list[UpstreamTask]:
+    def _upstream(self) -> list[tuple[Task, int, Sequence[Artifact]]]:
         tasks = upstream_tasks(self._rooms.store, self._task, _MOST_UPSTREAM)
         by_task: dict[str, list[Artifact]] = {}
         task_ids = tuple(task.id for task, _ in tasks)
         for artifact in self._rooms.store.artifacts(ArtifactQuery(task_ids=task_ids)):
             by_task.setdefault(str(artifact.task_id), []).append(artifact)
-        entries = []
-        for task, steps in sorted(tasks, key=_nearness):
-            saved = _records_of(task, by_task.get(task.id, ()))
-            entries.append(
-                UpstreamTask(task=task, steps=steps, records=[self._record(each) for each in saved])
-            )
-        return entries
+        return [
+            (task, steps, _records_of(task, by_task.get(task.id, ())))
+            for task, steps in sorted(tasks, key=_nearness)
+        ]
 
     def _record(self, artifact: Artifact) -> WorkRecord:
         """Read the beginning of an artifact, as far as the briefing may need it."""

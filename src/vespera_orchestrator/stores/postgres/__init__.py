@@ -109,6 +109,9 @@ class PostgresStore(SQLStore):
     def _read_once(self) -> AbstractContextManager[Transaction]:
         return self._database.read_once()
 
+    def _is_reading(self) -> bool:
+        return self._database.is_in_transaction
+
     def _weigh(self, session_id: str) -> None:
         if not self._database.readonly:  # otherwise the order is as the last writer left it
             super()._weigh(session_id)

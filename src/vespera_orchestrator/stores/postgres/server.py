@@ -353,6 +353,11 @@ class Server:
                 connection.execute("COMMIT")
         self.observers.tell(recorded)
 
+    @property
+    def is_in_transaction(self) -> bool:
+        """Whether this thread is in the middle of a transaction."""
+        return self._in_transaction() is not None
+
     def _in_transaction(self) -> Transaction | None:
         """Return the transaction that this thread is in."""
         if self._pid != os.getpid():

@@ -102,13 +102,15 @@ def pause_session(
     )
 
 
-def note_look(tx: Transaction, session_id: str, agent: str, position: Position) -> Look:
+def note_look(
+    tx: Transaction, session_id: str, agent: str, position: Position, seq: int | None
+) -> Look:
     """See `contracts.Store.note_look`."""
     reading.require_session(tx, session_id)
     look = Look(
         session_id=session_id,
         agent=agent,
-        seq=events.last_seq(tx, None),
+        seq=events.last_seq(tx, None) if seq is None else seq,
         at=load_time(tx.now),
         branch=position.branch,
         head=position.head,

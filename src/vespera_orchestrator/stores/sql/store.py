@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
+from typing import TypeVar
 
 from vespera_orchestrator._codec import load_time
 from vespera_orchestrator._model import (
@@ -64,6 +65,8 @@ from vespera_orchestrator.stores.sql import (
 )
 from vespera_orchestrator.stores.sql.transaction import Transaction
 
+T = TypeVar("T")
+
 
 class SQLStore(ABC):
     """Opens a transaction for each operation of `contracts.Store`."""
@@ -93,6 +96,17 @@ class SQLStore(ABC):
     def _read_once(self) -> AbstractContextManager[Transaction]:
         """Begin a single read."""
         return self._read()
+
+    @abstractmethod
+    def _is_reading(self) -> bool:
+        """Tell whether this thread is in a transaction, which further reads join."""
+
+    def read_together(self, read: Callable[[], T], *, session_id: str | None = None) -> T:
+        """See `contracts.Store.read_together`."""
+        if session_id is not None:
+            self._weigh(session_id)
+        with self._read():
+            return read()
 
     # --- sessions -----------------------------------------------------------
 
@@ -143,10 +157,12 @@ class SQLStore(ABC):
         with self._read_once() as tx:
             return sharing.shared(tx, session_id, key=key, history=history)
 
-    def note_look(self, session_id: str, agent: str, position: Position) -> Look:
+    def note_look(
+        self, session_id: str, agent: str, position: Position, *, seq: int | None = None
+    ) -> Look:
         """See `contracts.Store.note_look`."""
         with self._write() as tx:
-            return records.note_look(tx, session_id, agent, position)
+            return records.note_look(tx, session_id, agent, position, seq)
 
     def last_look(self, session_id: str, agent: str) -> Look | None:
         """See `contracts.Store.last_look`."""
@@ -257,6 +273,8 @@ class SQLStore(ABC):
             return reading.longest_chain(tx, session_id, limit, below)
 
     def _weigh(self, session_id: str) -> None:
+        if self._is_reading():  # nothing can be written: whoever began it took the order as it is
+            return
         with self._read_once() as tx:
             if not urgency.has_unweighed(tx, session_id):
                 return

@@ -103,8 +103,11 @@ class SQLiteStore(SQLStore):
     def _read(self) -> AbstractContextManager[Transaction]:
         return self._database.read()
 
+    def _is_reading(self) -> bool:
+        return self._database.is_in_transaction
+
     def _weigh(self, session_id: str) -> None:
-        if not self._database.is_looking:
+        if self._is_reading() or not self._database.is_looking:
             super()._weigh(session_id)
             return
         with self._read() as tx:

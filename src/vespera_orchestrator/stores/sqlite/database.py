@@ -133,6 +133,11 @@ class Database:
         """Whether it is only read: because that was asked for, or because nothing else works."""
         return self._looking is not None
 
+    @property
+    def is_in_transaction(self) -> bool:
+        """Whether this thread is in the middle of a transaction."""
+        return self._pid == os.getpid() and self._running() is not None
+
     def close(self) -> None:
         """Close the connection. Idempotent."""
         with self._lock:

@@ -71,6 +71,7 @@ READING_METHODS: Final = (
     "last_seq",
     "longest_chain",
     "open_sessions",
+    "read_together",
     "ready",
     "running",
     "sessions",

@@ -216,6 +216,9 @@ class OpeningContract(StoreFixtures):
         clock.advance(60)
         store.plan(session_id, [draft("a")])
         later = other.note_look(session_id, "ada", Position())
+        early = other.note_look(session_id, "eve", Position(), seq=later.seq - 1)
+        assert store.last_look(session_id, "eve") == early
+        assert early.seq == later.seq - 1
         assert later.seq > look.seq
         assert later.branch is later.head is later.integration is None
         assert store.last_look(session_id, "ada") == later

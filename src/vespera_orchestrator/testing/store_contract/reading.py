@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 from vespera_orchestrator._model import Agenda, CauseKind, TaskDraft, TaskQuery, TaskStatus
-from vespera_orchestrator.errors import TaskNotFoundError
+from vespera_orchestrator.errors import StoreBusyError, TaskNotFoundError
 from vespera_orchestrator.tasks import lifecycle
 from vespera_orchestrator.testing.store_contract.examples import (
     aliases,
     draft,
+    everything,
     failure,
     ready_aliases,
     start_session,
@@ -36,6 +39,56 @@ class ReadingContract(StoreFixtures):
         for call in calls:
             with pytest.raises(TaskNotFoundError):
                 call("t_missing")
+
+    def test_several_reads_see_one_state(self, store, other, session_id):
+        """What others write in between is seen by none of them, also where one is nested."""
+        store.plan(session_id, [draft("a")])
+        start, answers = store.last_seq(), []
+
+        def look():
+            counts = store.count(TaskQuery(session_id=session_id, limit=None))
+            ready = aliases(store.ready(session_id, 9))
+            return sum(counts.values()), ready, store.last_seq() - start
+
+        def read():
+            answers.append(look())
+            writer = threading.Thread(target=other.plan, args=(session_id, [draft("b")]))
+            writer.start()
+            if other is not store:  # a store in memory lets others wait for the end
+                writer.join()
+            answers.append(look())
+            answers.append(store.read_together(look, session_id=session_id))
+            return writer
+
+        store.read_together(read, session_id=session_id).join()
+        assert answers == [(1, ["a"], 0)] * 3
+        assert look() == (2, ["a", "b"], 1)
+
+    def test_nothing_is_written_while_reading_together(self, store, session_id):
+        """A write is refused and disturbs nothing, and what is raised within is raised."""
+        store.plan(session_id, [draft("a")])
+        before = everything(store)
+
+        def write():
+            store.plan(session_id, [draft("b")])
+
+        with pytest.raises(StoreBusyError):
+            store.read_together(write)
+        with pytest.raises(KeyError):
+            store.read_together(lambda: {}["no such key"])
+        assert everything(store) == before
+        assert store.plan(session_id, [draft("b")])
+
+    def test_ready_tasks_read_together_are_in_order(self, store, session_id):
+        """The order of the named session's ready tasks is brought up to date first."""
+        drafts = [
+            draft("short", estimated_effort="1 hour"),
+            draft("long", estimated_effort="1 hour"),
+            draft("behind", "long", estimated_effort="9 hours"),
+        ]
+        store.plan(session_id, drafts)
+        ready = store.read_together(lambda: store.ready(session_id, 9), session_id=session_id)
+        assert aliases(ready) == ["long", "short"]
 
     def test_looking_below_a_task(self, store, session_id):
         """What is ready, runs, and takes longest below a task: narrowed before it is cut."""

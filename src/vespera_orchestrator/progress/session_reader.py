@@ -1,0 +1,542 @@
+"""Reads from the store what `Status` and `NextStep` say of one session, as of one moment.
+
+Nothing here writes, and nothing asks git: both would take their time in the middle of a reading.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from vespera_orchestrator._model import (
+    Agenda,
+    ArtifactKind,
+    ArtifactQuery,
+    AttemptEnding,
+    EventKind,
+    Task,
+    TaskQuery,
+    TaskStatus,
+    Why,
+)
+from vespera_orchestrator.errors import (
+    SettingsConflictError,
+)
+from vespera_orchestrator.home.locate import git_common_dir
+from vespera_orchestrator.progress.own_tasks import held_tasks, unfinished_tasks
+from vespera_orchestrator.progress.pressure import PressureGauge
+from vespera_orchestrator.progress.startable import first_startable, has_subtasks
+from vespera_orchestrator.progress.status import Running
+from vespera_orchestrator.progress.synthesis import SubtaskResults, results_of
+from vespera_orchestrator.tasks import dates, lifecycle
+from vespera_orchestrator.tasks.next_step import (
+    FILES_CALL,
+    SETTINGS_CALL,
+    Holding,
+    SessionFacts,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from vespera_orchestrator._model import Attempt, Cause, Checkpoint, Event, Worktree
+    from vespera_orchestrator._rooms import Rooms
+    from vespera_orchestrator.errors import VesperaError
+    from vespera_orchestrator.progress.low_energy import Gentleness
+
+LISTED: Final = 10
+"""Most tasks that a status lists of one kind."""
+_NAMED_BEFORE: Final = 2
+"""How many tasks a step names that were completed before it."""
+_LOOKED_BACK: Final = 50
+"""In how many of the last milestones it is looked for what the caller left unfinished."""
+_REPORTS: Final = frozenset({ArtifactKind.FAILURE, ArtifactKind.CONFLICT, ArtifactKind.REFUSAL})
+"""The kinds of artifacts that tell why a task is blocked."""
+_MAX_UNMERGED: Final = 200
+"""Most held tasks among which work that waits to be merged is looked for."""
+
+
+@attrs.frozen(kw_only=True)
+class SessionState:
+    """What the store says of a session at one moment."""
+
+    facts: SessionFacts
+    """What the next step depends on, as far as git need not be asked."""
+    has_landed: bool
+    """Whether every task has ended, and some work has landed."""
+    worktrees: tuple[Worktree, ...]
+    """The session's worktrees in use, of all homes."""
+
+
+class Obstacles:
+    """What keeps this home from starting tasks: what git has to say is asked between readings."""
+
+    def __init__(self, rooms: Rooms) -> None:
+        self._rooms = rooms
+        self._answers: dict[tuple[str, bool], VesperaError | None] = {}
+        self._questions: list[tuple[Task, bool]] = []
+
+    def of(self, task: Task, *, lands: bool) -> VesperaError | None:
+        """Return what is in the way, see `Rooms.obstacle`; nothing while git was not asked."""
+        conflict = self._rooms.settings_obstacle(task, lands=lands)
+        if conflict is not None or not self._rooms.may_lack_files(task, lands=lands):
+            return conflict
+        if (task.id, lands) not in self._answers:
+            self._questions.append((task, lands))
+        return self._answers.get((task.id, lands))
+
+    def ask(self) -> bool:
+        """Ask git what it was not asked yet; tell whether there was anything."""
+        questions, self._questions = self._questions, []
+        for task, lands in questions:
+            answer = self._rooms.files_obstacle(task, lands=lands)
+            self._answers[task.id, lands] = answer
+        return bool(questions)
+
+
+class SessionReader:
+    """Reads one session; each object only once, within `contracts.Store.read_together`.
+
+    Args:
+        rooms: The store, the clock and who reads.
+        session_id: The session.
+        obstacles: What keeps this home from starting tasks.
+    """
+
+    def __init__(self, rooms: Rooms, session_id: str, obstacles: Obstacles) -> None:
+        self._rooms = rooms
+        self._scope = rooms.scope
+        self._store = rooms.store
+        self._session_id = session_id
+        self._obstacles = obstacles
+        self._gauge = PressureGauge(rooms)
+
+    @cached_property
+    def everything(self) -> TaskQuery:
+        """All tasks of the session, but archived ones."""
+        return all_of(self._session_id)
+
+    @cached_property
+    def counts(self) -> dict[TaskStatus, int]:
+        """How many tasks there are of each status."""
+        return self._store.count(self.everything)
+
+    @cached_property
+    def blocked(self) -> list[Why]:
+        """Why the first blocked tasks wait."""
+        return self.blocked_of(self.everything, self.counts)
+
+    @cached_property
+    def worktrees(self) -> tuple[Worktree, ...]:
+        """The session's worktrees in use, of all homes."""
+        return tuple(self._store.worktrees(session_id=self._session_id))
+
+    @property
+    def is_gentle(self) -> bool:
+        """Whether the reader sees one step at a time, in gentle words."""
+        return self._gauge.is_gentle(self._session_id)
+
+    @property
+    def gentleness(self) -> Gentleness | None:
+        """What was done today, if the reader sees one step at a time."""
+        return self._gauge.gentleness(self._session_id)
+
+    def state(self) -> SessionState:
+        """Read what the next step depends on."""
+        facts = self._facts()
+        is_over = facts.ready is None and all(status.is_terminal for status in facts.counts)
+        return SessionState(
+            facts=facts,
+            has_landed=is_over and self._has_landed(),
+            worktrees=self.worktrees if self._is_in_git else (),
+        )
+
+    def _takeable(self) -> list[Task]:
+        """Return the best ready tasks that are not left to another agent than the reader."""
+        query = TaskQuery(
+            session_id=self._session_id,
+            agenda=Agenda.READY,
+            takeable_by=self._scope.agent,
+            limit=LISTED,
+        )
+        return self._store.tasks(query)
+
+    def _agent_of(self, task: Task) -> str:
+        """Return the agent that a task is left to: whom it is for, or who planned its subtasks."""
+        if task.for_agent is not None:
+            return task.for_agent
+        query = TaskQuery(parent_task_id=task.id, include_archived=True, limit=None)
+        planners = [each.planned_by for each in self._store.tasks(query)]
+        return next((name for name in planners if name not in {"", self._scope.agent}), "")
+
+    def _best_here(
+        self, ready: list[Task], *, lands: bool
+    ) -> tuple[Task | None, VesperaError | None]:
+        """Return the first of the *ready* tasks that this agent can start in this home.
+
+        If there is none, return the first that only the home cannot start, and why.
+        """
+        best, reason = None, None
+        for task in ready:
+            if first_startable(self._store, [task], self._scope.agent) is None:
+                continue
+            obstacle = self._obstacles.of(task, lands=lands)
+            if obstacle is None:
+                return task, None
+            if best is None:
+                best, reason = task, obstacle
+        return best, reason
+
+    def _facts(self) -> SessionFacts:
+        candidates = self._takeable()
+        in_progress = self.counts.get(TaskStatus.IN_PROGRESS, 0)
+        rows = self._store.running(self._session_id, _MAX_UNMERGED) if in_progress else []
+        all_unmerged = [task for task, attempt, _ in rows if waits(attempt)]
+        places = self._places_elsewhere(all_unmerged)
+        running = in_progress - len(all_unmerged)
+        recent = self._recent()
+        uses_worktrees = self._uses_worktrees(recent)
+        ready, obstacle = self._best_here(candidates, lands=uses_worktrees)
+        unfinished = self._unfinished(recent, lands=uses_worktrees)
+        facts = SessionFacts(
+            counts=self.counts,
+            is_archived=not self.counts and self._has_archived(),
+            own=self._own() if running else None,
+            unfinished=unfinished,
+            unfinished_note=self._last_note(unfinished),
+            uses_worktrees=uses_worktrees,
+            unmerged=[task for task in all_unmerged if task.id not in places],
+            unmerged_elsewhere=[
+                (task, places[task.id]) for task in all_unmerged if task.id in places
+            ],
+            running=running,
+            holdings=self._holdings(rows, lands=uses_worktrees),
+            decisions=[why for why in self.blocked if why.needs_person],
+            now=self._rooms.clock(),
+            proposals=self._count_proposals(),
+        )
+        if ready is not None:
+            return self._with_ready(facts, ready, obstacle)
+        is_idle = not running and not all_unmerged
+        return self._without_ready(facts, is_idle=is_idle, is_left=not candidates)
+
+    def _with_ready(
+        self, facts: SessionFacts, ready: Task, obstacle: VesperaError | None
+    ) -> SessionFacts:
+        """Add what is known about the best ready task."""
+        is_setting = isinstance(obstacle, SettingsConflictError)
+        is_parent = has_subtasks(self._store, ready)
+        return attrs.evolve(
+            facts,
+            ready=ready,
+            ready_after=self._done_before(ready),
+            obstacle="" if obstacle is None else str(obstacle),
+            obstacle_call=SETTINGS_CALL if is_setting else FILES_CALL,
+            ready_has_subtasks=is_parent,
+            report_id=self._report(ready),
+            setback=self._setback(ready),
+            synthesis_id=self._fresh_synthesis(ready) if is_parent else None,
+        )
+
+    def _setback(self, task: Task) -> str:
+        """Return how the latest attempt at a ready task ended, if it came to nothing by itself."""
+        if not task.attempts:
+            return ""
+        return lifecycle.setback(task, self._store.attempts(task.id)[-1])
+
+    def _without_ready(self, facts: SessionFacts, *, is_idle: bool, is_left: bool) -> SessionFacts:
+        """Add what matters only where nothing is ready for the reader.
+
+        Args:
+            facts: What is known already.
+            is_idle: Nothing is under way, either.
+            is_left: What is ready, if anything, is left to other agents.
+        """
+        is_over = all(status.is_terminal for status in facts.counts)
+        for_another = None
+        if is_left:
+            for_another = next(iter(self._store.ready(self._session_id, 1)), None)
+        return attrs.evolve(
+            facts,
+            for_another=for_another,
+            other_agent="" if for_another is None else self._agent_of(for_another),
+            question=self._first_by(Agenda.QUESTIONS),
+            waiting=self._first_waiting() if is_idle else None,
+            resting=self._first_by(Agenda.ASLEEP) if is_idle else None,
+            unreached=self._first_unreached() if is_over else None,
+        )
+
+    def _recent(self) -> list[Event]:
+        return self._store.events(
+            session_id=self._session_id,
+            kinds=lifecycle.MILESTONES,
+            limit=_LOOKED_BACK,
+            newest_first=True,
+        )
+
+    def _own(self) -> Holding | None:
+        """Return what the caller holds, what another process holds under its name first."""
+        held = [
+            self._holding(task, attempt, self._store.last_checkpoint(task.id))
+            for task, attempt in held_tasks(self._store, self._session_id, self._scope.agent)
+        ]
+        held = [own for own in held if own.is_here or self._is_startable(own.task)]
+        return min(held, key=lambda holding: holding.is_here, default=None)
+
+    def _is_startable(self, task: Task) -> bool:
+        """Tell whether this home could go on with a task that it does not hold now."""
+        return self._obstacles.of(task, lands=bool(task.worktree)) is None
+
+    def _holdings(
+        self, rows: Sequence[tuple[Task, Attempt, Checkpoint | None]], *, lands: bool
+    ) -> list[Holding]:
+        """Return what is held, except what this home could not take over from a silent agent."""
+        holdings = [
+            self._holding(task, attempt, checkpoint)
+            for task, attempt, checkpoint in rows
+            if attempt.ended_at is None
+        ]
+        return [
+            holding
+            for holding in holdings
+            if not holding.may_be_gone or self._obstacles.of(holding.task, lands=lands) is None
+        ]
+
+    def _holding(self, task: Task, attempt: Attempt, checkpoint: Checkpoint | None) -> Holding:
+        silence = self._rooms.clock() - attempt.last_sign_at
+        return Holding(
+            task=task,
+            agent=attempt.agent,
+            silent_s=max(0, int(silence.total_seconds())),
+            lease_s=int(attempt.lease_s),
+            note="" if checkpoint is None else checkpoint.note,
+            is_here=self._rooms.attempts.get(task.id) == attempt.number,
+        )
+
+    def _unfinished(self, recent: Sequence[Event], *, lands: bool) -> Task | None:
+        """Return what the caller had in hand last, if it can go on with it now, and here."""
+        tasks = unfinished_tasks(self._store, recent, self._scope.agent)
+        ready = [task for task in tasks if task.is_ready]
+        best, obstacle = self._best_here(ready, lands=lands)
+        return None if obstacle else best
+
+    def _last_note(self, task: Task | None) -> str:
+        checkpoint = None if task is None else self._store.last_checkpoint(task.id)
+        return "" if checkpoint is None else checkpoint.note
+
+    def _done_before(self, task: Task) -> list[str]:
+        """Return the aliases of the first completed tasks that *task* waited for."""
+        aliases: list[str] = []
+        for edge in task.dependencies[:LISTED]:
+            other = self._store.find_task(edge.task, None)
+            if other is not None and other.status is TaskStatus.COMPLETED:
+                aliases.append(other.alias)
+            if len(aliases) == _NAMED_BEFORE:
+                break
+        return aliases
+
+    @cached_property
+    def _is_in_git(self) -> bool:
+        return git_common_dir(self._scope.home.project) is not None
+
+    def _uses_worktrees(self, recent: Sequence[Event]) -> bool:
+        """Tell whether the session's tasks work in worktrees, and can do so here."""
+        if not self._is_in_git:
+            return False
+        is_new = any(event.kind == EventKind.WORKTREE_CREATED for event in recent)
+        return is_new or bool(self.worktrees)
+
+    def _report(self, task: Task) -> str | None:
+        """Return the artifact that tells what a recovery is for."""
+        if task.recovers_task_id is None:
+            return None
+        query = ArtifactQuery(task_ids=(task.recovers_task_id,), newest_first=True, limit=LISTED)
+        for artifact in self._store.artifacts(query):
+            if artifact.kind in _REPORTS:
+                return artifact.id
+        return None
+
+    def _count_proposals(self) -> int:
+        query = ArtifactQuery(session_id=self._session_id, kind=ArtifactKind.PROPOSAL, partial=True)
+        return len(self._store.artifacts(query))
+
+    def _has_archived(self) -> bool:
+        all_tasks = attrs.evolve(self.everything, include_archived=True)
+        return bool(self._store.count(all_tasks))
+
+    def _fresh_synthesis(self, task: Task) -> str | None:
+        """Return the id of the task's synthesis, unless something was added since."""
+        latest = self._store.artifacts(
+            ArtifactQuery(
+                task_ids=(task.id,),
+                kind=ArtifactKind.SYNTHESIS,
+                newest_first=True,
+                limit=1,
+            )
+        )
+        if not latest:
+            return None
+        is_newer = latest[0].created_at >= task.updated_at
+        if is_newer or latest[0].metadata == self.subtask_results(task).metadata():
+            return latest[0].id
+        return None
+
+    def _places_elsewhere(self, tasks: list[Task]) -> dict[str, str]:
+        """Return the machine and folder of worktrees that other homes have, by task id."""
+        if not tasks:
+            return {}
+        records = [each for each in self.worktrees if self._rooms.is_elsewhere(each)]
+        elsewhere = {each.name: each for each in records}
+        own_task = {each.task_id: each for each in elsewhere.values()}
+        places = {}
+        for task in tasks:
+            record = elsewhere.get(task.worktree or "") or own_task.get(task.id)
+            if record is not None:
+                places[task.id] = f"{record.machine}, {record.path}"
+        return places
+
+    def _first_by(self, agenda: Agenda) -> Task | None:
+        query = TaskQuery(session_id=self._session_id, agenda=agenda, limit=1)
+        return next(iter(self._store.tasks(query)), None)
+
+    def near_dates(self, tasks: TaskQuery) -> tuple[Task, ...]:
+        """Return those of *tasks* whose due date is worth a word, the first one first."""
+        query = attrs.evolve(tasks, agenda=Agenda.DUE, limit=LISTED)
+        now = self._rooms.clock()
+        return tuple(
+            task
+            for task in self._store.tasks(query)
+            if dates.is_near(task, now) and not task.asleep
+        )
+
+    def by_agenda(self, tasks: TaskQuery, agenda: Agenda) -> tuple[Task, ...]:
+        """Return the first of *tasks* that the agenda names."""
+        query = attrs.evolve(tasks, agenda=agenda, limit=LISTED)
+        return tuple(self._store.tasks(query))
+
+    def _first_waiting(self) -> Why | None:
+        task = self._first(self.everything, TaskStatus.BLOCKED, TaskStatus.PENDING)
+        if task is None:
+            return None
+        return self.why(task)
+
+    def _first_unreached(self) -> Task | None:
+        planned = attrs.evolve(self.everything, recoveries=False)
+        return self._first(
+            planned,
+            TaskStatus.FAILED,
+            TaskStatus.CANCELLED,
+        )
+
+    def _first(self, tasks: TaskQuery, *statuses: TaskStatus) -> Task | None:
+        """Return the first task of the first status that has one.
+
+        Asked for a single status, the store need not look at tasks of the others.
+        """
+        for status in statuses:
+            first = self._store.tasks(attrs.evolve(tasks, status=(status,), limit=1))
+            if first:
+                return first[0]
+        return None
+
+    def _has_landed(self) -> bool:
+        landed = self._store.events(
+            session_id=self._session_id,
+            kinds=(EventKind.WORKTREE_LANDED,),
+            limit=1,
+            newest_first=True,
+        )
+        return bool(landed)
+
+    def why(self, task: Task) -> Why:
+        """Return what keeps the task from being ready."""
+        situation = self._store.situation(task.id)
+        why = lifecycle.why(situation)
+        unmerged = [situation.needed[other] for other in situation.unmerged]
+        if situation.attempt is not None and waits(situation.attempt):
+            unmerged.append(task)
+        places = self._places_elsewhere(unmerged)
+        return attrs.evolve(why, causes=tuple(_placed(cause, places) for cause in why.causes))
+
+    def blocked_of(self, tasks: TaskQuery, counts: dict[TaskStatus, int]) -> list[Why]:
+        """Return why the first blocked ones of *tasks* wait; *counts* are theirs by status."""
+        if not counts.get(TaskStatus.BLOCKED):
+            return []
+        query = attrs.evolve(tasks, status=(TaskStatus.BLOCKED,), limit=LISTED)
+        blocked = self._store.tasks(query)
+        return [self.why(task) for task in blocked]
+
+    def other_open_sessions(self) -> int:
+        """Return how many other sessions have open tasks."""
+        count = self._store.open_sessions()
+        if any(not status.is_terminal for status in self.counts):
+            count -= 1
+        return max(0, count)
+
+    def running(self, below: str | None) -> tuple[Running, ...]:
+        """Return what is under way, in the whole session or below a task."""
+        rows = self._store.running(self._session_id, LISTED, below=below)
+        places = self._places_elsewhere([task for task, attempt, _ in rows if waits(attempt)])
+        running = [
+            Running(
+                task=task,
+                attempt=attempt,
+                checkpoint=checkpoint,
+                place=places.get(task.id, ""),
+            )
+            for task, attempt, checkpoint in rows
+        ]
+        return tuple(running)
+
+    def subtask_results(self, parent: Task) -> SubtaskResults:
+        """Return the subtasks of *parent*, what they produced, and what keeps the open ones."""
+        query = TaskQuery(
+            session_id=parent.session_id,
+            parent_task_id=parent.id,
+            limit=None,
+        )
+        subtasks = self._store.tasks(query)
+        artifacts = self._store.artifacts(
+            ArtifactQuery(task_ids=tuple(task.id for task in subtasks))
+        )
+        return SubtaskResults(
+            parent=parent,
+            subtasks=subtasks,
+            artifacts=results_of(artifacts, subtasks),
+            open_whys=[self.why(task) for task in subtasks if not task.status.is_terminal],
+            branch=self._landing_branch(subtasks),
+            contradictions=self._contradictions(parent, subtasks),
+        )
+
+    def _landing_branch(self, subtasks: Sequence[Task]) -> str:
+        """Return where the work of the tasks landed, if they worked in worktrees."""
+        uses_worktrees = any(task.worktree for task in subtasks)
+        return self._rooms.config.worktrees.integration_branch if uses_worktrees else ""
+
+    def _contradictions(self, parent: Task, subtasks: Sequence[Task]) -> list[str]:
+        """Return what agents say differently, and which subtasks built on an earlier version."""
+        session = self._store.find_session(parent.session_id)
+        said = [] if session is None else self._rooms.shared.conflicts(session)
+        ids = {task.id for task in subtasks}
+        uses = self._store.context_uses(session_id=parent.session_id, outdated=True)
+        return said + [str(use) for use in uses if use.task_id in ids]
+
+
+def waits(attempt: Attempt) -> bool:
+    """Tell whether the attempt's work is done and waits to be merged."""
+    return attempt.ending == AttemptEnding.HANDED_IN
+
+
+def _placed(cause: Cause, places: dict[str, str]) -> Cause:
+    """Say where the work is that a task waits for, if it is to be merged in another home."""
+    place = places.get(cause.task_id or "")
+    if place is None:
+        return cause
+    return attrs.evolve(cause, sentence=f"{cause.sentence} (on {place})")
+
+
+def all_of(session_id: str) -> TaskQuery:
+    """Return the query for all tasks of a session, but archived ones."""
+    return TaskQuery(session_id=session_id, limit=None)
