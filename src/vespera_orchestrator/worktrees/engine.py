@@ -43,6 +43,7 @@ from vespera_orchestrator.worktrees import (
     health,
     landing,
     lookback,
+    lost_objects,
     peek,
     removal,
     repair,
@@ -414,6 +415,7 @@ class WorktreeEngine:
         """
         known = self._known(repository, draft)
         if known is not None:
+            lost_objects.mend_losses(repository, self._scope.store, known)
             revived = self._revive(repository, known)
             if revived is not None:
                 restart.heal_worktree(repository, revived)
@@ -627,7 +629,6 @@ class WorktreeEngine:
 
     # saving
 
-    @_retry_while_git_collects
     def prepare_snapshot(
         self, worktree: WorktreeRef, *, note: str = "", whole: bool = False, passing: bool = False
     ) -> Snapshot:
@@ -650,10 +651,22 @@ class WorktreeEngine:
             GitFailedError: Its folder is gone or not complete.
         """
         record = self._own(worktree)
+        try:
+            return self._take_snapshot(record, note, whole=whole, passing=passing)
+        except UnreadableObjectError:
+            self._repository().is_suspect = True
+            return self._take_snapshot(record, note, whole=whole, passing=passing)
+
+    @_retry_while_git_collects
+    def _take_snapshot(
+        self, record: Worktree, note: str, *, whole: bool, passing: bool
+    ) -> Snapshot:
         repository = self._repository()
         limit = None if whole else repository.home.config.worktrees.max_file_bytes
         with repository.lock(admin_note.owner_of(record)):
             record = self._with_folder(repository, record)
+            is_suspect, repository.is_suspect = repository.is_suspect, False
+            lost_objects.mend_losses(repository, self._scope.store, record, thorough=is_suspect)
             restart.heal_worktree(repository, record)
             return snapshot.take_snapshot(
                 repository, record, note=note, max_file_bytes=limit, passing=passing
@@ -867,17 +880,14 @@ class WorktreeEngine:
             UnsavedFilesError: Something in it cannot be saved.
         """
         record = self._own(worktree)
-        mark = self._landed_mark(record)
         try:
             saved = self.prepare_snapshot(record, whole=True)
         except GitFailedError:
-            if mark is None:
+            if self._landed_mark(record) is None:
                 return ()  # its folder is gone, and none of its files ever had markers
             raise
         saved.refuse_unlandable()
-        if mark is None:
-            return ()
-        return self._unresolved_in(saved, mark)
+        return self._unresolved_in(saved, self._landed_mark(record))
 
     def unresolved_when_saved(self, worktree: WorktreeRef) -> tuple[str, ...]:
         """Return what `unresolved` would have returned when the files were last saved."""
@@ -891,8 +901,9 @@ class WorktreeEngine:
         """Return the commit of the integration branch that was last merged into the worktree."""
         return self._repository().tip(LANDED + record.name)
 
-    def _unresolved_in(self, snapshot: Snapshot, mark: str) -> tuple[str, ...]:
-        return conflict_markers.unresolved(self._repository().open(), snapshot.commit, mark)
+    def _unresolved_in(self, snapshot: Snapshot, mark: str | None) -> tuple[str, ...]:
+        with git_errors(f"look for conflict markers in the worktree {snapshot.worktree}"):
+            return conflict_markers.unresolved(self._repository().open(), snapshot.commit, mark)
 
     def update(self, worktree: WorktreeRef) -> tuple[str, ...]:
         """Merge what is new on the integration branch into the worktree.
@@ -974,6 +985,7 @@ class WorktreeEngine:
                 return asked  # a newer worktree of this name is not the one that was meant
             if record.state == WorktreeState.REMOVED:
                 return record
+            lost_objects.mend_losses(repository, self._scope.store, record)
             restart.heal_worktree(repository, record)  # or it would keep damaged files
             return removal.remove_and_record(
                 repository, self._scope.store, record, with_branch=delete_branch

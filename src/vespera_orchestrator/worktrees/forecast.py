@@ -160,10 +160,12 @@ def read_input(repository: ProjectRepository, worktrees: Iterable[Worktree]) -> 
     unsaved: list[str] = []
     for worktree in worktrees:
         commit = repository.tip(WIP + worktree.name)
-        if commit is None:
+        if commit is None or not repository.has_sound(commit):
             unsaved.append(worktree.name)
             continue
         mark = repository.tip(LANDED + worktree.name)
+        if mark is not None and not repository.has_sound(mark):
+            mark = None  # the next call on that worktree tells of it
         saved.append(SavedWorktree(worktree=worktree, commit=commit, mark=mark))
     tip = repository.tip(repository.integration_ref)
     return ForecastInput(tip=tip, saved=tuple(saved), unsaved=tuple(unsaved))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from vespera_orchestrator._model import Finding, FindingKind, Severity, WorktreeState
 from vespera_orchestrator.worktrees import checkout
 from vespera_orchestrator.worktrees.admin_note import MAKING, READY, read_notes
+from vespera_orchestrator.worktrees.lost_objects import find_losses, find_rescue_losses
 from vespera_orchestrator.worktrees.ownership import FolderState, find_place, recreation_remedy
 from vespera_orchestrator.worktrees.refs import LANDED, WIP
 from vespera_orchestrator.worktrees.repair import has_task_ended, is_known
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from vespera_orchestrator._model import Worktree
     from vespera_orchestrator.contracts import Store
     from vespera_orchestrator.worktrees.admin_note import AdminNote
+    from vespera_orchestrator.worktrees.lost_objects import Loss
     from vespera_orchestrator.worktrees.repository import ProjectRepository
 
 _warning = partial(
@@ -54,7 +56,10 @@ def find_problems(
                 finding = _problem_of_record(repository, store, record, notes.get(name))
                 if finding is not None:
                     yield finding
+                yield from _lost_objects(repository, record)
             yield from _lost_landing(repository, record)
+        for loss in find_rescue_losses(repository):
+            yield _loss(loss, "git fetch --refetch CLONE +{ref}:{ref}, if another clone has it")
 
 
 def _problem_of_note(
@@ -150,11 +155,25 @@ def _problem_of_folder(repository: ProjectRepository, record: Worktree) -> Findi
     return _warning(subject=name, sentence=sentence, remedy=recreation_remedy(record))
 
 
+def _lost_objects(repository: ProjectRepository, record: Worktree) -> Iterator[Finding]:
+    for loss in find_losses(repository, record):
+        yield _loss(loss, "git fsck lists what else is missing")
+
+
+def _loss(loss: Loss, advice: str) -> Finding:
+    return _warning(
+        severity=Severity.ERROR,
+        subject=loss.worktree,
+        sentence=loss.sentence,
+        remedy=f"{advice.format(ref=loss.ref)}; orch.repair() keeps the rest and goes on",
+    )
+
+
 def _lost_landing(repository: ProjectRepository, record: Worktree) -> Iterator[Finding]:
     if record.landed is not None and record.landed not in repository.open():
         commit, branch = record.landed[:12], repository.integration_branch
         yield _warning(
             subject=record.name,
             sentence=f"the commit {commit}, which landed the worktree {record.name}, is missing",
-            remedy=f"fetch it from a clone that has it: git fetch CLONE {branch}",
+            remedy=f"fetch it from a clone that has it: git fetch --refetch CLONE {branch}",
         )

@@ -68,7 +68,13 @@ class LandedMark:
             lines.append(f"Origin: {self.origin}")
         lines += [f"Marked: {json.dumps(path)}" for path in self.marked]
         message = "\n".join(lines).rstrip() + "\n"
-        parents = list(dict.fromkeys((self.snapshot, self.seen)))
+        parents = [self.snapshot, self.seen]
+        if self.origin:
+            # Between the two, so that a `git gc` keeps these files for as long as the mark.
+            title = f"what {title} counts from\n"
+            held = repo.create_commit(None, author, committer, title, self.origin, [self.snapshot])
+            parents.insert(1, str(held))
+        parents = list(dict.fromkeys(parents))
         return str(repo.create_commit(None, author, committer, message, self.tree, parents))
 
 

@@ -27,6 +27,7 @@ from vespera_orchestrator.worktrees.checkout import (
     lock_against_prune,
 )
 from vespera_orchestrator.worktrees.integration import recover_landing
+from vespera_orchestrator.worktrees.lost_objects import mend_losses, mend_rescued
 from vespera_orchestrator.worktrees.ownership import FolderState, find_place, reconnect
 from vespera_orchestrator.worktrees.packs import ROOM_PREFIX, release_abandoned_packs
 from vespera_orchestrator.worktrees.refs import WIP
@@ -92,6 +93,7 @@ def _steps(
             continue
         yield f"the worktree {worktree.name}", _repair_worktree(repository, store, worktree)
     yield "what other programs left", _sweep_leftovers(repository)
+    yield "what was kept of removed worktrees", mend_rescued(repository)
     for record in filter(is_own, store.worktrees(include_removed=True)):
         what = f"the record of the worktree {record.name}"
         yield what, _repair_record(repository, store, record)
@@ -169,7 +171,7 @@ def _repair_worktree(
         yield from _repair_place(repository, store, worktree.name, record)
         note = read_note(repository, worktree.name)  # it may have changed meanwhile
         if note is not None:
-            yield from _repair_files(repository, note.worktree)
+            yield from _repair_files(repository, store, note.worktree)
             yield from _repair_stage(repository, store, note, record)
 
 
@@ -193,9 +195,10 @@ def _repair_place(
     yield f"Found the worktree {name} at {place.folder}, where it was moved."
 
 
-def _repair_files(repository: ProjectRepository, worktree: Worktree) -> Iterator[str]:
+def _repair_files(repository: ProjectRepository, store: Store, worktree: Worktree) -> Iterator[str]:
     if SnapshotIndex(repository, worktree).clean_up():
         yield f"Removed what a killed process left of a snapshot of the worktree {worktree.name}."
+    yield from mend_losses(repository, store, worktree, thorough=True)
     yield from heal_worktree(repository, worktree)
     report = recover_update(repository, worktree)
     if report:
@@ -245,7 +248,10 @@ def _repair_record(repository: ProjectRepository, store: Store, record: Worktree
             return
         if latest.state == WorktreeState.REMOVED:
             yield from _retire_removed(repository, latest)
-        elif (ref := _rescue_of_killed_removal(repository, latest)) is not None:
+            return
+        if read_note(repository, latest.name) is None:
+            yield from mend_losses(repository, store, latest, thorough=True)
+        if (ref := _rescue_of_killed_removal(repository, latest)) is not None:
             yield from _record_removal(repository, store, latest, ref)
         elif read_note(repository, latest.name) is None and has_task_ended(store, latest):
             yield from _close_vanished(repository, store, latest)

@@ -84,6 +84,8 @@ class ProjectRepository:
         That is where it is known to have had more."""
         self.is_durable = home.config.store.durability != "normal"
         """Whether whatever was acknowledged survives a power cut."""
+        self.is_suspect = False
+        """Whether an object could not be read: the next save looks for everything that is gone."""
         self._refs = Refs(common, home.locks, self.workshop, self.open, durable=self.is_durable)
         self._compatibility = CompatibilityCheck(common)
 
@@ -248,6 +250,11 @@ class ProjectRepository:
         with git_errors(f"look for {commit}"):
             return commit in self.open()
 
+    def has_sound(self, commit: str) -> bool:
+        """Tell whether a commit is there, with its top folder and what it builds on."""
+        with git_errors(f"look for {commit}"):
+            return is_sound(self.open(), commit)
+
     def reaches(self, commit: str, from_commits: Iterable[str]) -> bool:
         """Tell whether *commit* is one of *from_commits* or an ancestor of one."""
         repo = self.open()
@@ -385,6 +392,7 @@ class ProjectRepository:
             try:
                 return hold()
             except (KeyError, pygit2.GitError) as exc:
+                self.is_suspect = True
                 reason = f"an object of its new commit cannot be read ({exc})"
                 raise RefMovedError(ref, expected or "", reason=reason) from exc
 
@@ -396,7 +404,7 @@ class ProjectRepository:
         repo = self.open()
         head = None if repo.head_is_unborn else self.head(repo)
         named = (*others, head, self.tip(self.integration_ref), *self.refs(WIP).values())
-        return {name for name in named if name is not None and name in repo}
+        return {name for name in named if name is not None and is_sound(repo, name)}
 
     def _gather_packs(self) -> None:
         # It only saves time later: whatever is in the way, the next one tries again.
@@ -516,6 +524,19 @@ def leads_to(folder: Path, git_dir: Path) -> bool:
 def is_same_place(one: Path, other: Path) -> bool:
     """Tell whether two paths, which need not exist, mean the same place."""
     return one == other or one.resolve() == other.resolve()
+
+
+def is_sound(repo: pygit2.Repository, name: str) -> bool:
+    """Tell whether a commit is there, with its top folder and what it builds on.
+
+    In a shallow clone the oldest commits have parents that nobody has fetched.
+    """
+    try:
+        commit = repo[name].peel(pygit2.Commit)
+    except (KeyError, ValueError, pygit2.GitError):
+        return False
+    needed = [commit.tree_id] if repo.is_shallow else [commit.tree_id, *commit.parent_ids]
+    return all(each in repo for each in needed)
 
 
 def has_ancestor(repo: pygit2.Repository, commit: str, ancestor: str) -> bool:

@@ -65,7 +65,8 @@ def list_rescued(repository: ProjectRepository) -> list[Rescued]:
     refs = repository.refs(RESCUE)
     with git_errors("list what was rescued"):
         repo = repository.open()
-        rescued = [_rescued(repo, ref, commit) for ref, commit in refs.items()]
+        # One that is gone must not hide the others; `check` names it.
+        rescued = [_rescued(repo, ref, commit) for ref, commit in refs.items() if commit in repo]
     rescued.sort(key=lambda item: (item.when, item.ref), reverse=True)
     return rescued
 

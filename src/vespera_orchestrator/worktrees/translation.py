@@ -57,6 +57,10 @@ _REFUSED_BY_LIBGIT2: Final = (SHA256, REFTABLE, _SPLIT_INDEX, _SPARSE_INDEX)
 
 OBJECT_ERRORS: Final = (KeyError, pygit2.GitError, OSError)
 """What pygit2 raises where an object cannot be read, or not be written just now."""
+_WHAT_TO_DO: Final = (
+    "git does not find an object: orch.repair() goes on without it where only work of ours needs "
+    "it; git fsck lists what is missing, and git fetch --refetch CLONE brings what a clone has"
+)
 _UNREADABLE_OBJECT: Final = re.compile(
     "object not found|no match for id|cannot be peeled|can not be successfully peeled"
     "|invalid object specified|unable to read tree|invalid packfile|^'?[0-9a-f]{40}'?$"
@@ -97,5 +101,5 @@ def _translate(doing: str, exc: Exception) -> WorktreeError:
         reason = f"{folder} belongs to another user; if you trust it: {trust}"
         return GitFailedError(doing, reason)
     if _UNREADABLE_OBJECT.search(text):
-        return UnreadableObjectError(doing, text)
+        return UnreadableObjectError(doing, f"{text}; {_WHAT_TO_DO}")
     return GitFailedError(doing, text or type(exc).__name__)
