@@ -49,7 +49,7 @@ def parsed(module: str) -> ast.Module:
 
 def error_names() -> tuple[str, ...]:
     """Return the names of all errors, in the order of their source."""
-    body = parsed("errors").body
+    body = [*parsed("_mistakes").body, *parsed("errors").body]
     return tuple(node.name for node in body if isinstance(node, ast.ClassDef))
 
 

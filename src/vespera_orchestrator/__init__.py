@@ -16,6 +16,10 @@ from vespera_orchestrator._version import __version__ as __version__
 
 # What type checkers see. A test holds it in step with `_HOMES`, which is what counts at run time.
 if TYPE_CHECKING:
+    from vespera_orchestrator._mistakes import (
+        InvalidInputError as InvalidInputError,
+        VesperaError as VesperaError,
+    )
     from vespera_orchestrator._model import (
         Artifact as Artifact,
         ArtifactKind as ArtifactKind,
@@ -113,7 +117,6 @@ if TYPE_CHECKING:
         EmbedderError as EmbedderError,
         GitFailedError as GitFailedError,
         HomeNotFoundError as HomeNotFoundError,
-        InvalidInputError as InvalidInputError,
         InvalidPlanError as InvalidPlanError,
         LandingRefusedError as LandingRefusedError,
         LeaseLostError as LeaseLostError,
@@ -147,7 +150,6 @@ if TYPE_CHECKING:
         UnsupportedFileSystemError as UnsupportedFileSystemError,
         UnsupportedRepositoryError as UnsupportedRepositoryError,
         UntrustedHomeError as UntrustedHomeError,
-        VesperaError as VesperaError,
         WorktreeBusyError as WorktreeBusyError,
         WorktreeElsewhereError as WorktreeElsewhereError,
         WorktreeError as WorktreeError,
@@ -235,6 +237,10 @@ if TYPE_CHECKING:
     open = Orchestrator.open  # noqa: A001 - vespera_orchestrator.open() reads as gzip.open() does
 
 _HOMES = {
+    "_mistakes": (
+        "InvalidInputError",
+        "VesperaError",
+    ),
     "_model": (
         "Artifact",
         "ArtifactKind",
@@ -326,7 +332,6 @@ _HOMES = {
         "EmbedderError",
         "GitFailedError",
         "HomeNotFoundError",
-        "InvalidInputError",
         "InvalidPlanError",
         "LandingRefusedError",
         "LeaseLostError",
@@ -360,7 +365,6 @@ _HOMES = {
         "UnsupportedFileSystemError",
         "UnsupportedRepositoryError",
         "UntrustedHomeError",
-        "VesperaError",
         "WorktreeBusyError",
         "WorktreeElsewhereError",
         "WorktreeError",

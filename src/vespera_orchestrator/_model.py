@@ -17,8 +17,9 @@ from typing import Any, Literal, TypeAlias
 
 import attrs
 
+from vespera_orchestrator._mistakes import InvalidInputError
 from vespera_orchestrator._records import JsonForm, Record
-from vespera_orchestrator._text import show_methods
+from vespera_orchestrator._text import show_methods, show_value
 
 JsonValue: TypeAlias = Any
 """Whatever JSON can hold: ``None``, bool, int, finite float, str, list, dict with str keys."""
@@ -759,7 +760,11 @@ class Task(Record):
 
     def on(self, outcome: str | Outcome) -> Dependency:
         """Return the dependency on an outcome of this task, e.g. ``task.on("failure")``."""
-        return Dependency(self.id, Outcome(outcome))
+        ends = [each for each in Outcome if each == outcome]
+        if not ends:
+            known = ", ".join(Outcome)
+            raise InvalidInputError("outcome", f"{show_value(outcome)} is not one of {known}")
+        return Dependency(self.id, ends[0])
 
     def __repr__(self) -> str:
         # All thirty fields would hide the three that you look for.

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import attrs
 
+from vespera_orchestrator._mistakes import names_mistakes, names_mistakes_in_calls
 from vespera_orchestrator._text import show_methods, tokens, without_half_a_secret
 
 if TYPE_CHECKING:
@@ -79,10 +80,12 @@ class Record:
         """Let no record show what a terminal would obey, or what nobody would see."""
         super().__init_subclass__(**options)
         show_methods(cls)
+        names_mistakes_in_calls(cls)
 
     json_form: ClassVar[JsonForm] = JsonForm()
     """What the brief form of its kind leaves out."""
 
+    @names_mistakes
     def to_dict(
         self,
         brief: bool = False,  # noqa: FBT001, FBT002 - callers rely on name and place
@@ -108,6 +111,7 @@ class Record:
             return _within(self, data, budget, whole=not brief)
         return _shorten(self, data, _BRIEF) if brief else data
 
+    @names_mistakes
     def to_json(
         self,
         brief: bool = False,  # noqa: FBT001, FBT002 - callers rely on name and place

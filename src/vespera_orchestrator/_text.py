@@ -49,6 +49,8 @@ _TOO_MANY_BACKTICKS: Final = re.compile(rf"`{{{_MOST_BACKTICKS},}}")
 """A longer run would make the fences around it as long, twice."""
 _LONGEST_SECRET: Final = 4000
 """How much around a cut is looked at, so that no half of a key is left before it."""
+_LOOKED_AT: Final = 100_000
+"""Of a longer text no more is read to make one line of it."""
 _TIME_UNITS_S: Final = {"day": 86_400, "hour": 3600, "minute": 60}
 
 
@@ -208,6 +210,8 @@ def one_line(text: str, width: int = 100) -> str:
 
     It has nothing that a terminal would obey, and no key or password.
     """
+    if len(text) > _LOOKED_AT:
+        text = text[: without_half_a_secret(text, _LOOKED_AT)] + "…"
     flat = mask(" ".join(printable(text).split()))
     if len(flat) <= width:
         return flat

@@ -78,36 +78,26 @@ from typing import ClassVar, Final
 
 import attrs
 
+from vespera_orchestrator._mistakes import (
+    InvalidInputError as InvalidInputError,  # noqa: PLC0414 - callers find it here
+)
+from vespera_orchestrator._mistakes import (
+    VesperaError as VesperaError,  # noqa: PLC0414 - callers find it here
+)
+from vespera_orchestrator._mistakes import kept_words
 from vespera_orchestrator._model import GitOperation, NextStep, RefusalKind, Why
-from vespera_orchestrator._text import show_methods, show_value
+from vespera_orchestrator._text import show_value
 
 _PATHS_SHOWN: Final = 5
 """How many files in conflict a message names."""
+_MISTAKES_SHOWN: Final = 20
+"""How many mistakes of a plan are listed."""
 
 
 def _shorten(paths: Sequence[str]) -> str:
     shown = ", ".join(paths[:_PATHS_SHOWN])
     more = len(paths) - _PATHS_SHOWN
     return f"{shown} and {more} more" if more > 0 else shown
-
-
-class VesperaError(Exception):
-    """Base of every error that this library raises on purpose."""
-
-    retryable: ClassVar[bool] = False
-    """Whether the same call, unchanged, may succeed later."""
-    completion_of: str | None = None
-    """The task whose work you were handing in, when the error is a mistake in that very call.
-
-    The task stays with its holder: correct the call and make it again.
-    """
-    kept_artifact_id: str | None = None
-    """Where the work that came with a refused call is kept; ``None`` if there was none."""
-
-    def __init_subclass__(cls, **options: object) -> None:
-        """Let no message hold what a terminal would obey."""
-        super().__init_subclass__(**options)
-        show_methods(cls)
 
 
 # --- absent -----------------------------------------------------------------
@@ -243,34 +233,11 @@ class SourceFileNotFoundError(NotFoundError):
             f"file {show_value(self.path)} cannot be saved: {self.reason} "
             f"(relative paths start at {self.looked_in})"
         )
-        written = "nothing was written" if self.kept_artifact_id is None else _kept(self)
+        written = "nothing was written" if self.kept_artifact_id is None else kept_words(self)
         return f"{problem}; correct file_paths and call again, {written}"
 
 
 # --- bad input --------------------------------------------------------------
-
-
-@attrs.define(slots=False, repr=False)
-class InvalidInputError(VesperaError, ValueError):
-    """An argument cannot be used. Nothing was written.
-
-    Only the work that came with it was kept, as the artifact *kept_artifact_id*.
-    """
-
-    name: str
-    """The argument."""
-    problem: str
-    """What is wrong with it: the value, and what would be right."""
-    where: str = ""
-    """The place in the argument's value, such as ``outputs.metrics[3].loss``."""
-
-    def __str__(self) -> str:
-        problem = f"{self.where or self.name}: {self.problem}"
-        return problem if self.kept_artifact_id is None else f"{problem}; {_kept(self)}"
-
-
-def _kept(exc: VesperaError) -> str:
-    return f"your work is kept as artifact {exc.kept_artifact_id}"
 
 
 # --- somebody else was first ------------------------------------------------
@@ -429,7 +396,10 @@ class InvalidPlanError(PlanError):
     """The mistakes, in the order of the plan."""
 
     def __str__(self) -> str:
-        lines = [f"- {mistake}" for mistake in self.mistakes]
+        lines = [f"- {mistake}" for mistake in self.mistakes[:_MISTAKES_SHOWN]]
+        more = len(self.mistakes) - _MISTAKES_SHOWN
+        if more > 0:
+            lines.append(f"- and {more} more")
         return "\n".join([f"{self.problem}, nothing was planned:", *lines])
 
 

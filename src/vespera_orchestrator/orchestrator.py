@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, TypeAlias
 import attrs
 
 import vespera_orchestrator as vespera
+from vespera_orchestrator._mistakes import names_mistakes_in_calls
 from vespera_orchestrator._model import (
     Artifact,
     Dependency,
@@ -41,7 +42,7 @@ from vespera_orchestrator._model import (
     utcnow,
 )
 from vespera_orchestrator._rooms import Rooms
-from vespera_orchestrator._text import one_line
+from vespera_orchestrator._text import one_line, show_value
 from vespera_orchestrator.agents.context import AgentContext
 from vespera_orchestrator.contracts import ContentStore, Embedder, Executor, Store
 from vespera_orchestrator.errors import (
@@ -99,6 +100,7 @@ def _is_another_store(named: str | Store, store: Store) -> bool:
 
 
 @explains_calls
+@names_mistakes_in_calls
 class Orchestrator:
     """Sessions, tasks, artifacts, worktrees and documents of one project. Made by `open`.
 
@@ -1252,7 +1254,9 @@ class Orchestrator:
         from vespera_orchestrator.progress.watching import EventWatch
 
         if timeout_s is not None and not arguments.is_number(timeout_s):
-            raise InvalidInputError("timeout_s", f"{timeout_s!r} should be a number of seconds")
+            raise InvalidInputError(
+                "timeout_s", f"{show_value(timeout_s)} should be a number of seconds"
+            )
         self._require_open()
         session_id = self._scope.session_id()
         if after is None:

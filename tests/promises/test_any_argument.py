@@ -1,52 +1,24 @@
-"""Whatever is passed, to whichever public call, only errors of ours come out."""
+"""Whatever is passed, to whichever public call: it ends soon, and at worst with our own error."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import inspect
+import io
 import itertools
+import shutil
+from collections.abc import Mapping
 
 import pytest
 
 import vespera_orchestrator as vespera
+from support.bounds import Tally
+from support.hostile_values import VALUES
+from vespera_orchestrator.integrations.aio import AsyncOrchestrator
+from vespera_orchestrator.integrations.command import main
+from vespera_orchestrator.integrations.tools import Toolbox
 
-
-class Unspeakable:
-    """Somebody's own object, which cannot even be printed."""
-
-    def __repr__(self):
-        raise RuntimeError("no words")
-
-    __str__ = __repr__
-
-
-def nested(depth):
-    """A list in a list in a list, deeper than Python prints."""
-    value = []
-    for _ in range(depth):
-        value = [value]
-    return value
-
-
-VALUES = {
-    "a number of 5,000 digits": 10**5000,
-    "a list too deep to be printed": nested(5000),
-    "an object that cannot be printed": Unspeakable(),
-    "one of those in a mapping": {"a": Unspeakable()},
-    "no number": float("nan"),
-    "a number near the end": 1e308,
-    "a negative number": -1,
-    "true": True,
-    "bytes that are no text": b"\xff",
-    "an object": object(),
-    "a mapping with a number for a key": {1: 2},
-    "a list of nothing": [None],
-    "half a character": "\ud800",
-    "a NUL": "\0",
-    "a list with a NUL": ["\0"],
-    "a long text": "x" * 100_000,
-    "a set": set(),
-    "an empty tuple": (),
-}
 RIGHT = {
     "task": "first",
     "task_id": "first",
@@ -62,41 +34,214 @@ RIGHT = {
     "path": "README.md",
     "name": "name",
     "version": 1,
+    "timeout_s": 0,
+    "handlers": {"standard": lambda _: "done"},
+    "callback": print,
+    "do": lambda: 1,
+    "state": {},
+    "energy": "low",
+    "needs": "second",
+    "error": "it broke",
+    "steps": ["one", "two"],
+    "outputs": {},
+    "budget_tokens": 1000,
+    "target": "copy",
+    "level": "low",
+    "source": "copy.jsonl",
 }
-ENDS_IT = {"close", "open", "on_event"}
-TAKES_LONG = {"run", "watch", "backup", "export", "import_", "check", "repair", "rebuild_index"}
+"""What is passed for the other arguments, by their name."""
+ENDS_IT = {"close"}
 FOR_OUR_OWN_ROOMS = {"draft_file", "prepare_landing"}
 """Called by other rooms of the library only, with records that these have made."""
+SPECIAL = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
 
 
-@pytest.fixture
-def objects(project):
-    """What a caller holds: each with its name."""
-    with vespera.open(project.folder, durability="normal") as orch:
-        orch.initialize_session("Bear anything")
-        orch.plan_tasks([{"title": "First"}, {"title": "Second"}, {"title": "Third"}])
-        RIGHT["artifact"] = orch.artifacts.save("Notes", "some").id
-        with orch.execute_task("third") as work:
-            yield {
-                "orch": orch,
-                "orch.artifacts": orch.artifacts,
-                "orch.documents": orch.documents,
-                "orch.worktrees": orch.worktrees,
-                "work": work,
-            }
-            if work.is_open:
-                work.release()
+class Surface:
+    """The public calls of one kind, on a project that each may change."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.orch = vespera.open(folder, durability="normal")
+        self.orch.initialize_session("Bear anything")
+        self.orch.plan_tasks([{"title": "First"}, {"title": "Second"}, {"title": "Third"}])
+        RIGHT["artifact"] = self.orch.artifacts.save("Notes", "some").id
+        self.work = self.orch.execute_task("third")
+
+    def close(self):
+        """Give back what was opened."""
+        self.orch.close()
+
+    def calls(self):
+        """Yield the name of each call, what it is called with, and the function."""
+        for name, thing in self.objects().items():
+            for verb, function in inspect.getmembers(type(thing), inspect.isfunction):
+                is_pythons = isinstance(thing, Mapping) and hasattr(Mapping, verb)
+                if is_pythons or verb.startswith("_") or verb in ENDS_IT | FOR_OUR_OWN_ROOMS:
+                    continue
+                parameters = list(inspect.signature(function).parameters.values())[1:]
+                yield f"{name}.{verb}", parameters, getattr(thing, verb)
+
+    def objects(self):
+        """Return what a caller holds."""
+        return {
+            "orch": self.orch,
+            "orch.artifacts": self.orch.artifacts,
+            "orch.documents": self.orch.documents,
+            "orch.worktrees": self.orch.worktrees,
+            "work": self.work,
+        }
+
+    def do(self, function, by_position, by_name):
+        """Make a call, and do what a caller does with its answer."""
+        answer = function(*by_position, **by_name)
+        if isinstance(answer, vespera.EventWatch):
+            answer.poll()
 
 
-def calls(kind):
-    """Yield the public functions of a class, with the arguments that they take by name."""
-    skipped = ENDS_IT | TAKES_LONG | FOR_OUR_OWN_ROOMS
-    for name, function in inspect.getmembers(kind, inspect.isfunction):
-        if name.startswith("_") or name in skipped:
-            continue
-        parameters = list(inspect.signature(function).parameters.values())[1:]
-        kinds = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
-        yield name, [parameter for parameter in parameters if parameter.kind not in kinds]
+class Answers(Surface):
+    """The calls of what other calls return."""
+
+    def objects(self):
+        """Return one of each."""
+        orch = self.orch
+        return {
+            "graph": orch.graph(),
+            "status": orch.get_status(),
+            "session_status": orch.session_status(),
+            "resume": orch.resume(),
+            "task": orch.get_task("first"),
+            "session": orch.current_session(),
+            "artifact list": orch.artifacts.list(),
+            "context": orch.artifacts.context("some"),
+            "history": orch.history(),
+            "agent": orch.spawn_agent_with_context("first"),
+            "shared": orch.shared_context(),
+            "check": orch.check(),
+        }
+
+    def do(self, function, by_position, by_name):
+        """Make a call; a key that is not shared is an error of Python's, as in every mapping."""
+        with contextlib.suppress(KeyError):
+            super().do(function, by_position, by_name)
+
+
+class Asynchronous(Surface):
+    """The same for asyncio."""
+
+    def __init__(self, folder):
+        super().__init__(folder)
+        self.runner = asyncio.Runner()
+        self.aio = self.runner.run(self._begin(AsyncOrchestrator.open(folder)))
+        self.orch.release("third")
+        self.aio_work = self.runner.run(self._begin(self.aio.execute_task("third")))
+
+    async def _begin(self, opening):
+        return await opening
+
+    def close(self):
+        """Let the worker end, too."""
+        self.runner.run(self.aio.close())
+        self.runner.close()
+        super().close()
+
+    def objects(self):
+        """Return what a caller holds."""
+        aio = self.aio
+        return {
+            "aio": aio,
+            "aio.artifacts": aio.artifacts,
+            "aio.documents": aio.documents,
+            "aio.worktrees": aio.worktrees,
+            "aio.work": self.aio_work,
+        }
+
+    def do(self, function, by_position, by_name):
+        """Make a call in the loop and wait for it; of what never ends take the first."""
+
+        async def wait():
+            answer = function(*by_position, **by_name)
+            if hasattr(answer, "__anext__"):
+                with contextlib.suppress(StopAsyncIteration):
+                    await anext(answer)
+            elif inspect.isawaitable(answer):
+                await answer
+
+        self.runner.run(wait())
+
+
+class Tools(Surface):
+    """What a model may call, and how a host makes the tools."""
+
+    def calls(self):
+        """Yield each tool, and the calls of the toolbox itself."""
+        toolbox = Toolbox(self.orch, include="all")
+        for tool in toolbox.tools:
+            names = [*tool.parameters.get("properties", {}), "unknown"]
+            required = set(tool.parameters.get("required", []))
+            kinds = inspect.Parameter.KEYWORD_ONLY
+            parameters = [
+                inspect.Parameter(name, kinds, default=... if name in required else None)
+                for name in names
+            ]
+            yield tool.name, parameters, self._function(toolbox, tool.name)
+        for verb in ("answer", "anthropic_results", "openai_results"):
+            function = getattr(toolbox, verb)
+            yield f"toolbox.{verb}", list(inspect.signature(function).parameters.values()), function
+        making = list(inspect.signature(Toolbox).parameters.values())[1:]
+        yield "Toolbox", making, lambda **keywords: Toolbox(self.orch, **keywords)
+
+    def _function(self, toolbox, name):
+        return lambda **arguments: str(toolbox.answer(name, arguments))
+
+
+class Functions(Surface):
+    """Functions of the package, commands and hooks."""
+
+    def calls(self):
+        """Yield each."""
+        for function in (vespera.open, vespera.trust):
+            yield function.__name__, list(inspect.signature(function).parameters.values()), function
+        kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+        for name in ("word", "second", "hook"):
+            yield f"main {name}", [inspect.Parameter(name, kind)], main_with(name)
+
+    def do(self, function, by_position, by_name):
+        """Make a call, and close what was opened."""
+        answer = function(*by_position, **by_name)
+        if isinstance(answer, vespera.Orchestrator):
+            answer.close()
+
+
+def main_with(place):
+    """Return a function that passes a text to the command line."""
+
+    def call(**values):
+        word = values[place]
+        if not isinstance(word, str) or "\0" in word:
+            return  # the system passes no other
+        arguments = {
+            "word": [word],
+            "second": ["why", word],
+            "hook": ["hook", "session-start"],
+        }[place]
+        with contextlib.suppress(SystemExit):
+            main(arguments, out=io.StringIO(), err=io.StringIO(), stdin=io.StringIO(word))
+
+    return call
+
+
+KINDS = {
+    "calls": Surface,
+    "answers": Answers,
+    "asyncio": Asynchronous,
+    "tools": Tools,
+    "functions": Functions,
+}
+
+
+def default_of(parameter):
+    """Tell whether a parameter must be passed."""
+    return parameter.default in (parameter.empty, ...) and parameter.kind not in SPECIAL
 
 
 def arguments_for(parameters, odd, value):
@@ -104,9 +249,11 @@ def arguments_for(parameters, odd, value):
     by_name = {
         parameter.name: RIGHT.get(parameter.name, "some words")
         for parameter in parameters
-        if parameter.default is parameter.empty
+        if default_of(parameter) or parameter.name == "timeout_s"
     }
-    by_name[odd] = value
+    if odd.kind is odd.VAR_POSITIONAL:
+        return [value], by_name
+    by_name[odd.name] = value
     by_position = [
         by_name.pop(parameter.name)
         for parameter in parameters
@@ -115,49 +262,56 @@ def arguments_for(parameters, odd, value):
     return by_position, by_name
 
 
-def complaint(function, by_position, by_name):
-    """Return what is wrong with the way in which a call ends; ``None`` if nothing is."""
-    try:
-        function(*by_position, **by_name)
-    except vespera.VesperaError as error:
-        try:
-            return None if len(str(error)) < 2000 and repr(error) else f"long: {str(error)[:100]}"
-        except Exception as unspeakable:  # noqa: BLE001 - that is what is looked for
-            return f"its text: {type(unspeakable).__name__}"
-    except Exception as error:  # noqa: BLE001 - that is what is looked for
-        return f"{type(error).__name__}: {error}"[:200]
-    return None
+def try_one(tally, surface, call, odd, words):
+    """Make one call with one value that does not belong there."""
+    name, parameters, function = call
+    by_position, by_name = arguments_for(parameters, odd, VALUES[words]())
+    described = f"{name}({odd.name}={words})"
+    tally.call(described, surface.do, function, by_position, by_name)
 
 
-def complaints(objects, stride):
-    """Try every argument of every call with each *stride*-th value; return what came of it."""
-    told = []
-    count = 0
+@pytest.fixture
+def folders(project, monkeypatch, tmp_path):
+    """Return a function that gives a copy of a project, and goes there."""
     numbers = itertools.count()
-    for name, thing in objects.items():
-        for call, parameters in calls(type(thing)):
-            for parameter in parameters:
-                for words, value in VALUES.items():
-                    if next(numbers) % stride:
-                        continue
-                    by_position, by_name = arguments_for(parameters, parameter.name, value)
-                    count += 1
-                    wrong = complaint(getattr(thing, call), by_position, by_name)
-                    if wrong is not None:
-                        told.append(f"{name}.{call}({parameter.name}={words}): {wrong}")
-    return told, count
+
+    def copy():
+        folder = tmp_path / f"copy{next(numbers)}"
+        shutil.copytree(project.folder, folder, symlinks=True)
+        monkeypatch.chdir(folder)
+        return folder
+
+    return copy
 
 
-def test_any_argument_of_any_call(objects):
-    """Each argument with a few of the values; the soak takes all of them."""
-    told, count = complaints(objects, stride=7)
-    assert told == []
-    assert count > 500
+@pytest.mark.parametrize("kind", KINDS)
+def test_any_argument_of_any_call(folders, kind):
+    """Each argument with a few of the values, in one project; the soak takes all of them."""
+    tally = Tally()
+    numbers = itertools.count()
+    with contextlib.closing(KINDS[kind](folders())) as surface:
+        for call in surface.calls():
+            for odd, words in itertools.product(call[1], VALUES):
+                if next(numbers) % 113 == 0:
+                    try_one(tally, surface, call, odd, words)
+    tally.judge(kind)
+    assert tally.tries > 5
 
 
 @pytest.mark.soak
-def test_every_value_for_every_argument(objects):
-    """Some 5,000 calls."""
-    told, count = complaints(objects, stride=1)
-    assert told == []
-    assert count > 3500
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_value_for_every_argument(folders, kind):
+    """Each parameter in a project of its own, so that no call is refused for what another did."""
+    tally = Tally()
+    with contextlib.closing(KINDS[kind](folders())) as surface:
+        shapes = [(name, len(parameters)) for name, parameters, _ in surface.calls()]
+    for name, count in shapes:
+        for place in range(count):
+            folder = folders()
+            with contextlib.closing(KINDS[kind](folder)) as surface:
+                (call,) = [each for each in surface.calls() if each[0] == name]
+                for words in VALUES:
+                    try_one(tally, surface, call, call[1][place], words)
+            shutil.rmtree(folder, ignore_errors=True)
+    tally.judge(f"arguments, {kind}")

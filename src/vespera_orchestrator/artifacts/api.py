@@ -17,6 +17,7 @@ from typing import IO, Final
 
 import attrs
 
+from vespera_orchestrator._mistakes import names_mistakes_in_calls
 from vespera_orchestrator._model import (
     Artifact,
     ArtifactDraft,
@@ -64,6 +65,7 @@ _CATCH_UP_WAIT_S: Final = 60.0
 
 
 @explains_calls
+@names_mistakes_in_calls
 class Artifacts:
     """Save, read and search artifacts.
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Final, get_args
 
 from vespera_orchestrator._codec import require_text_keys, unstorable
+from vespera_orchestrator._mistakes import listed
 from vespera_orchestrator._model import Artifact
 from vespera_orchestrator._text import show_value, shown
 from vespera_orchestrator.artifacts.search.index import SearchMode
@@ -54,7 +55,7 @@ def tag_words(tags: str | Iterable[str]) -> tuple[str, ...]:
     """
     if not isinstance(tags, Iterable):
         raise InvalidInputError("tags", f"{show_value(tags)} should be words")
-    words = [tags] if isinstance(tags, str) else tags
+    words = [tags] if isinstance(tags, str) else listed("tags", tags)
     checked = [non_empty_text("tags", word) for word in words]
     return tuple(dict.fromkeys(checked))
 
@@ -71,7 +72,7 @@ def artifact_refs(name: str, value: object) -> tuple[str | Artifact, ...]:
     if not isinstance(refs, Iterable):
         problem = f"{show_value(value)} should be an artifact or its id, or a list of them"
         raise InvalidInputError(name, problem)
-    checked = tuple(refs)
+    checked = tuple(listed(name, refs))
     for ref in checked:
         if not isinstance(ref, Artifact) and not (isinstance(ref, str) and ref.strip()):
             raise InvalidInputError(name, f"{show_value(ref)} should be an artifact or its id")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from vespera_orchestrator._mistakes import listed, names_mistakes_in_calls
 from vespera_orchestrator._model import Artifact, DocumentVersion, Finding, Session, Severity, Task
 from vespera_orchestrator._text import one_line, show_value
 from vespera_orchestrator.contracts import ContentStore
@@ -94,6 +95,7 @@ _FROM_FILES = frozenset({"api", "components", "see_also"})
 
 
 @explains_calls
+@names_mistakes_in_calls
 class Documents:
     """The documents of the project: ``orch.documents``.
 
@@ -301,7 +303,7 @@ class Documents:
             return self._layout.documents(kind)
         if isinstance(only, str | os.PathLike):
             only = (os.fspath(only),)
-        return self._layout.select(kind, only)
+        return self._layout.select(kind, listed("only", only))
 
     def _project_type(self, session: Session) -> ProjectType | None:
         """Return the project type whose documents are kept; ``None`` when there are none."""

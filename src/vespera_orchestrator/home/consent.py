@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
 
 import attrs
 
+from vespera_orchestrator._mistakes import names_mistakes
 from vespera_orchestrator._records import JsonForm, Record
 from vespera_orchestrator.errors import ReadOnlyError, UntrustedHomeError
 from vespera_orchestrator.home.links import refuse_links
 from vespera_orchestrator.home.locate import Home
 from vespera_orchestrator.home.trust import ENV_TRUST, record_consent, user_folder
-
-if TYPE_CHECKING:
-    import os
 
 
 @attrs.frozen(kw_only=True)
@@ -37,6 +35,7 @@ class Consent(Record):
         return "\n".join([f"{self.home} may from now on:", *lines, recorded])
 
 
+@names_mistakes
 def trust(
     path: str | os.PathLike[str] = ".", *, home: str | os.PathLike[str] | None = None
 ) -> Consent:

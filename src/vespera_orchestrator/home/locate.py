@@ -278,7 +278,9 @@ class Home:
         if word is None:
             return self
         if word not in ("full", "normal"):
-            raise InvalidInputError("durability", f"{word!r} is neither 'full' nor 'normal'")
+            raise InvalidInputError(
+                "durability", f"{show_value(word)} is neither 'full' nor 'normal'"
+            )
         store = attrs.evolve(self.config.store, durability=word)
         return attrs.evolve(self, config=attrs.evolve(self.config, store=store))
 

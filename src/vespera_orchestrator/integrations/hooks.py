@@ -17,6 +17,7 @@ import attrs
 import vespera_orchestrator as vespera
 from vespera_orchestrator._model import AttemptEnding, TaskStatus, utcnow
 from vespera_orchestrator._records import to_text
+from vespera_orchestrator._text import show_value
 from vespera_orchestrator.errors import InvalidInputError, NotFoundError, VesperaError
 from vespera_orchestrator.home.locate import Home
 
@@ -59,7 +60,9 @@ def run_hook(name: str, stdin: IO[str], project: str = ".") -> HookAnswer:
     hook = _HOOKS.get(_word(event))
     if hook is None:
         names = ", ".join(_NAMES)
-        raise InvalidInputError("hook", f"{event!r} is not an event that concerns us: {names}")
+        raise InvalidInputError(
+            "hook", f"{show_value(event)} is not an event that concerns us: {names}"
+        )
     folder = _folder(facts) or project
     if not Home.locate(folder).path.is_dir():
         return _NOTHING

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from vespera_orchestrator._text import show_value
 from vespera_orchestrator.contracts import Store
 from vespera_orchestrator.errors import InvalidInputError
 from vespera_orchestrator.stores.sql.address import masked
@@ -65,7 +66,7 @@ def open_store(
         return PostgresStore.open(address, clock=clock, readonly=readonly)
     known = "sqlite:///file, memory: and postgresql://user@host/database"
     raise InvalidInputError(
-        "store", f"{masked(address)!r} is not the address of a store; known are {known}"
+        "store", f"{show_value(masked(address))} is not the address of a store; known are {known}"
     )
 
 
@@ -81,7 +82,7 @@ def _durability(word: str | None) -> Durability:
         return "full"
     if word == "normal":
         return "normal"
-    raise InvalidInputError("durability", f"{word!r} is neither 'full' nor 'normal'")
+    raise InvalidInputError("durability", f"{show_value(word)} is neither 'full' nor 'normal'")
 
 
 def caller_store(store: object) -> Store:
@@ -92,5 +93,5 @@ def caller_store(store: object) -> Store:
     """
     if not isinstance(store, Store):
         problem = "is neither an address nor an object that keeps the Store contract"
-        raise InvalidInputError("store", f"{store!r} {problem}")
+        raise InvalidInputError("store", f"{show_value(store)} {problem}")
     return store

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, overload
 
+from vespera_orchestrator._mistakes import listed
 from vespera_orchestrator._model import (
     Dependency,
     Energy,
@@ -188,10 +189,10 @@ def paths(name: str, value: Any) -> list[str | os.PathLike[str]]:
         return [value]
     if not isinstance(value, Iterable):
         raise InvalidInputError(name, f"{show_value(value)} should be a list of paths")
-    listed = list(value)
-    if not all(isinstance(path, str | os.PathLike) for path in listed):
+    every = listed(name, value)
+    if not all(isinstance(path, str | os.PathLike) for path in every):
         raise InvalidInputError(name, f"{show_value(value)} should be a list of paths")
-    return listed
+    return every
 
 
 def path(name: str, value: Any) -> Path:
@@ -266,7 +267,7 @@ def statuses(
         return (_status(name, value),)
     if not isinstance(value, Iterable):
         raise InvalidInputError(name, _no_status(value))
-    return tuple(_status(name, word) for word in value)
+    return tuple(_status(name, word) for word in listed(name, value))
 
 
 def _status(name: str, value: str) -> TaskStatus:
@@ -335,7 +336,7 @@ def dependencies(name: str, value: Any) -> tuple[Dependency, ...]:
     is_single = isinstance(value, str | Task | Dependency | Mapping)
     if is_single or not isinstance(value, Iterable):
         raise InvalidInputError(name, f"{show_value(value)} should be a list; put it in brackets")
-    return tuple(_dependency(name, edge) for edge in value)
+    return tuple(_dependency(name, edge) for edge in listed(name, value))
 
 
 def _dependency(name: str, edge: Any) -> Dependency:

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from vespera_orchestrator._codec import dump_json
+from vespera_orchestrator._mistakes import names_mistakes_in_calls
 from vespera_orchestrator._model import Outcome, Task, TaskStatus
 from vespera_orchestrator._records import to_plain
-from vespera_orchestrator._text import showing
+from vespera_orchestrator._text import show_value, showing
 from vespera_orchestrator.errors import InvalidInputError, TaskNotFoundError
-from vespera_orchestrator.tasks import graph_svg, lifecycle
+from vespera_orchestrator.home.calls import explains_calls
+from vespera_orchestrator.tasks import arguments, graph_svg, lifecycle
 
 if TYPE_CHECKING:
     import networkx
@@ -31,6 +33,8 @@ _COLOURS: Final = {
 }
 
 
+@explains_calls
+@names_mistakes_in_calls
 class TaskGraph:
     """The tasks of a session and what waits for what, as they were when it was made.
 
@@ -189,10 +193,11 @@ class TaskGraph:
             ref: The task.
             status: How it would end: ``failed``, ``cancelled``, ``skipped`` or ``completed``.
         """
-        end = TaskStatus(status)
-        if not end.is_terminal:
+        ends = [each for each in arguments.statuses("status", status) if each.is_terminal]
+        if len(ends) != 1:
             allowed = "one of failed, cancelled, skipped, completed"
-            raise InvalidInputError("status", f"{status!r} is not an end; {allowed}")
+            raise InvalidInputError("status", f"{show_value(status)} is not an end; {allowed}")
+        (end,) = ends
         task = self.task(ref)
         supposed = {task.id: attrs.evolve(task, status=end)}
         queue, skipped = deque(supposed), []
@@ -262,7 +267,8 @@ class TaskGraph:
                 how many were left out.
         """
         if direction not in {"TD", "TB", "LR", "BT", "RL"}:
-            raise InvalidInputError("direction", f"{direction!r} is not one of TD, LR, BT, RL")
+            problem = f"{show_value(direction)} is not one of TD, LR, BT, RL"
+            raise InvalidInputError("direction", problem)
         drawn, hidden = self._chosen(limit)
         chosen = {task.id for task in drawn}
         node = {task.id: f"n{number}" for number, task in enumerate(drawn)}

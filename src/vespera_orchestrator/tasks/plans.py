@@ -5,10 +5,12 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, tzinfo
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import attrs
 
+from vespera_orchestrator._mistakes import MOST_ITEMS
 from vespera_orchestrator._model import Session, TaskDraft, TaskQuery, new_id
 from vespera_orchestrator._text import show_value
 from vespera_orchestrator.errors import InvalidInputError, PlanError
@@ -24,7 +26,9 @@ if TYPE_CHECKING:
 PROJECT_TYPES: Final = ("software_development", "research_project", "creative_writing")
 """Project types for which documents are kept."""
 _MAX_DEPTH: Final = 50
-_MAX_TASKS: Final = 200_000
+_MAX_TASKS: Final = MOST_ITEMS
+_MOST_MISTAKES: Final = 100
+"""A plan with more of them is read no further: nobody mends so many at once."""
 
 
 @attrs.frozen
@@ -253,8 +257,12 @@ def draft_reference(number: int) -> str:
     return f"#{number}"
 
 
+_KEY_CHARS: Final = 40
+
+
 def _similar_key(key: object) -> str:
-    similar = difflib.get_close_matches(str(key), _SPEC_KEYS, 1)
+    word = key[:_KEY_CHARS] if isinstance(key, str) else ""
+    similar = difflib.get_close_matches(word, _SPEC_KEYS, 1)
     return f", did you mean {similar[0]!r}?" if similar else ""
 
 
@@ -278,6 +286,8 @@ class _PlanReader:
             self._refuse(f"{show_value(specs)} should be a list of tasks{brackets}", place)
             return
         for number, spec in enumerate(specs, 1):
+            if len(self.mistakes) >= _MOST_MISTAKES:
+                return
             if depth > _MAX_DEPTH or len(self.drafts) >= _MAX_TASKS:
                 limits = f"{_MAX_DEPTH} levels or larger than {_MAX_TASKS} tasks"
                 self._refuse(f"the plan is deeper than {limits}", place)
@@ -309,11 +319,11 @@ class _PlanReader:
         self, spec: Mapping[str, Any], parent: str | None, place: str, depth: int
     ) -> None:
         values = {name: value for name, value in spec.items() if name in _PARAMETERS}
-        for key in spec:
-            if key not in _SPEC_KEYS:
-                known = ", ".join(sorted(_SPEC_KEYS))
-                problem = f"unknown key {key!r}{_similar_key(key)}; known are {known}"
-                self._refuse(problem, at_line(place, line_of(spec, key)))
+        unknown = (key for key in spec if key not in _SPEC_KEYS)
+        for key in islice(unknown, _MOST_MISTAKES):
+            known = ", ".join(sorted(_SPEC_KEYS))
+            problem = f"unknown key {show_value(key)}{_similar_key(key)}; known are {known}"
+            self._refuse(problem, at_line(place, line_of(spec, key)))
         if parent is not None:
             values.setdefault("parent_task_id", parent)
         result, mistakes = _read_spec(values, place, self._zone, spec, planned_by=self._planned_by)

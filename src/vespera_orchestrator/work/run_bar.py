@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from html import escape
 from typing import TYPE_CHECKING, Any, Final
 
-from vespera_orchestrator._text import one_line
+from vespera_orchestrator._text import one_line, show_value
 from vespera_orchestrator.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def shown_by(progress: object) -> Iterator[Show | None]:
         elif callable(progress):
             yield progress
         else:
-            problem = f"{progress!r} should be True, False or a function"
+            problem = f"{show_value(progress)} should be True, False or a function"
             raise InvalidInputError("progress", one_line(problem, 300))
 
 

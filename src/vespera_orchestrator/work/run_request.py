@@ -49,15 +49,19 @@ class Handlers:
         """
         words = {ANY: handlers} if callable(handlers) else handlers
         if not isinstance(words, Mapping) or not words:
-            problem = f"{handlers!r} should be a function, or a mapping from words to functions"
+            problem = (
+                f"{show_value(handlers)} should be a function, or a mapping from words to functions"
+            )
             raise InvalidInputError("handlers", one_line(problem, 300))
         for word, handler in words.items():
             if not isinstance(word, str) or not callable(handler):
-                problem = f"{word!r}: {handler!r} should be a word and a function"
+                problem = (
+                    f"{show_value(word)}: {show_value(handler)} should be a word and a function"
+                )
                 raise InvalidInputError("handlers", one_line(problem, 300))
             _refuse_coroutine("handlers", handler)
         if not (on_recovery is None or on_recovery == "retry" or callable(on_recovery)):
-            problem = f"{on_recovery!r} should be a function, 'retry' or None"
+            problem = f"{show_value(on_recovery)} should be a function, 'retry' or None"
             raise InvalidInputError("on_recovery", one_line(problem, 300))
         _refuse_coroutine("on_recovery", on_recovery)
         return cls(by_word=dict(words), on_recovery=on_recovery)
@@ -130,7 +134,9 @@ class RunRequest:
             InvalidInputError: Names the argument.
         """
         if executor is not None and not callable(getattr(executor, "submit", None)):
-            problem = f"{executor!r} has no submit(); pass an executor of concurrent.futures"
+            problem = (
+                f"{show_value(executor)} has no submit(); pass an executor of concurrent.futures"
+            )
             raise InvalidInputError("executor", one_line(problem, 300))
         for name, value in (("backoff_s", backoff_s), ("idle_s", idle_s)):
             is_missing = value is None and name == "idle_s"

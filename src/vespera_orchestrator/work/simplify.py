@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from vespera_orchestrator._model import TaskQuery
+from vespera_orchestrator._text import show_value
 from vespera_orchestrator.errors import AliasTakenError, InvalidInputError, TransitionError
 from vespera_orchestrator.tasks import simplifying
 
@@ -32,7 +33,9 @@ class Simplifier:
     ) -> list[Task]:
         """Plan the pieces of a task below it; see `Orchestrator.simplify`."""
         if isinstance(grain, bool) or grain not in simplifying.MOST_PIECES:
-            raise InvalidInputError("grain", f"{grain!r} should be a whole number from 1 to 5")
+            raise InvalidInputError(
+                "grain", f"{show_value(grain)} should be a whole number from 1 to 5"
+            )
         if task.status.is_terminal:
             remedy = "there is nothing left to take apart"
             raise TransitionError(task.alias, task.status, "be simplified", remedy)

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import hashlib
+import os
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Literal, get_args
 
 import attrs
 
 from vespera_orchestrator._codec import dump_json
-from vespera_orchestrator._model import Ending, NextAction
+from vespera_orchestrator._mistakes import names_mistakes
+from vespera_orchestrator._model import (
+    Artifact,
+    Ending,
+    JsonValue,
+    NextAction,
+)
 from vespera_orchestrator._text import one_line, show_value
 from vespera_orchestrator.artifacts.input_checks import artifact_refs
 from vespera_orchestrator.errors import InvalidInputError
 from vespera_orchestrator.tasks import arguments
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import Iterable, Mapping
-
-    from vespera_orchestrator._model import Artifact, JsonValue, Task, Worktree
+    from vespera_orchestrator._model import Task, Worktree
 
 When = Literal["now", "later"]
 """When finished work is merged."""
@@ -51,6 +56,7 @@ class Submission:
     supersedes: tuple[str | Artifact, ...] = ()
 
     @classmethod
+    @names_mistakes
     def read(
         cls,
         *,

@@ -13,6 +13,7 @@ import pygit2
 
 from vespera_orchestrator._model import RefusalKind
 from vespera_orchestrator._records import JsonForm, Record
+from vespera_orchestrator._text import show_value
 from vespera_orchestrator.errors import (
     InvalidInputError,
     LandingRefusedError,
@@ -192,7 +193,9 @@ class Rules:
         """
         config = repository.home.config.worktrees
         if style is not None and style not in STYLES:
-            raise InvalidInputError("style", f"{style!r} is not one of {', '.join(STYLES)}")
+            raise InvalidInputError(
+                "style", f"{show_value(style)} is not one of {', '.join(STYLES)}"
+            )
         if check is None:
             check = config.check
         if check is not None:

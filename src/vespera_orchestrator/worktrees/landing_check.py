@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 from filelock import Timeout
 
 from vespera_orchestrator._model import RefusalKind
+from vespera_orchestrator._text import show_value
 from vespera_orchestrator.errors import InvalidInputError, LandingRefusedError
 from vespera_orchestrator.home.files import write_atomically
 from vespera_orchestrator.home.permissions import lock_file
@@ -80,7 +81,7 @@ def refuse_nonsense(check: object) -> None:
         remedy = (
             "give a callable, a list of words such as ['pytest', '-q'], or a line for the shell"
         )
-        raise InvalidInputError("check", f"{check!r} cannot be run; {remedy}")
+        raise InvalidInputError("check", f"{show_value(check)} cannot be run; {remedy}")
 
 
 # --- the folder -------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from vespera_orchestrator._text import show_value
 from vespera_orchestrator.artifacts.content.collected import Collected
 from vespera_orchestrator.contracts import ContentStore
 from vespera_orchestrator.errors import InvalidInputError
@@ -39,10 +40,8 @@ def open_content(address: str | None, folder: Path) -> ContentStore:
 
         return ObjectContent(address)
     schemes = ", ".join(f"{name}://" for name in ("file", *_OBJECT_STORE_SCHEMES))
-    raise InvalidInputError(
-        "content",
-        f"{address!r} is not the address of a content store; addresses start with {schemes}",
-    )
+    problem = f"{show_value(address)} is not the address of a content store"
+    raise InvalidInputError("content", f"{problem}; addresses start with {schemes}")
 
 
 def caller_content(content: object) -> ContentStore:
@@ -55,7 +54,7 @@ def caller_content(content: object) -> ContentStore:
     """
     if not isinstance(content, ContentStore):
         problem = "is neither an address nor an object that keeps the ContentStore contract"
-        raise InvalidInputError("content", f"{content!r} {problem}")
+        raise InvalidInputError("content", f"{show_value(content)} {problem}")
     return content
 
 

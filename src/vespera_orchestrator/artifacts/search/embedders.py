@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from vespera_orchestrator._text import show_value
 from vespera_orchestrator.artifacts.search import vector_math
 from vespera_orchestrator.artifacts.search.passages import WORD, identifier_parts
 from vespera_orchestrator.contracts import Embedder
@@ -90,10 +91,8 @@ def choose(setting: str | Embedder | None) -> Embedder | None:
 def _checked(candidate: object) -> Embedder:
     if isinstance(candidate, Embedder):
         return candidate
-    raise InvalidInputError(
-        "embedder",
-        f"{candidate!r} needs identity, dimensions, passages() and query(); see contracts.Embedder",
-    )
+    needs = "needs identity, dimensions, passages() and query(); see contracts.Embedder"
+    raise InvalidInputError("embedder", f"{show_value(candidate)} {needs}")
 
 
 # --- the static model ---------------------------------------------------------
@@ -373,7 +372,7 @@ class RegistryEmbedder:
 
             package = missing_package(exc)
             raise MissingDependencyError(
-                f"the embedder {self._name!r}", package, f"pip install {package}"
+                f"the embedder {show_value(self._name)}", package, f"pip install {package}"
             ) from exc
         except (EmbedderError, InvalidInputError):
             raise
@@ -390,7 +389,9 @@ class RegistryEmbedder:
             function = functions.get(self._name)
             if function is None:
                 choices = ", ".join([AUTO, NONE, STATIC, *sorted(functions)])
-                raise InvalidInputError("embedder", f"{self._name!r} is not one of {choices}")
+                raise InvalidInputError(
+                    "embedder", f"{show_value(self._name)} is not one of {choices}"
+                )
             options = {} if self._model is None else {"name": self._model}
             self._function = function.create(**options)
         return self._function
@@ -450,7 +451,7 @@ def dimensions(embedder: Embedder) -> int:
         return length
     raise EmbedderError(
         "embed",
-        f"{embedder.identity} says that its vectors have {length!r} dimensions",
+        f"{embedder.identity} says that its vectors have {show_value(length)} dimensions",
         "correct the embedder",
     )
 

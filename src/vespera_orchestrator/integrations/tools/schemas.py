@@ -20,7 +20,7 @@ from typing import Any, Final, Literal, Union
 
 from vespera_orchestrator._model import Dependency, JsonValue, Outcome
 from vespera_orchestrator._records import Record, field_names
-from vespera_orchestrator._text import one_line
+from vespera_orchestrator._text import one_line, show_value
 from vespera_orchestrator.errors import InvalidInputError
 from vespera_orchestrator.home.calls import meant_name
 
@@ -223,7 +223,9 @@ def checked(arguments: object, schema: Schema, tool: str) -> dict[str, Any]:
     properties, required = schema["properties"], schema.get("required", ())
     accepted: dict[str, Any] = {}
     for written, value in arguments.items():
-        name = meant_name(str(written), properties)
+        if not isinstance(written, str):
+            raise InvalidInputError("arguments", f"{_shown(written)} is not a name")
+        name = meant_name(written, properties)
         if name not in properties:
             raise InvalidInputError(name, _unknown(name, properties, tool))
         if name in accepted:
@@ -242,7 +244,7 @@ def checked(arguments: object, schema: Schema, tool: str) -> dict[str, Any]:
 
 
 def _unknown(name: str, properties: Mapping[str, Schema], tool: str) -> str:
-    similar = difflib.get_close_matches(name, properties, 1)
+    similar = difflib.get_close_matches(name[:_MOST_SHOWN_CHARS], properties, 1)
     if similar:
         return f"{tool} has no such argument; did you mean {similar[0]}?"
     names = ", ".join(properties) or "none"
@@ -284,7 +286,7 @@ def _object_problem(value: Mapping[str, Any], schema: Schema) -> str:
             return f"{_shown(value)} has no {name!r}"
     for name in value:
         if name not in properties and schema.get("additionalProperties") is False:
-            return f"{name!r} is not one of {', '.join(properties)}"
+            return f"{_shown(name)} is not one of {', '.join(properties)}"
     return _problem_within(value.items(), lambda name: properties.get(name, {}))
 
 
@@ -321,7 +323,7 @@ def _is_kind(value: JsonValue, kind: str) -> bool:
 
 
 def _shown(value: object) -> str:
-    return one_line(repr(value), _MOST_SHOWN_CHARS)
+    return one_line(show_value(value), _MOST_SHOWN_CHARS)
 
 
 def _converted(value: JsonValue, schema: Schema) -> Any:

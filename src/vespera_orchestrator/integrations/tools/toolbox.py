@@ -10,10 +10,12 @@ from typing import Any, Final
 import attrs
 
 import vespera_orchestrator as vespera
+from vespera_orchestrator._mistakes import listed, names_mistakes, names_mistakes_in_calls
 from vespera_orchestrator._model import JsonValue
 from vespera_orchestrator._secrets import mask_and_warn
-from vespera_orchestrator._text import fitting_length
+from vespera_orchestrator._text import fitting_length, show_value
 from vespera_orchestrator.errors import InvalidInputError, VesperaError
+from vespera_orchestrator.home.calls import explains_calls
 from vespera_orchestrator.home.choice import calling_tools
 from vespera_orchestrator.home.config import ENV_STORE
 from vespera_orchestrator.integrations.tools import answers, signatures
@@ -31,6 +33,8 @@ BUDGET_TOKENS: Final = 2000
 """About how long an answer may be; a token is about four letters, or one digit."""
 _TAKING: Final = ("execute_task", "work")
 """Calls that return a task in hand."""
+_MOST_NAME_CHARS: Final = 80
+"""Of a longer name no more is compared with those that exist."""
 _BRIEFING_SHARE: Final = 0.75
 _PAGE_SHARE: Final = 0.75
 
@@ -56,6 +60,8 @@ class Tool:
         return self._toolbox.answer(self.name, {} if arguments is None else arguments)
 
 
+@explains_calls
+@names_mistakes_in_calls
 class Toolbox:
     """The calls of an `Orchestrator` as tools for a language model.
 
@@ -72,6 +78,7 @@ class Toolbox:
         InvalidInputError: *include* names something that does not exist.
     """
 
+    @names_mistakes
     def __init__(
         self,
         orch: vespera.Orchestrator,
@@ -164,9 +171,11 @@ class Toolbox:
     def _known(self, name: str) -> Tool:
         tool = self._tools.get(name) or self._tools.get(PREFIX + name)
         if tool is None:
-            wanted = PREFIX + name.removeprefix(PREFIX)
+            wanted = PREFIX + name.removeprefix(PREFIX)[:_MOST_NAME_CHARS]
             similar = difflib.get_close_matches(wanted, self._tools, 1) or list(self._tools)
-            raise InvalidInputError("name", f"{name!r} is not a tool; use {', '.join(similar)}")
+            raise InvalidInputError(
+                "name", f"{show_value(name)} is not a tool; use {', '.join(similar)}"
+            )
         return tool
 
     def _call(self, spec: ToolSpec, values: dict[str, Any]) -> Answer:
@@ -307,10 +316,13 @@ def _chosen(include: str | Iterable[str] | None) -> Sequence[ToolSpec]:
     rows = signatures.existing()
     if include is None:
         return [spec for spec in rows if spec.is_core]
-    words = {include} if isinstance(include, str) else set(include)
+    words = {include} if isinstance(include, str) else set(listed("include", include, most=1000))
     words = {word.removeprefix(PREFIX) for word in words}
     known = {*(spec.name for spec in rows), *Group, "all"}
     for word in sorted(words - known):
-        similar = ", ".join(difflib.get_close_matches(word, known, 3)) or ", ".join(Group)
-        raise InvalidInputError("include", f"{word!r} is no tool and no group; use {similar}")
+        near = difflib.get_close_matches(word[:_MOST_NAME_CHARS], known, 3)
+        similar = ", ".join(near) or ", ".join(Group)
+        raise InvalidInputError(
+            "include", f"{show_value(word)} is no tool and no group; use {similar}"
+        )
     return [spec for spec in rows if words & {spec.name, spec.group, "all"}]
