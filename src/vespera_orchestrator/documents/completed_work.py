@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from vespera_orchestrator.contracts import ContentStore
     from vespera_orchestrator.documents.collection import Collected
     from vespera_orchestrator.documents.project_types import ProjectType
+    from vespera_orchestrator.documents.readings import Readings
     from vespera_orchestrator.documents.tree import ProjectTree
 
     T = TypeVar("T")
@@ -279,6 +280,7 @@ class CompletedWork:
         collected: What the store has.
         reader: Reads artifacts.
         tree: The files of the project, as they are now.
+        readings: What was read from files before.
         taken_numbers: The numbers of decisions that another home has recorded.
     """
 
@@ -288,6 +290,7 @@ class CompletedWork:
         collected: Collected,
         reader: ArtifactReader,
         tree: ProjectTree,
+        readings: Readings,
         *,
         taken_numbers: frozenset[int] = frozenset(),
     ) -> None:
@@ -300,6 +303,7 @@ class CompletedWork:
         self.followers = collected.followers
         """What holds in place of superseded artifacts, by the superseded one's id."""
         self.reader = reader
+        self.readings = readings
         self.tree = tree
         self.commits = collected.commits
         self.inclusions: list[Inclusion] = []

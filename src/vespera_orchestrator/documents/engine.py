@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -56,6 +56,7 @@ from vespera_orchestrator.documents.proposals import (
     merge,
     unified_diff,
 )
+from vespera_orchestrator.documents.readings import Readings, open_readings
 from vespera_orchestrator.documents.rendering import Renderer, template_files
 from vespera_orchestrator.documents.report import UpdateReport
 from vespera_orchestrator.documents.sections import (
@@ -604,7 +605,12 @@ class Documents:
         if kind.name not in self._collections:
             self._collections[kind.name] = Collection(self._store, kind)
         collected = self._collections[kind.name].collect(landing)
-        return gather(kind, collected, reader, tree, taken_numbers=taken_numbers)
+        with self._open_readings() as readings:
+            return gather(kind, collected, reader, tree, readings, taken_numbers=taken_numbers)
+
+    def _open_readings(self) -> AbstractContextManager[Readings]:
+        home = self._scope.home
+        return open_readings(home.path, readonly=home.readonly)
 
     def _examine(self, job: _Job) -> tuple[list[Comparison], tuple[str, ...]]:
         """Compare the documents with what they should say; also return notes on the material."""
@@ -741,7 +747,9 @@ class Documents:
         if is_without_tasks:
             # What files say is known already. What texts of tasks are like is not to be unlearnt.
             analyses = {key: value for key, value in self._analyses.items() if key[0]}
-            material = gather(job.kind, Collected(), ArtifactReader(self._content, analyses), tree)
+            reader = ArtifactReader(self._content, analyses)
+            with self._open_readings() as readings:
+                material = gather(job.kind, Collected(), reader, tree, readings)
         else:
             material = self._gather(job.kind, tree)
         variables = {**material.variables, "see_also": self._see_also(file, job)}

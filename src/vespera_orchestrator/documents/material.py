@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from vespera_orchestrator.documents.collection import Collected
     from vespera_orchestrator.documents.project_types import ProjectType
+    from vespera_orchestrator.documents.readings import Readings
     from vespera_orchestrator.documents.tree import ProjectTree
 
 
@@ -37,6 +38,7 @@ def gather(
     collected: Collected,
     reader: ArtifactReader,
     tree: ProjectTree,
+    readings: Readings,
     *,
     taken_numbers: frozenset[int] = frozenset(),
 ) -> Material:
@@ -47,9 +49,10 @@ def gather(
         collected: What the store has.
         reader: Reads artifacts.
         tree: The files of the project, as they are now.
+        readings: What was read from files before.
         taken_numbers: The numbers of decisions that another home has recorded.
     """
-    work = CompletedWork(kind, collected, reader, tree, taken_numbers=taken_numbers)
+    work = CompletedWork(kind, collected, reader, tree, readings, taken_numbers=taken_numbers)
     variables: dict[str, object] = {}
     for source in SOURCES:
         record = source.collect(work)

@@ -5,16 +5,15 @@ The file is a cache. Whatever is wrong with it, the documents are examined again
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from vespera_orchestrator._model import ArtifactKind, EventKind, TaskStatus
 from vespera_orchestrator.documents.place import file_stamp
+from vespera_orchestrator.documents.readings import code_stamps
 from vespera_orchestrator.documents.rendering import template_files
 from vespera_orchestrator.documents.sources.languages.syntax import installed_grammars
 from vespera_orchestrator.home.files import translate_os_error, write_atomically
@@ -22,6 +21,7 @@ from vespera_orchestrator.home.reading import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
     from vespera_orchestrator._model import Event
     from vespera_orchestrator.documents.layout import Layout
@@ -156,7 +156,7 @@ class UpdateState:
         for file in templates:
             signature[str(file)] = file_stamp(file)
         signature["grammars"] = installed_grammars()
-        signature |= _code_stamps()
+        signature |= code_stamps()
         return signature
 
     def _tree_stamp(self, documents: Iterable[str], place: Place) -> str:
@@ -189,13 +189,3 @@ class UpdateState:
             write_atomically(self._file, text)
         except OSError as exc:
             raise translate_os_error(exc, self._file) from exc
-
-
-@functools.cache
-def _code_stamps() -> dict[str, Any]:
-    """Return the stamps of the modules that decide what documents say.
-
-    A process keeps the code that it loaded, so one look is enough.
-    """
-    package = Path(__file__).parent
-    return {str(module): file_stamp(module) for module in package.rglob("*.py")}

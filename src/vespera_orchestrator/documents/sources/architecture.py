@@ -181,7 +181,12 @@ def _import_base(node: ast.ImportFrom, package: str) -> str:
 def _read_module(work: CompletedWork, path: str, stamp: str, name: str) -> _Module:
     def read_module_imports(source: str) -> _Module:
         is_package = PurePosixPath(path).stem == "__init__"
-        return read_imports(source, name, is_package=is_package)
+        return work.readings.recall(
+            _Module,
+            f"imports {name} {is_package}",
+            source,
+            lambda: read_imports(source, name, is_package=is_package),
+        )
 
     return work.read_file(path, stamp, read_module_imports)
 

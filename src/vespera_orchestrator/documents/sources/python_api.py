@@ -378,9 +378,14 @@ def _read(work: CompletedWork, tree: ProjectTree, path: str, stamp: str, name: s
         if source is None:
             return PythonFile(problem="not readable as text")
         is_package = PurePosixPath(path).stem == "__init__"
-        return read_python(source, name, is_package=is_package)
+        return work.readings.recall(
+            PythonFile,
+            f"Python {name} {is_package}",
+            source,
+            lambda: read_python(source, name, is_package=is_package),
+        )
 
-    return work.reader.remember((f"{path}@{stamp}", "python"), read)
+    return work.reader.remember((f"{path}@{stamp}", f"python {name}"), read)
 
 
 def _homes(exported: Mapping[str, Mapping[str, str]]) -> dict[str, list[str]]:

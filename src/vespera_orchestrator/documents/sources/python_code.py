@@ -10,6 +10,7 @@ import ast
 import logging
 import re
 import warnings
+from collections.abc import Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from textwrap import dedent
@@ -21,7 +22,7 @@ from vespera_orchestrator.documents.markdown import code, embed, inline, markdow
 from vespera_orchestrator.documents.sources.docstrings import as_markdown, deprecation_in, fenced
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator
 
     import griffe
 
