@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from vespera_orchestrator.agents.shared import ContextBoard
     from vespera_orchestrator.contracts import ContentStore, Store
     from vespera_orchestrator.documents.engine import Documents
-    from vespera_orchestrator.errors import VesperaError
+    from vespera_orchestrator.errors import CorruptContentError, VesperaError
     from vespera_orchestrator.home.config import Config
     from vespera_orchestrator.home.scope import Scope
     from vespera_orchestrator.home.team import Team
@@ -44,6 +44,10 @@ class Rooms:
     """Opens the content store; called once."""
     is_content_chosen: bool = False
     """Whether the content store is another one than the home's own folder."""
+    explain_missing: Callable[[CorruptContentError, str, str], CorruptContentError] = attrs.field(
+        default=lambda error, *_: error, repr=False
+    )
+    """Returns the error that says which home has bytes that are missing here."""
 
     attempts: dict[str, int] = attrs.field(factory=dict, repr=False)
     """The attempts that this process has claimed, by task.
@@ -226,7 +230,13 @@ class Rooms:
         from vespera_orchestrator.worktrees.branch_files import IntegrationFiles
 
         branch = IntegrationFiles(self.scope.home)
-        return Documents(self.scope, self.content, branch, keeper=lambda: self.keeper)
+        return Documents(
+            self.scope,
+            self.content,
+            branch,
+            keeper=lambda: self.keeper,
+            explain=self.explain_missing,
+        )
 
 
 def _last_used(task: Task, records: list[Worktree]) -> Worktree | None:

@@ -46,6 +46,7 @@ from vespera_orchestrator._text import one_line, show_value
 from vespera_orchestrator.agents.context import AgentContext
 from vespera_orchestrator.contracts import ContentStore, Embedder, Executor, Store
 from vespera_orchestrator.errors import (
+    CorruptContentError,
     InvalidInputError,
     ReadOnlyError,
     SessionNotFoundError,
@@ -137,6 +138,7 @@ class Orchestrator:
             clock=clock,
             open_content=self._open_content,
             is_content_chosen=self._chosen_content is not None,
+            explain_missing=self._explain_missing,
         )
         self._resources = ExitStack()
         if owns_store:
@@ -356,6 +358,14 @@ class Orchestrator:
             user=None if home.readonly else store.identity,
             is_owner=home.is_own_store(store.url),
         )
+
+    def _explain_missing(
+        self, missing: CorruptContentError, home_id: str, name: str
+    ) -> CorruptContentError:
+        from vespera_orchestrator.artifacts.whereabouts import Whereabouts
+
+        here = Whereabouts(rooms=self._rooms)
+        return here.in_other_home(missing, [home_id], name) or missing
 
     @property
     def _content_url(self) -> str | None:

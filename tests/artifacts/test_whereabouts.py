@@ -8,6 +8,7 @@ import subprocess
 import pytest
 
 import vespera_orchestrator as vespera
+from support.git_project import git, make_repository
 from vespera_orchestrator import ContentElsewhereError, InvalidInputError
 from vespera_orchestrator.artifacts.context import UnreadArtifact, unread_lines
 from vespera_orchestrator.artifacts.garbage import _SHORTEST_GRACE_S
@@ -207,3 +208,57 @@ def test_a_home_s_own_folder_that_another_store_uses_too_is_not_collected(tmp_pa
         with vespera.open(tmp_path / name, content=address) as orch:
             (note,) = orch.artifacts.list()
             assert orch.artifacts.text(note) == f"word of {name}"
+
+
+@pytest.fixture
+def software_homes(tmp_path):
+    """Two clones that share a store and no contents; each has completed a task, and A was first."""
+    first = make_repository(tmp_path / "a", {"kettle.py": 'def boil():\n    "Boil."\n'})
+    git(tmp_path, "clone", "-q", str(first), "b")
+    store = f"sqlite:///{tmp_path}/store.db"
+    with vespera.open(tmp_path / "a", store=store, agent="ada") as one:
+        session = one.initialize_session("Kettle", project_type="software_development")
+        with vespera.open(tmp_path / "b", store=store, agent="bob", session=session.id) as two:
+            for number in range(2):
+                for orch in (one, two):
+                    title = f"part {number} of {orch.agent}"
+                    task = orch.plan_task(title)
+                    orch.complete_task(task, summary=f"{title} is done", detailed_work=title)
+            yield one, two
+
+
+@pytest.mark.usefixtures("identity")
+def test_a_version_that_another_home_wrote_is_named_and_can_be_brought(software_homes):
+    """Reading it and putting it back say whose it is; the command that they name works."""
+    one, two = software_homes
+    theirs = next(
+        version
+        for version in two.documents.versions("CHANGELOG.md")
+        if version.home_id != two._scope.home.id
+    )
+    for call in (
+        lambda: two.documents.read(theirs),
+        lambda: two.documents.restore("CHANGELOG.md", theirs),
+        lambda: two.documents.diff("CHANGELOG.md", theirs),
+    ):
+        with pytest.raises(ContentElsewhereError) as caught:
+            call()
+        name = f"version {theirs.version} of {theirs.path}"
+        assert str(caught.value).startswith(f"{name}: its bytes are in another home, {one.home} on")
+    subprocess.run(["bash", "-c", caught.value.fetch], check=True)
+    assert two.documents.read(theirs) == one.documents.read(theirs)
+    two.documents.restore("CHANGELOG.md", theirs)
+
+
+@pytest.mark.usefixtures("identity")
+def test_documents_follow_beside_a_home_whose_texts_are_not_here(software_homes):
+    """Each home's documents have its own work; none is behind because another wrote last."""
+    for orch in software_homes:
+        orch.documents.update()
+        assert all(
+            each.severity == "note" and "in another home" in each.sentence
+            for each in orch.documents.check()
+        )
+        text = orch.project.joinpath("docs", "CHANGELOG.md").read_text("utf-8")
+        for number in range(2):
+            assert f"task part_{number}_of_{orch.agent} " in text

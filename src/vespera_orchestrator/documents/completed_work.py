@@ -20,7 +20,7 @@ from vespera_orchestrator.documents.markdown import (
     headed_parts,
     inline,
 )
-from vespera_orchestrator.errors import StoreError
+from vespera_orchestrator.errors import CorruptContentError, StoreError
 from vespera_orchestrator.home.reading import read_content
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from vespera_orchestrator.documents.project_types import ProjectType
     from vespera_orchestrator.documents.readings import Readings
     from vespera_orchestrator.documents.tree import ProjectTree
+    from vespera_orchestrator.documents.versions import ExplainMissing
 
     T = TypeVar("T")
 
@@ -74,11 +75,18 @@ class ArtifactReader:
     Args:
         content: Where the bytes are.
         analyses: What earlier readers learnt; one mapping may serve many readers, and threads.
+        explain: See `DocumentVersions`.
     """
 
-    def __init__(self, content: ContentStore, analyses: dict[tuple[str, str], object]) -> None:
+    def __init__(
+        self,
+        content: ContentStore,
+        analyses: dict[tuple[str, str], object],
+        explain: ExplainMissing = lambda missing, *_: missing,
+    ) -> None:
         self._content = content
         self._analyses = analyses
+        self._explain = explain
         self.notes: list[str] = []
         """Which artifacts could not be read, and why."""
 
@@ -149,9 +157,12 @@ class ArtifactReader:
             return self._without_secrets(artifact, text)
         except UnicodeDecodeError:
             return ""
+        except CorruptContentError as exc:
+            reason: StoreError = self._explain(exc, artifact.home_id, artifact.title)
         except StoreError as exc:
-            self.notes.append(f"artifact {artifact.id} is listed without its content: {exc}")
-            return ""
+            reason = exc
+        self.notes.append(f"artifact {artifact.id} is listed without its content: {reason}")
+        return ""
 
     def _without_secrets(self, artifact: Artifact, text: str) -> str:
         kinds = kinds_of(text)

@@ -67,7 +67,7 @@ from vespera_orchestrator.documents.sections import (
 )
 from vespera_orchestrator.documents.state import UpdateState
 from vespera_orchestrator.documents.tree import CommittedFiles, ProjectTree
-from vespera_orchestrator.documents.versions import DocumentVersions
+from vespera_orchestrator.documents.versions import DocumentVersions, ExplainMissing
 from vespera_orchestrator.errors import (
     DocumentError,
     DocumentUpdateError,
@@ -118,15 +118,17 @@ class Documents:
         branch: Branch | None = None,
         *,
         keeper: Callable[[], str] = lambda: "",
+        explain: ExplainMissing = lambda missing, *_: missing,
     ) -> None:
         self._scope = scope
         self._content = content
+        self._explain = explain
         self._branch = branch
         self._types = ProjectTypes(scope.home.templates)
         self._layout = Layout(
             settings=scope.home.config.documents, project=scope.home.project, types=self._types
         )
-        self._versions = DocumentVersions(scope, content, self._former_path, keeper)
+        self._versions = DocumentVersions(scope, content, self._former_path, keeper, explain)
         self._proposals = Proposals(scope, content)
         self._state = UpdateState(scope, self._layout)
         self._analyses: dict[tuple[str, str], object] = {}
@@ -601,7 +603,7 @@ class Documents:
         landing: LandingTask | None = None,
         taken_numbers: frozenset[int] = frozenset(),
     ) -> Material:
-        reader = ArtifactReader(self._content, self._analyses)
+        reader = ArtifactReader(self._content, self._analyses, self._explain)
         if kind.name not in self._collections:
             self._collections[kind.name] = Collection(self._store, kind)
         collected = self._collections[kind.name].collect(landing)
@@ -897,6 +899,7 @@ class Documents:
 
         Raises:
             DocumentUpdateError: It is not UTF-8.
+            ContentElsewhereError: Another home has it; the error says how to bring it.
             CorruptContentError: Its bytes are missing or damaged.
         """
         if not isinstance(version, DocumentVersion):
@@ -951,6 +954,7 @@ class Documents:
 
         Raises:
             InvalidInputError: The document has no such version.
+            ContentElsewhereError: Another home has its text; the error says how to bring it.
             DocumentUpdateError: The file cannot be replaced, or another process is updating it;
                 nothing was changed.
         """

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+import attrs
 
 from vespera_orchestrator._model import DocumentVersion, utcnow
 from vespera_orchestrator.documents.entries import differs_by_foreign_entries
 from vespera_orchestrator.documents.sections import MarkerError, section_contents
-from vespera_orchestrator.errors import DocumentUpdateError
+from vespera_orchestrator.errors import CorruptContentError, DocumentUpdateError
 from vespera_orchestrator.home.reading import MOST_STATE_BYTES, read_content
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from vespera_orchestrator.documents.entries import IsForeign
     from vespera_orchestrator.home.scope import Scope
 
+ExplainMissing: TypeAlias = "Callable[[CorruptContentError, str, str], CorruptContentError]"
 _MOST_COMPARED: Final = 20
 """How many of the latest versions are compared entry by entry."""
 
@@ -30,6 +33,8 @@ class DocumentVersions:
         content: Where the texts are.
         former_path: Returns where the document at a path was kept earlier.
         keeper: Returns the home that has the texts, if only its own folder does.
+        explain: Returns the error that says where a text is which is missing here, given the error,
+            the home that recorded the version, and its name.
     """
 
     def __init__(
@@ -38,11 +43,13 @@ class DocumentVersions:
         content: ContentStore,
         former_path: Callable[[str], str | None],
         keeper: Callable[[], str],
+        explain: ExplainMissing,
     ) -> None:
         self._scope = scope
         self._content = content
         self._former_path = former_path
         self._keeper = keeper
+        self._explain = explain
         self._cache: dict[str, dict[str, str]] = {}
         """The sections of texts, by digest."""
 
@@ -79,10 +86,15 @@ class DocumentVersions:
 
         Raises:
             DocumentUpdateError: It is not UTF-8.
+            ContentElsewhereError: Another home has it; the error says how to bring it.
             CorruptContentError: Its bytes are missing or damaged.
         """
         try:
             return read_content(self._content, version.digest, MOST_STATE_BYTES).decode()
+        except CorruptContentError as exc:
+            name = f"version {version.version} of {version.path}"
+            error = self._explain(exc, version.home_id, name)
+            raise attrs.evolve(error, about=name) from exc
         except UnicodeDecodeError as exc:
             reason = f"version {version.version} is not UTF-8"
             raise DocumentUpdateError(version.path, reason) from exc
@@ -128,7 +140,8 @@ class DocumentVersions:
         if version.digest not in self._cache:
             try:
                 self._cache[version.digest] = section_contents(self.read(version))
-            except (DocumentUpdateError, MarkerError):
+            except (DocumentUpdateError, MarkerError, CorruptContentError):
+                # What cannot be read counts as written by nobody here: so nothing is overwritten.
                 self._cache[version.digest] = {}
         return self._cache[version.digest]
 
