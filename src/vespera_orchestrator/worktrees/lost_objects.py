@@ -410,7 +410,7 @@ class _Mending:
         if head is None or last is None or last == head:
             return
         file = admin / "HEAD"
-        ref = file.read_text("utf-8", "surrogateescape").strip()
+        ref = read_small_text(file, MOST_GIT_BYTES, errors="surrogateescape").strip()
         branch = f"refs/heads/{self._worktree.branch}"
         if ref == f"ref: {branch}":
             loss = Loss(worktree=name, ref=branch, commit=head, what="", missing="")
