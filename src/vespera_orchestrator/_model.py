@@ -1704,7 +1704,7 @@ class Effect(Record):
     key: str
     """What it is, unique in the task."""
     attempt: int
-    """The attempt that began it last."""
+    """The attempt that began it last, or has recorded it."""
     is_done: bool
     """Whether it has happened for certain. Otherwise it was begun, and nobody recorded its end."""
     result: JsonValue

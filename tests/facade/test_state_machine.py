@@ -19,7 +19,12 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from vespera_orchestrator.errors import NothingReadyError, NotReadyError, TransitionError
+from vespera_orchestrator.errors import (
+    AnswerNeededError,
+    NothingReadyError,
+    NotReadyError,
+    TransitionError,
+)
 from vespera_orchestrator.orchestrator import Orchestrator
 
 ENDED = ("completed", "failed", "cancelled", "skipped")
@@ -110,9 +115,10 @@ class Model:
             return "skipped"
         return "completed" if verdict == "ready" and self.tasks[alias]["answered"] else None
 
-    def answer(self, alias):
+    def answer(self, alias, says=None):
         """Answer a task, which completes it as soon as it waits for nothing else."""
         self.tasks[alias] |= {"asks": False, "answered": True, "asked": self.tasks[alias]["asks"]}
+        self.tasks[alias]["says"] = says
         self.settle()
 
     def ready(self):
@@ -177,6 +183,7 @@ class Model:
             "has_content": False,
             "brought": False,
             "effects": {},
+            "says": None,
             "empty_rounds": 0,
             "crashes": 0,
             "retries": False,
@@ -186,6 +193,9 @@ class Model:
             "brought_at": None,
             **limits,
         }
+        above = self.tasks.get(parent)
+        if above is not None and above["status"] == "in_progress":
+            above["brought_at"] = self.now  # whoever gets parts for its task has not stalled
         self.settle()
 
     def claim(self, alias, until):
@@ -200,14 +210,39 @@ class Model:
         planned = [self.tasks[name]["planned_at"] for name in self.children(alias)]
         return task["brought"] or any(at >= task["started_at"] for at in planned)
 
-    def once(self, alias, key):
-        """Do something once; return whether it is done now."""
+    def begin_effect(self, alias, key, *, happens):
+        """Begin something that must happen once, and leave it open whether it has."""
         task = self.tasks[alias]
-        if key in task["effects"]:
-            return False
-        task["effects"][key] = task["attempts"]
+        task["effects"][key] = {"is_done": False, "happened": happens, "question": None}
         task |= {"brought": True, "brought_at": self.now}
-        return True
+
+    def record_effect(self, alias, key):
+        """Record that it has happened."""
+        task = self.tasks[alias]
+        task["effects"][key] |= {"is_done": True, "happened": True}
+        task |= {"brought": True, "brought_at": self.now}
+
+    def said(self, alias, key):
+        """What a person has said about an effect in doubt, if anything that can be understood."""
+        asking = self.tasks.get(self.tasks[alias]["effects"][key]["question"])
+        return asking["says"] if asking is not None and asking["status"] == "completed" else None
+
+    def doubts(self):
+        """The effects of running tasks of which nobody knows whether they have happened."""
+        return [
+            (alias, key)
+            for alias in self.named("in_progress")
+            for key, effect in self.tasks[alias]["effects"].items()
+            if not effect["is_done"]
+        ]
+
+    def ask(self, alias, key, question):
+        """Ask a person about an effect; the task is given back, and waits for any end of that."""
+        task = self.tasks[alias]
+        task["effects"][key]["question"] = question
+        self.add(question, parent=task["parent"], asks=True)
+        task["needs"][question] = "done"
+        self.become(alias, "pending")
 
     def lose(self, alias):
         """A holder is lost: too often without progress, and the task is blocked."""
@@ -484,8 +519,6 @@ class Predicted(RuleBasedStateMachine):
             time_limit=TIME_LIMIT_S if self.planned % 3 == 2 else None,
             stalled_after=STALLED_AFTER_S if self.planned % 4 == 3 else None,
         )
-        if above is not None and self.model.tasks[above]["status"] == "in_progress":
-            self.model.tasks[above]["brought_at"] = self.now
 
     # working
 
@@ -617,10 +650,89 @@ class Predicted(RuleBasedStateMachine):
     def once(self, number, key):
         """An effect happens once, in whichever attempt, and its result stays."""
         alias = self.held(number)
+        if (alias, key) in self.model.doubts():
+            return
         calls = []
         result = self.works[alias].once(key, lambda: calls.append(1) or f"{key} of {alias}")
         assert result == f"{key} of {alias}"
-        assert bool(calls) == self.model.once(alias, key)
+        assert bool(calls) == (key not in self.model.tasks[alias]["effects"])
+        if calls:
+            self.model.begin_effect(alias, key, happens=True)
+            self.model.record_effect(alias, key)
+
+    @precondition(lambda self: self.model.named("in_progress"))
+    @rule(number=some, key=st.sampled_from(["mail", "payment"]), happens=st.booleans())
+    def break_off(self, number, key, happens):
+        """Something goes wrong in the middle of an effect: nobody knows whether it has happened."""
+        alias = self.held(number)
+        if key in self.model.tasks[alias]["effects"]:
+            return
+
+        def break_off():
+            raise TimeoutError
+
+        with pytest.raises(TimeoutError):
+            self.works[alias].once(key, break_off)
+        self.model.begin_effect(alias, key, happens=happens)
+
+    @precondition(lambda self: self.model.doubts())
+    @rule(number=some)
+    def look(self, number):
+        """A probe settles the doubt: it is done now if it had not happened, and never twice."""
+        doubts = self.model.doubts()
+        alias, key = doubts[number % len(doubts)]
+        happened = self.model.tasks[alias]["effects"][key]["happened"]
+        calls = []
+        result = self.works[alias].once(
+            key,
+            lambda: calls.append(1) or f"{key} of {alias}",
+            probe=lambda: f"{key} of {alias}" if happened else None,
+        )
+        assert result == f"{key} of {alias}"
+        assert bool(calls) != happened
+        self.model.record_effect(alias, key)
+
+    @precondition(lambda self: self.model.doubts())
+    @rule(number=some)
+    def doubt(self, number):
+        """Without a probe, a person is asked, until one says what can be understood."""
+        doubts = self.model.doubts()
+        alias, key = doubts[number % len(doubts)]
+        said = self.model.said(alias, key)
+        calls = []
+
+        def do():
+            calls.append(1)
+            return f"{key} of {alias}"
+
+        if said is None:
+            with pytest.raises(AnswerNeededError) as caught:
+                self.works[alias].once(key, do)
+            assert not calls
+            self.model.ask(alias, key, caught.value.question)
+        else:
+            assert self.works[alias].once(key, do) == f"{key} of {alias}"
+            assert bool(calls) != said
+            self.model.record_effect(alias, key)
+
+    @precondition(lambda self: self.questions())
+    @rule(number=some)
+    def tell(self, number):
+        """A person looks, and says whether an effect has happened."""
+        questions = self.questions()
+        question, happened, key, alias = questions[number % len(questions)]
+        self.orch.answer(question, happened=happened, result=f"{key} of {alias}")
+        self.model.answer(question, says=happened)
+
+    def questions(self):
+        """Open questions about effects, and what a person who looks will find."""
+        return [
+            (effect["question"], effect["happened"], key, alias)
+            for alias, task in self.model.tasks.items()
+            for key, effect in task["effects"].items()
+            if effect["question"] and self.model.tasks[effect["question"]]["status"] == "pending"
+            if self.model.tasks[effect["question"]]["asks"]
+        ]
 
     @rule(seconds=st.sampled_from([30, 61, 601]))
     def let_time_pass(self, seconds):

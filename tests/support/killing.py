@@ -38,7 +38,12 @@ from pathlib import Path
 import vespera_orchestrator as vespera
 import vespera_orchestrator.orchestrator
 import vespera_orchestrator.worktrees.engine  # loaded once, before the first fork
-from vespera_orchestrator.errors import NotReadyError, UnsavedFilesError, VesperaError
+from vespera_orchestrator.errors import (
+    AnswerNeededError,
+    NotReadyError,
+    UnsavedFilesError,
+    VesperaError,
+)
 from vespera_orchestrator.worktrees import packs
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
@@ -276,6 +281,10 @@ def make_repository(project):
         git(project, *words)
 
 
+MOMENT_S = 0.000_001
+"""A length of time that is over as soon as anybody looks."""
+
+
 def plain(orch):
     """A session with a few tasks, one of them done."""
     orch.initialize_session("Try kills")
@@ -307,6 +316,27 @@ def grown(orch):
         for number in range(20):
             work.checkpoint({"number": number}, progress=number / 20)
         work.heartbeat()
+
+
+def timed(orch):
+    """The same as `plain`, with tasks that have limits, pauses, a question and a signal; and a
+    completed one that others have built on.
+    """
+    plain(orch)
+    orch.complete_task("second", summary="done", detailed_work="# Second\n")
+    orch.plan_tasks(
+        [
+            {"title": "Flaky", "retry_after": "1 hour"},
+            {"title": "Slow", "time_limit": "1 hour", "stalled_after": "1 hour"},
+            {"title": "Late", "time_limit": MOMENT_S},
+            {"title": "Late again", "time_limit": MOMENT_S, "retry_after": "1 hour"},
+            {"title": "Idle", "stalled_after": MOMENT_S},
+            {"title": "Last try", "max_attempts": 1},
+            {"title": "Gate", "question": "May it go out?"},
+            {"title": "Build", "signal": "build is green"},
+            {"title": "Publish", "dependencies": ["gate"], "condition": "gate.outputs.approved"},
+        ]
+    )
 
 
 def documented(orch):
@@ -496,6 +526,105 @@ def wrong(orch):
     """A home with wrong counters."""
     plain(orch)
     _damage(orch)
+
+
+def _expired(alias, **values):
+    """Let anybody's call end an attempt that is over; then these fields have these values."""
+
+    def act(orch, _, ack):
+        orch.get_status()
+        tell(ack, orch, alias)
+        for field, value in values.items():
+            ack(field=field, of=alias, value=value)
+
+    return act
+
+
+def _failed(orch, work, ack):
+    work.fail("no answer")
+    tell(ack, orch, work.task.alias)
+    ack(field="failures", of=work.task.alias, value=1)
+
+
+def _lapsed(orch):
+    """An attempt whose lease was over, and whose task is free again."""
+    work = orch.execute_task("part", lease_s=MOMENT_S)
+    orch.get_status()
+    return work
+
+
+def _answer(orch, _, ack):
+    orch.answer("gate", approved=True)
+    tell(ack, orch, "gate", "publish")
+    ack(field="outputs", of="gate", value={"approved": True})
+
+
+def _signal(orch, _, ack):
+    orch.signal("build is green", {"number": 7}, key="delivery 7")
+    tell(ack, orch, "build")
+    ack(field="outputs", of="build", value={"number": 7})
+
+
+def _early_signal(orch, _, ack):
+    """Nothing waits for it yet: the first task that does is completed with it."""
+    orch.signal("letter came", {"from": "Ada"}, key="letter 1")
+    orch.plan_tasks([{"title": "Read", "signal": "letter came"}], existing="keep")
+    ack(task="read", status="completed")
+    ack(field="outputs", of="read", value={"from": "Ada"})
+
+
+def _reopen(orch, _, ack):
+    orch.reopen_task("first", "the figures are wrong")
+    tell(ack, orch, "first")
+
+
+def _snooze(orch, _, ack):
+    orch.snooze_task("third", "tomorrow")
+    ack(field="asleep", of="third", value=True)
+    ack(field="asleep", of="part", value=True)
+
+
+class _Letters:
+    """A file of letters that were sent, each of them once."""
+
+    def __init__(self, orch):
+        self.path = orch.project / "sent.txt"
+
+    def send(self):
+        """Send the letter, durably."""
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write("letter\n")
+            file.flush()
+            os.fsync(file.fileno())
+        return "sent"
+
+    def look(self):
+        """Tell whether it was sent."""
+        if self.path.exists() and "letter" in self.path.read_text("utf-8"):
+            return "sent"
+        return None
+
+
+def _once(orch, work, ack):
+    letters = _Letters(orch)
+    assert work.once("letter", letters.send, probe=letters.look) == "sent"
+    ack(holds="letter", path=str(letters.path))
+
+
+def _once_asking(orch, work, ack):
+    """Without a probe, a person is asked, who looks and says it."""
+    letters = _Letters(orch)
+    try:
+        work.once("letter", letters.send)
+    except AnswerNeededError as doubt:
+        orch.answer(doubt.question, happened=letters.look() is not None, result="sent")
+        orch.execute_task("part").once("letter", letters.send)
+    ack(holds="letter", path=str(letters.path))
+
+
+def _asking(orch, work, ack):
+    question = work.ask("Which colour?")
+    tell(ack, orch, question.alias)
 
 
 def _worktree(orch, _, ack):
@@ -757,6 +886,47 @@ OPERATIONS = [
         lambda orch, _, ack: _saved(ack, orch.synthesize_results("third")),
         on=blocked,
     ),
+    Operation("fail, to be tried again", _failed, on=timed, begin=_take("flaky")),
+    Operation(
+        "a lease expires",
+        _expired("part"),
+        on=timed,
+        begin=_take("part", lease_s=MOMENT_S),
+    ),
+    Operation(
+        "the last crash",
+        _expired("last_try", crashes=1),
+        on=timed,
+        begin=_take("last_try", lease_s=MOMENT_S),
+    ),
+    Operation("a time limit is over", _expired("late", failures=1), on=timed, begin=_take("late")),
+    Operation(
+        "a time limit is over, to be tried again",
+        _expired("late_again", failures=1),
+        on=timed,
+        begin=_take("late_again"),
+    ),
+    Operation("an attempt stalls", _expired("idle"), on=timed, begin=_take("idle")),
+    Operation(
+        "heartbeat within limits",
+        _ending(lambda work: work.heartbeat()),
+        on=timed,
+        begin=_take("slow"),
+    ),
+    Operation(
+        "heartbeat after the lease was over",
+        _ending(lambda work: work.heartbeat()),
+        on=timed,
+        begin=_lapsed,
+    ),
+    Operation("once, with a probe", _once, on=timed, begin=_take("part")),
+    Operation("once, without a probe", _once_asking, on=timed, begin=_take("part")),
+    Operation("ask", _asking, on=timed, begin=_take("part")),
+    Operation("answer", _answer, on=timed),
+    Operation("signal", _signal, on=timed),
+    Operation("signal, and a task for it", _early_signal, on=timed),
+    Operation("reopen_task", _reopen, on=timed),
+    Operation("snooze_task", _snooze, on=timed),
     Operation(
         "complete with documents",
         lambda orch, _, ack: _done(orch, ack, "only"),

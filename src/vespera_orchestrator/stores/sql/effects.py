@@ -54,11 +54,12 @@ def record(tx: Transaction, task_id: str, attempt: int, key: str, result: JsonVa
     """See `contracts.Store.record_effect`."""
     task = reading.task(tx, task_id)
     sql = f"""
-        UPDATE effects SET is_done = 1, result = {tx.mark}3, recorded_at = {tx.mark}4
+        UPDATE effects
+        SET is_done = 1, result = {tx.mark}3, recorded_at = {tx.mark}4, attempt = {tx.mark}5
         WHERE task_id = {tx.mark}1 AND key = {tx.mark}2 AND is_done = 0
     """
     text = dump_json(result, "result")
-    if tx.execute(sql, (task_id, key, text, tx.now)).rowcount:
+    if tx.execute(sql, (task_id, key, text, tx.now, attempt)).rowcount:
         if task.attempts == attempt:
             claims.note_progress(tx, task)
         events.record_for(tx, task, EventKind.EFFECT_RECORDED, {"attempt": attempt, "key": key})

@@ -230,13 +230,16 @@ def snooze(
         remedy = "it has ended" if task.status.is_terminal else "release it first"
         raise TransitionError(task.alias, task.status, "rest", remedy)
     task_ids = reading.open_subtree_ids(tx, task_id) if whole_subtree else [task_id]
-    resting = [reading.task(tx, each) for each in task_ids]
-    resting = [each for each in resting if each.status is not TaskStatus.IN_PROGRESS]
-    for each in resting:
+    resting_ids = []
+    for each_id in task_ids:
+        each = reading.task(tx, each_id)  # only now: one that woke before may have ended others
+        if each.status.is_terminal or each.status is TaskStatus.IN_PROGRESS:
+            continue
+        resting_ids.append(each_id)
         if each.not_before != until:
             _snooze_one(tx, each, until, zone)
-    follow_due_dates(tx, [each.id for each in resting])
-    return reading.tasks_by_id(tx, [each.id for each in resting])
+    follow_due_dates(tx, resting_ids)
+    return reading.tasks_by_id(tx, resting_ids)
 
 
 def _snooze_one(tx: Transaction, task: Task, until: datetime | None, zone: str) -> None:

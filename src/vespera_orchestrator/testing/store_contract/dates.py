@@ -88,6 +88,26 @@ class DatesContract(StoreFixtures):
         assert set(ready_aliases(store, session_id)) == {"other", "part"}
         assert kinds(store).count(EventKind.TASK_SNOOZED) == 4
 
+    def test_what_wakes_may_end_at_once(self, store, session_id, clock):
+        """An answered part is completed when it wakes, and its parent counts that.
+
+        Also a parent that wakes in the same step; and what is skipped by it does not wake.
+        """
+        drafts = [
+            draft("top"),
+            draft("b", ("part", "failure"), parent="top"),
+            draft("part", parent="top"),
+        ]
+        top, b, part = store.plan(session_id, drafts)
+        store.snooze(top.id, clock.now + DAY, zone="UTC", subtree=True)
+        store.answer(part.id, {"answer": "yes"}, agent="ada")
+        assert store.find_task(part.id, None).status is TaskStatus.PENDING
+        woken = store.snooze(top.id, None, zone="UTC", subtree=True)
+        assert store.find_task(part.id, None).status is TaskStatus.COMPLETED
+        assert store.find_task(b.id, None).status is TaskStatus.SKIPPED
+        assert ready_aliases(store, session_id) == ["top"]
+        assert {task.alias for task in woken} == {"top", "part"}
+
     def test_a_due_date_moves_with_the_rest(self, store, session_id, clock):
         """A task cannot be meant for a day before the one on which it wakes."""
         dated = draft("a", due_at=clock.now + HOUR)

@@ -263,6 +263,21 @@ class _Crashes(StoreFixtures):
         task = current(store, a)
         assert (task.is_ready, task.crashes) == (True, 0)
 
+    def test_whoever_settles_a_doubt_has_brought_something(self, store, clock, session_id):
+        """An effect that an earlier attempt began, and this one records."""
+        a = store.plan(session_id, [draft("a", max_attempts=2)])[0]
+        claim(store, a)
+        store.begin_effect(a.id, 1, "mail", again=False)
+        clock.advance(seconds=61)
+        store.expire()
+        assert self.crash(store, clock, a).crashes == 1
+        claim(store, a)
+        store.record_effect(a.id, 3, "mail", "sent")
+        clock.advance(seconds=61)
+        store.expire()
+        task = current(store, a)
+        assert (task.is_ready, task.crashes) == (True, 0)
+
     def test_no_number_of_crashes_is_unlimited(self, store, clock, session_id):
         """Also where each of them brings something new: after ten times as many, a person looks.
 
