@@ -924,8 +924,8 @@ class Orchestrator:
     ) -> Task:
         """Let a task rest until another day: it is not ready, and not handed out.
 
-        Only the status mentions it, under what rests. It wakes by itself. A due date before that
-        day moves there. Nothing is lost, and nothing is held against anybody.
+        It is not mentioned, either; the status only counts what rests. It wakes by itself. A due
+        date before that day moves there. Nothing is lost, and nothing is held against anybody.
 
         Args:
             task: The task.

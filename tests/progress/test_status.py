@@ -119,7 +119,7 @@ def test_the_page_says_all_that_matters():
 
 
 def test_what_rests_is_listed_with_the_moment_when_it_wakes():
-    """A snoozed task, one that begins later, and one that is tried again by itself."""
+    """What is tried again by itself is named; what somebody has put off is not spoken of."""
     retry_at = NOW + timedelta(seconds=30)
     failed = task(
         "fetch",
@@ -130,12 +130,15 @@ def test_what_rests_is_listed_with_the_moment_when_it_wakes():
         reason="no answer",
     )
     snoozed = task("report", not_before=NOW + timedelta(days=1), asleep=True)
-    lines = str(status(resting=(failed, snoozed))).splitlines()
+    later = task("letter", not_before=NOW + timedelta(days=3), asleep=True)
+    lines = str(status(resting=(failed, snoozed, later))).splitlines()
     start = lines.index("Resting:")
     assert lines[start + 1 : start + 3] == [
         "  fetch: it is tried again by itself in 30 s, after 1 of 3 failures (no answer)",
-        "  report: it rests until tomorrow, 12:00",
+        "  2 tasks rest, the first until tomorrow, 12:00: orch.get_status().resting",
     ]
+    only = str(status(resting=(later,)))
+    assert "  1 task rests until Sunday, 12:00: orch.get_status().resting" in only
     assert "Resting:" not in str(status())
 
 

@@ -287,13 +287,17 @@ class Status(Record):
         )
 
     def _resting_section(self) -> _Section:
+        """Name what is tried again by itself; what somebody has put off is only counted."""
+        call = "orch.get_status().resting"
         now = self.as_of
-        return _Section(
-            title="Resting",
-            lines=[f"{task.alias}: {lifecycle.pause_words(task, now)}" for task in self.resting],
-            total=len(self.resting),
-            rest_call="orch.get_status().resting",
-        )
+        retried = [task for task in self.resting if task.retry_at is not None]
+        put_off = [task for task in self.resting if task.retry_at is None]
+        lines = [f"{task.alias}: {lifecycle.pause_words(task, now)}" for task in retried]
+        if put_off:
+            until = dates.rest_words(put_off[0], now)
+            rest = "1 task rests" if len(put_off) == 1 else f"{len(put_off)} tasks rest, the first"
+            lines.append(f"{rest} until {until}: {call}")
+        return _Section(title="Resting", lines=lines, total=len(lines), rest_call=call)
 
     def _completed_section(self) -> _Section:
         return _Section(
