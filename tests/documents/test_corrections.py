@@ -89,7 +89,7 @@ def test_a_superseded_finding_is_shown_as_withdrawn(research):
     assert "1.52" not in sections["findings"]
     assert "### ~~First round~~" in sections["withdrawn"]
     assert "superseded by: [Without doubles](#without-doubles)." in sections["withdrawn"]
-    assert "| `odds` | `1.52` |" in sections["withdrawn"]
+    assert "| `odds` | 1.52 |" in sections["withdrawn"]
     orch.artifacts.save("Reanalysis", "OR = 1.2", kind="finding", supersedes=second)
     sections = updated("FINDINGS.md")
     assert re.findall("^### (.*)", sections["findings"], re.MULTILINE) == ["Reanalysis"]

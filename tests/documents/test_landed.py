@@ -333,8 +333,8 @@ def test_homes_that_found_the_same_agree_in_every_document(make, tmp_path):
         assert "### How" in shown(orch, "METHODOLOGY.md")
         works = shown(orch, "LITERATURE_REVIEW.md")
         assert works.count("### Knuth (1997)") == 1
-        assert "Cited in First round." in works
-        assert "Cited in How." in works
+        assert "Cited in “First round”." in works
+        assert "Cited in “How”." in works
 
 
 def find(orch, title, text):

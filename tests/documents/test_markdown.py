@@ -77,6 +77,21 @@ def test_headings_of_an_embedded_text_stand_below_ours():
     assert embed("###### Deep\n\nx", 3) == "### Deep\n\nx"
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("See [the table](#elsewhere).", "See the table."),
+        ("# Here\n\nSee [above](#here).", "#### Here\n\nSee [above](#here)."),
+        ("`[a](#b)` and ``[c](#d)``", "`[a](#b)` and ``[c](#d)``"),
+        ("[`why()`](#why), [it](https://a.org/#b)", "`why()`, [it](https://a.org/#b)"),
+        ("See [that file](../other.md#part).", "See that file."),
+    ],
+)
+def test_a_link_to_what_did_not_come_along_becomes_its_words(text, shown):
+    """It would lead nowhere; what looks like one in code is none."""
+    assert embed(text, 4, has_place=False) == shown
+
+
 def test_a_text_that_would_swallow_what_follows_is_quoted():
     """A fence that is left open in a list ends with the quotation."""
     assert embed("- a\n\n  <!--\n", 4) != ""

@@ -142,6 +142,23 @@ _PACKAGE = {
         except ImportError:
             def fallback(a): ...
         """,
+    "src/kettle/lid/__init__.py": """
+        from typing import TYPE_CHECKING
+        from kettle.lid._impl import Handle
+        if TYPE_CHECKING:
+            from kettle.lid._impl import Screw
+        """,
+    "src/kettle/lid/_impl.py": """
+        class Handle:
+            '''What you hold.'''
+            shape = bent
+            settings = {
+                "one": "a setting that is much too long to show",
+                "two": "as is this one, and so nothing is left to say",
+            }
+        class Screw:
+            '''What holds it.'''
+        """,
     "tests/test_kettle.py": "def test_it(): ...",
     "broken.py": "def (",
 }
@@ -174,6 +191,10 @@ def test_the_api_is_what_can_be_imported(make_project):
     assert "_secret" not in api
     assert "- `LIMIT: int = 300`: Seconds." in api
     assert "### `kettle.consts`" in api
+    assert "What you hold." in api
+    assert "Screw" not in api, "it is imported for type checkers only"
+    assert "- `shape = bent`" in api
+    assert "settings" not in api, "there is nothing to say of it"
     assert "def fallback(a)" in api
     assert "It is not readable as Python, line 1." in api
     project.home.project.joinpath("src/kettle/consts.py").unlink()
@@ -286,6 +307,42 @@ def test_decisions_are_numbered_records(make_project):
     assert "Something else" not in project.text("ARCHITECTURE.md")
 
 
+@pytest.mark.parametrize(
+    ("item", "title", "text"),
+    [
+        (
+            "**Rules are pure; stores\n  carry them out.** You can test them.",
+            "Rules are pure; stores carry them out",
+            "You can test them.",
+        ),
+        (
+            "**No kettle**: water comes from the caller.",
+            "No kettle",
+            "Water comes from the caller.",
+        ),
+        (
+            "**Filters have indexes** in the table.",
+            "Filters have indexes",
+            "**Filters have indexes** in the table.",
+        ),
+        (
+            "Merge by file: libgit2's own merge reads all.",
+            "Merge by file",
+            "libgit2's own merge reads all.",
+        ),
+        ("**All in bold.**", "All in bold", ""),
+    ],
+)
+def test_a_decision_has_its_first_words_as_title(make_project, item, title, text):
+    """What is bold there, or the first sentence; nothing is said twice or torn apart."""
+    project = make_project()
+    project.complete("Begin", project.draft("Work", f"## Decisions\n\n* {item}\n"))
+    project.documents.update()
+    decisions = section_contents(project.text("ARCHITECTURE.md"))["decisions"]
+    assert decisions.startswith(f"### 1. {title}\n")
+    assert decisions.partition("-->")[2].strip() == text
+
+
 _BIBLIOGRAPHY = r"""
 @article{smith20, author={Smith, Ann and M{\"u}ller, Bob}, title={{DNA} and Life}, year=2020,
   journal={Nature}, volume=3, number=2, pages={4--5}, doi={https://doi.org/10.1000/ABC}}
@@ -318,7 +375,7 @@ def test_literature_has_one_entry_a_work(make_project):
     )
     assert reference in works
     assert works.count("show it") == 1
-    assert "Cited in `paper.tex`, Review." in works
+    assert "Cited in `paper.tex`, “Review”." in works
     assert "The field is young." in contents["literature"]
 
 
@@ -346,7 +403,7 @@ def test_methods_and_findings_show_what_holds(make_project):
     assert "Two were ill." in methods["deviations"]
     findings = section_contents(project.text("FINDINGS.md"))
     assert "Es hält." in findings["findings"]
-    assert "| `odds` | `1.31` |" in findings["findings"]
+    assert "| `odds` | 1.31 |" in findings["findings"]
     assert "- `odds`: `1.31` in Again; `1.4` in Third." in findings["findings"]
     assert "1.52" not in findings["findings"]
     assert "superseded by: [B](#b)." in findings["withdrawn"]
@@ -396,7 +453,7 @@ def test_a_story_has_one_sheet_a_character_and_its_chapters_in_order(make_projec
     assert "- **Age:** 36; earlier 34 (Cast, 2026-03-01)" in sheets
     assert "- **Eyes:** grey" in sheets
     assert "She keeps the light." in sheets
-    assert "- Chapter One (`ch/01.md`): once" in sheets
+    assert "- Chapter One: once" in sheets
     assert "Age: 36 in the latest sheet, but 30 in `ch/01.md`." in sheets
     plot = section_contents(project.text("PLOT_OUTLINE.md"))
     assert (
@@ -550,8 +607,8 @@ def test_every_character_has_one_sheet(make_project):
         "Tomas Varga",
     ]
     okafor, ilse, pell, tomas = sheets.split("### ")[1:]
-    assert "(`chapters/01.md`): once\n" in okafor
-    assert "(`chapters/01.md`): tells it\n" in ilse, "Varga may be either of them"
+    assert "Chapter 1: once\n" in okafor
+    assert "Chapter 1: point of view\n" in ilse, "Varga may be either of them"
     assert "She counts.\n\nHer coat is grey." in ilse
     assert "Not here" not in sheets
     assert "He forges.\n\nA clerk" in pell
@@ -621,7 +678,7 @@ def test_only_changed_chapters_are_read_again(make_project, monkeypatch):
     project.documents.update()
     assert read == ["chapters/3.md"]
     sheet = section_contents(project.text("CHARACTER_SHEETS.md"))["characters"]
-    assert "- Chapter 3 (`chapters/3.md`): twice" in sheet
+    assert "- Chapter 3: twice" in sheet
     assert sheet.count(": once") == 4
 
 

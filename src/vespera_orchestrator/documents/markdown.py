@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 import attrs
 
 from vespera_orchestrator._secrets import mask
+from vespera_orchestrator.documents.links import anchor_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Container, Iterator
 
 _INVISIBLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ufeff]")
 """Control characters, and those that turn the direction of reading: a line would show something
@@ -36,6 +37,11 @@ _LINK_DEFINITION = re.compile(rf"^({_CONTAINERS})\[(?=[^\]]*(?:\]:|$))")
 _HTML = re.compile(r"<(?=[A-Za-z/!?])(?!https?://[^\s<>]*>)")
 """What opens HTML; an address between angle brackets does not."""
 _BACKTICKS = re.compile(r"`+")
+_CODE_OR_LINK = re.compile(
+    r"(?<!`)(`+)(?!`).*?[^`]\1(?!`)(?!\])"
+    r"|(?<![!\\])\[(?P<label>[^\[\]]+)\]\((?P<target>[^()\s]+)\)"
+)
+_WEB = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:|//")
 _CODE_SPAN = re.compile(r"(?<!`)(`+)(?!`).*?[^`]\1(?!`)")
 _UNDERLINE = re.compile(r" {0,3}(=+|-{2,})[ \t]*")
 _LABEL = re.compile(
@@ -99,17 +105,28 @@ def code(text: str, limit: int = MAX_INLINE_CHARACTERS) -> str:
     return f"{ticks}{space}{flat}{space}{ticks}"
 
 
-def embed(text: str, level: int, limit: int = MAX_EMBEDDED_CHARACTERS) -> str:
+def embed(
+    text: str, level: int, limit: int = MAX_EMBEDDED_CHARACTERS, *, has_place: bool = True
+) -> str:
     """Return *text*, itself Markdown, so that it can stand under a heading of ours.
 
     Its highest heading gets *level*. HTML is shown, not interpreted. Whatever it leaves open is
     closed. A long text is cut, and its last line is an ellipsis then. A blank one gives an empty
-    string.
+    string. A link to a heading that did not come along becomes its own words.
+
+    Args:
+        text: The text.
+        level: The level of its highest heading.
+        limit: How many characters it may have.
+        has_place: Whether links to files may be right where it will stand. Otherwise they become
+            their own words as well.
     """
     lines = _setext_as_atx(plain_text(text).strip("\n").split("\n"))
     if not any(line.strip() for line in lines):
         return ""
-    shift = level - min((heading.level for heading in _headings(lines)), default=level)
+    headings = _headings(lines)
+    anchors = {anchor_of(heading.title) for heading in headings}
+    shift = level - min((heading.level for heading in headings), default=level)
     safe_lines, size, fence = [], 0, ""
     for line, role in _line_roles(lines):
         size += len(line) + 1
@@ -118,7 +135,8 @@ def embed(text: str, level: int, limit: int = MAX_EMBEDDED_CHARACTERS) -> str:
         if role is _Role.OPENS_CODE:
             fence = line.split(line.lstrip("`~"))[0] if line.lstrip("`~") else line
         if role is _Role.TEXT:
-            safe_lines.append(_shifted(line, shift, level))
+            linked = _without_dead_links(line, anchors, has_place=has_place)
+            safe_lines.append(_shifted(linked, shift, level))
         else:
             safe_lines.append(_MARKER.sub(" ", line).rstrip())
         if role is _Role.CLOSES_CODE:
@@ -129,6 +147,17 @@ def embed(text: str, level: int, limit: int = MAX_EMBEDDED_CHARACTERS) -> str:
         safe_lines += ["", "…"]
     embedded = "\n".join(safe_lines).strip("\n")
     return embedded if _ends_by_itself(embedded) else _quoted(safe_lines)
+
+
+def _without_dead_links(line: str, anchors: Container[str], *, has_place: bool) -> str:
+    def shown(match: re.Match[str]) -> str:
+        label, target = match["label"], match["target"]
+        if label is None or _WEB.match(target):
+            return match[0]
+        is_dead = target[1:] not in anchors if target.startswith("#") else not has_place
+        return str(label) if is_dead else match[0]
+
+    return _CODE_OR_LINK.sub(shown, line) if "](" in line else line
 
 
 def _setext_as_atx(lines: list[str]) -> list[str]:
@@ -193,8 +222,12 @@ def _quoted(lines: list[str]) -> str:
 
 
 def markdown_line(text: str) -> str:
-    """Return *text*, itself Markdown, as one line that can follow something else on its line."""
-    return _disarmed(_on_one_line(text))
+    """Return *text*, itself Markdown, as one line that can follow something else on its line.
+
+    Its links become their own words, but for those to the web.
+    """
+    line = _without_dead_links(_on_one_line(text), (), has_place=False)
+    return _disarmed(line)
 
 
 def without_double_blank_lines(text: str) -> str:

@@ -39,6 +39,12 @@ _DECISION_LEVEL: Final = 4
 _LONGEST_TITLE: Final = 110
 _ITEM: Final = re.compile(r"(?:[-*+]|\d{1,3}[.)])[ \t]+(?=\S)")
 _SENTENCE_END: Final = re.compile(r"(?<=[.!?])\s+|(?<=。)|\*{0,2}[:;]\*{0,2}\s+")
+_BOLD_LEAD: Final = re.compile(
+    r"(\*\*|__)(?=\S)(?P<words>[^*_]{3,110}?)\1"
+    r"(?P<end>[ \t]*(?:[:.\u2013\u2014]|-(?=\s)))?(?=\s|\Z)"
+)
+"""What stands in bold before anything else, and what ends the sentence behind it."""
+_FIRST_WORD: Final = re.compile(r"\S+?(?=[\s.,:;!?]|\Z)")
 _RECORD_LABELS: Final = frozenset(
     {"status", "date", "supersedes", "replaces", "superseded by", "estado", "statut", "статус"}
     | {"ersetzt", "remplace", "заменяет", "状態", "状态"}
@@ -484,6 +490,9 @@ def _items(text: str) -> list[str]:
 
 def _title_and_rest(text: str) -> tuple[str, str]:
     """Return the first sentence of a text as a title, and what stands behind it."""
+    lead = _BOLD_LEAD.match(text.strip())
+    if lead is not None:
+        return _lead_and_rest(lead, text.strip())
     first, separator, _ = text.strip().partition("\n\n")
     sentence = _SENTENCE_END.search(first)
     end = len(first) if sentence is None else sentence.start()
@@ -493,7 +502,25 @@ def _title_and_rest(text: str) -> tuple[str, str]:
         return f"{beginning.rsplit(' ', 1)[0]}…", text
     rest_start = len(first) if sentence is None else sentence.end()
     rest = text.strip()[rest_start:].strip() if separator or sentence else ""
-    return title, rest[:1].upper() + rest[1:]
+    return title, _capitalized(rest)
+
+
+def _lead_and_rest(lead: re.Match[str], text: str) -> tuple[str, str]:
+    """Return what a text begins with in bold as its title, and what stands behind it.
+
+    Where the sentence goes on behind it, the text stays whole.
+    """
+    title = " ".join(lead["words"].split())
+    rest = text[lead.end() :].strip()
+    is_whole = title.endswith((".", "!", "?", ":", "。")) or lead["end"] or not rest
+    return title.rstrip(".:"), _capitalized(rest) if is_whole else text
+
+
+def _capitalized(text: str) -> str:
+    """Return a text with a capital, unless it begins with a name that is written small."""
+    word = _FIRST_WORD.match(text)
+    is_word = word is not None and word[0].isalpha()
+    return text[:1].upper() + text[1:] if is_word else text
 
 
 def _after_number(title: str) -> str:

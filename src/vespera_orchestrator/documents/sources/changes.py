@@ -66,6 +66,7 @@ _SCOPE: Final = re.compile(r"[\w./, -]{1,40}:\s+(?=\S)")
 """The part of the project that a title names first, such as ``kettle:``."""
 _BREAKING: Final = re.compile(r"\s*BREAKING(?:[ -]CHANGE)?!?\s*:\s*", re.IGNORECASE)
 _FIRST_WORD: Final = re.compile(r"\W*([A-Za-z]+)")
+_SENTENCE_END: Final = re.compile(r"[.!?](?=\s)|。")
 _VERSION: Final = re.compile(r"\bv?(\d+\.\d+(?:\.\d+)?(?:[-.+]?[A-Za-z][\w.+-]*)?)")
 _RELEASE: Final = re.compile(r"\W*(?:release|ship|publish|tag)\b", re.IGNORECASE)
 
@@ -406,11 +407,17 @@ def _without_prefix(text: str) -> tuple[str, bool]:
     return text, is_breaking
 
 
+def _whole_sentences(text: str) -> str:
+    """Return the beginning of a text, as many of its sentences as are shown."""
+    ends = [end.end() for end in _SENTENCE_END.finditer(text, 0, _MAX_TEXT)]
+    return text if len(text) <= _MAX_TEXT or not ends else text[: ends[-1]]
+
+
 def _sentence(text: str) -> str:
     """Return a text as one safe line of Markdown that begins and ends like a sentence."""
     flat = " ".join(text.split())
     first, _, _ = flat.partition(" ")
     if first.islower() and first.isalpha():
         flat = flat[0].upper() + flat[1:]
-    line = inline(flat, limit=_MAX_TEXT) or "(untitled)"
+    line = inline(_whole_sentences(flat), limit=_MAX_TEXT) or "(untitled)"
     return line if line.endswith((".", "!", "?", "…", ":", "。")) else f"{line}."

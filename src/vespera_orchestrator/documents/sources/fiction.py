@@ -429,10 +429,12 @@ class _Mention:
 
     chapter: Chapter
     times: int
-    tells: bool
+    has_viewpoint: bool
     """Whether it is told from the character's point of view."""
     ages: tuple[str, ...]
     """What sentences that name the character say about an age, as numbers."""
+    number: int = 0
+    """The chapter's place in the story, from 1."""
 
 
 def _mentions(
@@ -440,14 +442,14 @@ def _mentions(
 ) -> Iterator[_Mention]:
     """Yield the chapters in which a character occurs. A chapter is searched once for each."""
     memory = work.reader.memory(f"mentions of {pattern.pattern}")
-    for number, chapter in enumerate(chapters):
+    for number, chapter in enumerate(chapters, start=1):
         place = chapter.chapter.place or str(number)
         latest = memory.get(place)
         if latest is None or latest[0] is not chapter:
             latest = memory[place] = chapter, None, _mention(pattern, chapter)
         mention = cast("_Mention", latest[2])
-        if mention.times or mention.tells:
-            yield mention
+        if mention.times or mention.has_viewpoint:
+            yield attrs.evolve(mention, number=number)
 
 
 def _mention(pattern: re.Pattern[str], chapter: _ChapterText) -> _Mention:
@@ -455,7 +457,7 @@ def _mention(pattern: re.Pattern[str], chapter: _ChapterText) -> _Mention:
     return _Mention(
         chapter=chapter.chapter,
         times=times,
-        tells=pattern.search(chapter.chapter.viewpoint) is not None,
+        has_viewpoint=pattern.search(chapter.chapter.viewpoint) is not None,
         ages=tuple(ages_near(pattern, chapter.text)) if times else (),
     )
 
@@ -529,18 +531,21 @@ def _pattern(callings: tuple[str, ...]) -> re.Pattern[str]:
     escaped = "|".join(map(re.escape, callings))
     if UNSEPARATED.search(callings[0]):
         return re.compile(escaped)
-    return re.compile(rf"(?<!{_SEPARATED_LETTER})(?:{escaped})(?!{_SEPARATED_LETTER})")
+    letter = _SEPARATED_LETTER
+    is_compound = rf"-{letter}"  # there is no rabbit in "Rabbit-Hole"
+    return re.compile(rf"(?<!{letter})(?<!{letter}-)(?:{escaped})(?!{letter})(?!{is_compound})")
 
 
 def _appearance(mention: _Mention) -> str:
-    chapter = mention.chapter
-    place = f" ({chapter.place})" if chapter.place else ""
+    title = mention.chapter.title
+    if not mentions((title,), "chapter"):
+        title = f"{title} (chapter {mention.number})"
     facts = []
     if mention.times:
         facts.append(_TIMES.get(mention.times, f"{mention.times} times"))
-    if mention.tells:
-        facts.append("tells it")
-    return f"{chapter.title}{place}: {', '.join(facts)}"
+    if mention.has_viewpoint:
+        facts.append("point of view")
+    return f"{title}: {', '.join(facts)}"
 
 
 def _contradictions(attributes: list[Attribute], mentioned: list[_Mention]) -> Iterator[str]:

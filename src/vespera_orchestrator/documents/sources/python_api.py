@@ -344,7 +344,10 @@ class _Packages:
         if name.startswith("_"):
             return False
         if file.reexports:
+            # Also one that only type checkers see: so a package types what it imports on first use.
             return name in file.reexports
+        if name in file.typing_imports:
+            return False
         source, _, _ = file.imports[name].rpartition(".")
         return module in self._packages and source in self._files and not _is_public_module(source)
 

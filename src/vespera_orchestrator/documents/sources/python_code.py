@@ -93,6 +93,8 @@ class PythonFile:
     """The target of each imported name."""
     reexports: frozenset[str] = frozenset()
     """Names that are imported as themselves: ``from x import y as y``."""
+    typing_imports: frozenset[str] = frozenset()
+    """The names that are imported for type checkers only."""
     wildcards: tuple[str, ...] = ()
     """The modules from which everything is imported."""
     exports: tuple[str, ...] | None = None
@@ -154,7 +156,7 @@ def _parent(name: str) -> griffe.Module | None:
 
 def _file(module: griffe.Module, source: str) -> PythonFile:
     definitions, imports = {}, {}
-    wildcards = []
+    wildcards, typing_imports = [], set()
     for name, member in module.members.items():
         if not member.is_alias:
             definition = _definition(member)
@@ -164,6 +166,8 @@ def _file(module: griffe.Module, source: str) -> PythonFile:
             wildcards.append(_target(member))
         else:
             imports[name] = _target(member)
+            if not member.runtime:
+                typing_imports.add(name)
     exports, exported_from = _exports(module)
     doc = _docstring(module)
     return PythonFile(
@@ -172,6 +176,7 @@ def _file(module: griffe.Module, source: str) -> PythonFile:
         definitions=definitions,
         imports=imports,
         reexports=frozenset(_AS_ITSELF.findall(source)),
+        typing_imports=frozenset(typing_imports),
         wildcards=tuple(wildcards),
         exports=exports,
         exported_from=exported_from,
@@ -344,11 +349,23 @@ def _is_member(name: str, member: Any) -> bool:
         return member.docstring is not None
     if name.startswith("_"):
         return False
+    if _is_unexplained(member):
+        return False
     # What a method sets on ``self`` is a detail, unless the class says that it is there.
     is_from_method = (
         "instance-attribute" in member.labels and "class-attribute" not in member.labels
     )
     return not is_from_method or member.docstring is not None or member.annotation is not None
+
+
+def _is_unexplained(member: Any) -> bool:
+    """Tell whether nothing could be said of a class attribute but its name."""
+    if not member.is_attribute or "property" in member.labels:
+        return False
+    says_something = member.docstring is not None or member.annotation is not None
+    is_too_long = len(str(member.value)) > _LONGEST_VALUE
+    is_enum = any("Enum" in str(base) or "Flag" in str(base) for base in member.parent.bases)
+    return is_too_long and not says_something and not is_enum
 
 
 def _attribute(attribute: Any) -> Definition | None:
@@ -467,12 +484,13 @@ def _as_text(sections: Iterable[Any], *, without: Iterable[str]) -> str:
 def _section(section: Any, left_out: frozenset[str]) -> str:
     kind = section.kind.value
     if kind == "text":
-        return embed(as_markdown(section.value), _DOC_LEVEL)
+        return embed(as_markdown(section.value), _DOC_LEVEL, has_place=False)
     if kind == "examples":
         return "\n\n".join(_example(str(part), text) for part, text in section.value)
     if kind == "admonition":
         title = section.title or section.value.kind.capitalize()
-        return f"**{inline(title)}**\n\n{embed(as_markdown(section.value.contents), _DOC_LEVEL)}"
+        text = embed(as_markdown(section.value.contents), _DOC_LEVEL, has_place=False)
+        return f"**{inline(title)}**\n\n{text}"
     if kind == "deprecated":
         return ""  # it stands beside the name
     heading = _HEADINGS.get(kind)
@@ -518,4 +536,4 @@ def _item(item: Any, kind: str) -> str:
 def _example(kind: str, text: str) -> str:
     if "examples" in kind or text.lstrip().startswith(">>>"):
         return fenced(dedent(text).strip())
-    return embed(as_markdown(text), _DOC_LEVEL)
+    return embed(as_markdown(text), _DOC_LEVEL, has_place=False)

@@ -69,6 +69,15 @@ class Note:
 
 
 @attrs.frozen(kw_only=True)
+class NumberTable:
+    """The same measures of several things, as Markdown."""
+
+    measures: tuple[str, ...]
+    rows: tuple[tuple[str, tuple[str, ...]], ...]
+    """What was measured, and its values."""
+
+
+@attrs.frozen(kw_only=True)
 class FindingNote:
     """A finding with its evidence."""
 
@@ -76,7 +85,9 @@ class FindingNote:
     text: str
     date: str
     numbers: tuple[tuple[str, str], ...]
-    """Names and values from the outputs of its task, as Markdown."""
+    """Names and values from the outputs of its task, as Markdown, but for those in *table*."""
+    table: NumberTable | None
+    """The outputs that are the same measures of several things; ``None`` if none are."""
     evidence: tuple[str, ...]
     """Files that its task delivered, as code spans."""
     is_withdrawn: bool
@@ -201,7 +212,7 @@ class _Literature:
             if is_prose(artifact) and artifact.kind != ArtifactKind.FILE:
                 citations = self._work.reader.analyse(artifact, "citations", find_citations)
                 comment = provenance(artifact.id, self._work.task_of(artifact))
-                self._cite_from(citations, title_line(artifact.title), comment)
+                self._cite_from(citations, f"“{title_line(artifact.title)}”", comment)
 
     def _cite_from(self, citations: Iterable[Citation], place: str, comment: str = "") -> None:
         for citation in citations:
@@ -466,14 +477,17 @@ class _Findings:
         passage = finding.passage
         task = passage.task
         numbers: tuple[tuple[str, str], ...] = ()
+        table = None
         if task is not None and task.id not in self._numbered:
             self._numbered.add(task.id)
-            numbers = tuple(_numbers(task))
+            table = _table(task.outputs)
+            numbers = tuple(_numbers(task, is_tabled=table is not None))
         return FindingNote(
             title=title_line(finding.title),
             text=finding.text,
             date=passage.date,
             numbers=numbers,
+            table=table,
             evidence=tuple(self._files.get("" if task is None else task.id, ())),
             is_withdrawn=finding.withdrawal is not None,
             withdrawn_by=withdrawn_by,
@@ -545,9 +559,27 @@ def _files_by_task(work: CompletedWork) -> dict[str, list[str]]:
     return files
 
 
-def _numbers(task: Task) -> Iterator[tuple[str, str]]:
+def _numbers(task: Task, *, is_tabled: bool) -> Iterator[tuple[str, str]]:
     for name, value in sorted(_measured(task.outputs).items()):
-        yield code(name), code(json.dumps(value, ensure_ascii=False))
+        if not (is_tabled and "." in name):
+            yield code(name), json.dumps(value)
+
+
+def _table(outputs: Mapping[str, object]) -> NumberTable | None:
+    """Return outputs that are dictionaries of the same numbers as a table."""
+    groups = {name: value for name, value in outputs.items() if isinstance(value, dict)}
+    values = {name: _measured(group) for name, group in groups.items()}
+    measures = [tuple(each) for each in values.values()]
+    if not measures or len(set(map(frozenset, measures))) > 1:
+        return None
+    columns = measures[0]
+    if not columns or any("." in column for column in columns):
+        return None
+    rows = [
+        (code(name), tuple(json.dumps(numbers[column]) for column in columns))
+        for name, numbers in values.items()
+    ]
+    return NumberTable(measures=tuple(map(code, columns)), rows=tuple(rows))
 
 
 def _measured(outputs: Mapping[str, object], prefix: str = "") -> dict[str, float]:
