@@ -101,6 +101,22 @@ def judges(session: nox.Session) -> None:
 
 
 @nox.session
+def notebook(session: nox.Session) -> None:
+    """Show the tour and every display in a real JupyterLab, and let axe-core judge them.
+
+    Needs Chromium with its driver, and npm. VESPERA_PICTURES=FOLDER leaves pictures to look at.
+    """
+    session.install("-e", ".", *group("test"), "jupyterlab>=4", "ipykernel", "selenium>=4")
+    folder = session.create_tmp()
+    packages = ("axe-core@4",)
+    options = ("--no-audit", "--no-fund", "--prefix", folder)
+    session.run("npm", "install", *options, *packages, external=True, silent=True)
+    environment = {"VESPERA_AXE": str(Path(folder).absolute())}
+    tests = "tests/integrations/test_jupyterlab.py"
+    session.run("python", "-m", "pytest", tests, *session.posargs, env=environment)
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Check style, formatting and the direction of imports."""
     session.install("-e", ".", *group("lint"))

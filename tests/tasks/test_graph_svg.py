@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 from xml.etree import ElementTree as ET
 
 import vespera_orchestrator as vespera
 from vespera_orchestrator import TaskGraph
 
+GAP = r"M([\d.]+) ([\d.]+)h([\d.]+)v([\d.]+)h-"
 SVG = "{http://www.w3.org/2000/svg}"
 
 
@@ -86,3 +89,37 @@ def test_what_is_left_out_is_counted():
     assert len(list(svg.iter(f"{SVG}rect"))) == 2
     assert "… and 3 more tasks" in texts(svg)
     assert TaskGraph([]).to_svg() == "<svg></svg>"
+
+
+def test_a_label_stands_on_a_gap_in_the_lines():
+    """Nothing is drawn under the words, and they cover no box and no other label."""
+    specs = [{"title": f"Source {number}"} for number in range(4)]
+    needs = [{"task": f"source_{number}", "on": "failure"} for number in range(4)]
+    specs.append({"title": "Sink", "dependencies": needs})
+    specs.append({"title": "Late", "dependencies": ["sink", {"task": "source_0", "on": "done"}]})
+    svg = drawing(planned(*specs))
+    lines = [path for path in svg.iter(f"{SVG}path") if path.get("marker-end")]
+    (clip,) = svg.iter(f"{SVG}clipPath")
+    assert {line.get("clip-path") for line in lines} == {f"url(#{clip.get('id')})"}
+    gaps = [tuple(map(float, gap)) for gap in re.findall(GAP, clip[0].get("d"))]
+    words = [text for text in svg.iter(f"{SVG}text") if text.get("font-size") == "10"]
+    assert len(gaps) == len(words) == 5
+    for (x, y, width, height), text in zip(gaps, words, strict=True):
+        assert float(text.get("x")) == x + width / 2
+        assert y < float(text.get("y")) < y + height
+    boxes = [
+        tuple(float(box.get(side)) for side in ("x", "y", "width", "height"))
+        for box in svg.iter(f"{SVG}rect")
+    ]
+    areas = [*gaps, *boxes]
+    for first, second in itertools.combinations(areas, 2):
+        assert not overlap(first, second), (first, second)
+
+
+def overlap(first, second):
+    """Tell whether two rectangles have a point in common."""
+    return all(
+        first[side] < second[side] + second[side + 2]
+        and second[side] < first[side] + first[side + 2]
+        for side in (0, 1)
+    )

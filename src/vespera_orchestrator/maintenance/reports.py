@@ -117,7 +117,7 @@ class CheckReport(Record):
         if not self.findings:
             return verdict
         rows = [_html_row(finding) for finding in self.findings[:_ROWS_SHOWN]]
-        head = "<thead><tr><th></th><th>what</th><th>what helps</th></tr></thead>"
+        head = "<thead><tr><th>how bad</th><th>what</th><th>what helps</th></tr></thead>"
         return f"{verdict}<table>{head}<tbody>{''.join(rows)}</tbody></table>"
 
 

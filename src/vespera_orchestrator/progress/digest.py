@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from vespera_orchestrator._html import text_html
 from vespera_orchestrator._model import EventKind, NextStep, Position, TaskStatus
 from vespera_orchestrator._records import JsonForm, Record
 from vespera_orchestrator._text import one_line, plural
@@ -57,6 +58,9 @@ class Digest(Record):
 
     def __repr__(self) -> str:
         return str(self)
+
+    def _repr_html_(self) -> str:
+        return text_html(str(self))
 
 
 def slots_around(now: datetime, hours: Iterable[int]) -> tuple[datetime, datetime]:

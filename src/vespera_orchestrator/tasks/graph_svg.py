@@ -39,12 +39,15 @@ _SIGNS: Final = {
     TaskStatus.CANCELLED: "⊘",
     TaskStatus.SKIPPED: "»",
 }
-_OPACITY: Final = {
-    TaskStatus.COMPLETED: "0.65",
-    TaskStatus.CANCELLED: "0.5",
-    TaskStatus.SKIPPED: "0.5",
-}
-"""What has ended steps back; it remains readable on either ground."""
+_ENDED: Final = frozenset({TaskStatus.COMPLETED, TaskStatus.CANCELLED, TaskStatus.SKIPPED})
+"""What has ended steps back."""
+_ENDED_OPACITY: Final = "0.7"
+"""With it, text of JupyterLab's own colour has a contrast of 4.5 on either ground (WCAG 1.4.3)."""
+_LABEL_HEIGHT: Final = 12
+_LETTER_WIDTH: Final = 6
+"""About how wide a letter of a label is."""
+_LABEL_SPOTS: Final = (0.5, 0.4, 0.6, 0.3, 0.7, 0.2, 0.8)
+"""Where along a line its label may stand, the best spot first."""
 _HEAVY: Final = frozenset({TaskStatus.IN_PROGRESS, TaskStatus.BLOCKED})
 
 
@@ -89,9 +92,13 @@ def draw(tasks: Sequence[Task], edges: Sequence[Edge], *, hidden: int = 0) -> st
     # The arrow's name is the drawing's own: a page may hold several, and hide the first.
     everything = "".join(places).encode()
     arrow = f"vespera-arrow-{hashlib.sha256(everything).hexdigest()[:12]}"
-    lines = [_line(edge, places, arrow) for edge in edges]
+    labels = _labels(edges, places)
+    gaps = f"vespera-gaps-{arrow[-12:]}" if labels else ""
+    lines = [_line(edge, places, arrow, gaps) for edge in edges]
     boxes = [_box(task, places[task.id]) for task in tasks]
-    body = "".join([*lines, *boxes, note])
+    body = "".join([*lines, *map(_written, labels), *boxes, note])
+    if labels:
+        body = _with_gaps(gaps, labels, width, height) + body
     return _frame(body, arrow, width, height, len(tasks))
 
 
@@ -179,7 +186,7 @@ def _box(task: Task, place: _Place) -> str:
     x, y = place.x - WIDTH / 2, place.y
     heavy = 2.5 if task.status in _HEAVY else 1
     title = escape(one_line(task.title, 200))
-    opacity = _OPACITY.get(task.status, "1")
+    opacity = _ENDED_OPACITY if task.status in _ENDED else "1"
     return (
         f'<g opacity="{opacity}"><title>{escape(task.alias)}: {title}</title>'
         f'<rect x="{x:g}" y="{y:g}" width="{WIDTH}" height="{HEIGHT}" rx="6" '
@@ -191,21 +198,101 @@ def _box(task: Task, place: _Place) -> str:
     )
 
 
-def _line(edge: Edge, places: Mapping[str, _Place], arrow: str) -> str:
+def _curve(edge: Edge, places: Mapping[str, _Place]) -> tuple[_Place, _Place, _Place, _Place]:
+    """Return the four points of the curve between two boxes."""
     start, end = places[edge.before], places[edge.after]
     top, bottom = start.y + HEIGHT, end.y
     bend = (bottom - top) / 2
+    return (
+        _Place(x=start.x, y=top),
+        _Place(x=start.x, y=top + bend),
+        _Place(x=end.x, y=bottom - bend),
+        _Place(x=end.x, y=bottom),
+    )
+
+
+def _line(edge: Edge, places: Mapping[str, _Place], arrow: str, gaps: str) -> str:
+    first, second, third, last = _curve(edge, places)
     path = (
-        f"M{start.x:g} {top:g} C{start.x:g} {top + bend:g} "
-        f"{end.x:g} {bottom - bend:g} {end.x:g} {bottom:g}"
+        f"M{first.x:g} {first.y:g} C{second.x:g} {second.y:g} "
+        f"{third.x:g} {third.y:g} {last.x:g} {last.y:g}"
     )
     dashes = ' stroke-dasharray="5 4"' if edge.is_dashed else ""
-    line = (
-        f'<path d="{path}" fill="none" stroke="currentColor" opacity="0.7"{dashes} '
+    clip = f' clip-path="url(#{gaps})"' if gaps else ""
+    return (
+        f'<path d="{path}" fill="none" stroke="currentColor" opacity="0.7"{dashes}{clip} '
         f'marker-end="url(#{arrow})"/>'
     )
-    if not edge.words:
-        return line
-    x, y = (start.x + end.x) / 2, (top + bottom) / 2
-    words = escape(one_line(edge.words, 30))
-    return f'{line}<text x="{x + 4:g}" y="{y:g}" font-size="10">{words}</text>'
+
+
+# --- what a line waits for ---------------------------------------------------------
+
+
+@attrs.frozen(kw_only=True)
+class _Area:
+    """A rectangle: the upper left corner, and how large it is."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+
+    def overlaps(self, other: _Area) -> bool:
+        is_beside = self.x + self.width <= other.x or other.x + other.width <= self.x
+        is_below = self.y + self.height <= other.y or other.y + other.height <= self.y
+        return not (is_beside or is_below)
+
+
+@attrs.frozen(kw_only=True)
+class _Label:
+    """Words on a line, which has a gap there."""
+
+    words: str
+    area: _Area
+
+
+def _labels(edges: Sequence[Edge], places: Mapping[str, _Place]) -> list[_Label]:
+    """Put each label on its own line, where it covers no box and no other label if possible."""
+    taken = [
+        _Area(x=place.x - WIDTH / 2, y=place.y, width=WIDTH, height=HEIGHT)
+        for place in places.values()
+    ]
+    labels = []
+    for edge in edges:
+        if not edge.words:
+            continue
+        words = one_line(edge.words, 30)
+        spots = [_area_at(spot, edge, places, len(words)) for spot in _LABEL_SPOTS]
+        free = [area for area in spots if not any(map(area.overlaps, taken))]
+        area = free[0] if free else spots[0]
+        taken.append(area)
+        labels.append(_Label(words=words, area=area))
+    return labels
+
+
+def _area_at(spot: float, edge: Edge, places: Mapping[str, _Place], letters: int) -> _Area:
+    """Return the room of a label, with its middle on the curve: a spot between 0 and 1 along it."""
+    rest = 1 - spot
+    weights = (rest**3, 3 * rest**2 * spot, 3 * rest * spot**2, spot**3)
+    points = _curve(edge, places)
+    x = sum(weight * point.x for weight, point in zip(weights, points, strict=True))
+    y = sum(weight * point.y for weight, point in zip(weights, points, strict=True))
+    width = (letters + 1) * _LETTER_WIDTH
+    return _Area(x=x - width / 2, y=y - _LABEL_HEIGHT / 2, width=width, height=_LABEL_HEIGHT)
+
+
+def _with_gaps(name: str, labels: Sequence[_Label], width: float, height: float) -> str:
+    """Return the whole picture but the labels: where lines may be drawn, on any ground."""
+    path = f"M0 0H{width:g}V{height:g}H0z"
+    for area in (label.area for label in labels):
+        path += f"M{area.x:g} {area.y:g}h{area.width:g}v{area.height:g}h{-area.width:g}z"
+    return f'<defs><clipPath id="{name}"><path clip-rule="evenodd" d="{path}"/></clipPath></defs>'
+
+
+def _written(label: _Label) -> str:
+    area = label.area
+    x, y = area.x + area.width / 2, area.y + area.height - 3
+    return (
+        f'<text x="{x:g}" y="{y:g}" font-size="10" text-anchor="middle">'
+        f"{escape(label.words)}</text>"
+    )

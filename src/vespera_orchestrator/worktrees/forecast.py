@@ -103,7 +103,9 @@ class Forecast(Record):
             rows.append(_html_row(name, "not solved yet", paths))
         table = "no conflicts ahead"
         if rows:
-            head = f"<tr><th></th><th></th><th style='{_LEFT}'>files in conflict</th></tr>"
+            titles = ("worktree", "with", "files in conflict")
+            cells = [f"<th scope='col' style='{_LEFT}'>{title}</th>" for title in titles]
+            head = f"<tr>{''.join(cells)}</tr>"
             table = f"<table>{head}{''.join(rows)}</table>"
         order = ", ".join(html.escape(name) for name in self.order)
         title = f"<b>{plural(len(self.worktrees), 'worktree')} compared</b>"
@@ -122,8 +124,8 @@ class Forecast(Record):
 def _html_row(first: str, second: str, paths: Iterable[str]) -> str:
     files = "<br>".join(html.escape(path) for path in paths)
     cells = (
-        f"<td>{html.escape(first)}</td>",
-        f"<td>{html.escape(second)}</td>",
+        f"<td style='{_LEFT}'>{html.escape(first)}</td>",
+        f"<td style='{_LEFT}'>{html.escape(second)}</td>",
         f"<td style='{_LEFT}'>{files}</td>",
     )
     return f"<tr>{''.join(cells)}</tr>"
