@@ -1035,8 +1035,9 @@ class SetupFailedError(WorktreeError):
 class UnsavedFilesError(WorktreeError):
     """Something in the worktree is not among its saved files, and would not land.
 
-    Nothing was landed. It may be a nested repository, a submodule's own changes, or a file that
-    cannot be read. Repositories are kept apart, if they are not too large.
+    Nothing was landed. It may be a nested repository, a submodule's own changes, a file that cannot
+    be read, or what was set aside with ``git stash`` or on a branch that is not checked out any
+    more. Repositories are kept apart, if they are not too large.
     """
 
     worktree: str

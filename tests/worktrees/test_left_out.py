@@ -11,6 +11,7 @@ import pytest
 
 import vespera_orchestrator as vespera
 from support.git_project import Project
+from vespera_orchestrator.errors import UnsavedFilesError
 
 DONE = {"summary": "done", "detailed_work": "All of it."}
 
@@ -257,3 +258,51 @@ def test_a_task_that_changed_nothing_says_so(orch):
     task = work.complete(**DONE)
     assert task.status == "completed"
     assert "nothing was changed in its worktree" in orch.get_task("part").reason
+
+
+@pytest.mark.parametrize("choice", ["to land it", "to leave it out"])
+def test_what_was_stashed_in_the_worktree(orch, work, choice):
+    """Git calls the worktree clean; what it took out is named, also to the next agent."""
+    for number in range(2):
+        orch.test_project.write({f"stashed{number}.txt": "two hours"}, work.path)
+        orch.test_project.git("stash", "-q", "-u", cwd=work.path)
+    orch.test_project.write({"a.txt": "somebody else's"})
+    orch.test_project.git("stash", "-q")
+    names = ("stash@{2}", "stash@{1}")
+    assert work.checkpoint({}).left_out == names
+    with pytest.raises(UnsavedFilesError) as caught:
+        work.complete(**DONE)
+    assert caught.value.files == names
+    with vespera.open(orch.test_project.folder, agent="next") as other:
+        again = other.execute_task("part", take_over=True)
+        assert "stash@{2}, stash@{1}" in again.briefing()
+        for problem in caught.value.problems:
+            run(problem.partition(f"{choice}: ")[2].partition(";")[0], again.path)
+        assert again.complete(**DONE).status == "completed"
+    stashed = {"n.txt", "stashed0.txt", "stashed1.txt"} & set(landed(orch))
+    assert len(stashed) == (3 if choice == "to land it" else 0)
+    assert len(orch.test_project.git("stash", "list").splitlines()) == 1
+
+
+@pytest.mark.parametrize("choice", ["to land them", "to leave them out"])
+@pytest.mark.parametrize("switch", ["switch -q integration", "switch -q -c better HEAD~1"])
+def test_commits_on_a_branch_that_the_agent_left(orch, work, choice, switch):
+    """They are in no file any more; an agent that only renamed or moved on is not stopped."""
+    orch.test_project.commit("two hours", {"own.txt": "own"}, work.path)
+    orch.test_project.git(*switch.split(), cwd=work.path)
+    assert work.checkpoint({}).left_out == ("feature/part",)
+    with pytest.raises(UnsavedFilesError) as caught:
+        work.complete(**DONE)
+    run(str(caught.value).partition(f"{choice}: ")[2].partition(";")[0], work.path)
+    assert work.complete(**DONE).status == "completed"
+    assert ("own.txt" in landed(orch)) == (choice == "to land them")
+
+
+@pytest.mark.parametrize("command", ["switch -q --detach", "branch -m other", "switch -q -c other"])
+def test_an_agent_may_be_on_any_branch(orch, work, command):
+    """What is checked out has everything."""
+    orch.test_project.commit("two hours", {"own.txt": "own"}, work.path)
+    orch.test_project.git(*command.split(), cwd=work.path)
+    orch.test_project.commit("more", {"more.txt": "more"}, work.path)
+    assert work.complete(**DONE).status == "completed"
+    assert {"own.txt", "more.txt"} < set(landed(orch))

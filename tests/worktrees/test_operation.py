@@ -9,7 +9,7 @@ import subprocess
 import pytest
 
 import vespera_orchestrator as vespera
-from vespera_orchestrator import GitOperation
+from vespera_orchestrator import GitOperation, UnsavedFilesError
 
 DONE = {"summary": "done", "detailed_work": "All of it."}
 OWN_FILES = {"a.txt", "b.txt", "c.txt", "d.txt"}
@@ -104,6 +104,8 @@ def finish(work, operation):
         run(operation.finish, work.path)
         work.checkpoint({})
         if work.operation is None:
+            if "stash@{0}" in work.left_out:  # git keeps what did not go in without a conflict
+                run("git stash drop", work.path)
             return
     pytest.fail(f"{operation.finish} did not end it")
 
@@ -157,6 +159,10 @@ def test_given_up(orch, kind):
         return  # git gives up nothing when somebody has committed in between
     refused(work)
     assert run(operation.abandon, work.path)
+    if kind == "stash pop":  # what is in the stash still is not in the files
+        with pytest.raises(UnsavedFilesError, match="git stash drop"):
+            work.complete(**DONE)
+        run("git stash drop", work.path)
     task = work.complete(**DONE)
     assert work.operation is None or task.status == "completed"
     assert not orch.test_project.git("ls-files", "--unmerged", cwd=orch.test_project.folder)

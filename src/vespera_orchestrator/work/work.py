@@ -373,7 +373,8 @@ class Work:
         if self.left_out:
             log.warning(
                 "left out of the files saved for %s: %s "
-                "(untracked and above %d bytes, a repository of its own, or no plain file)",
+                "(untracked and above %d bytes, a repository of its own, no plain file, "
+                "or set aside with git)",
                 self.task.alias,
                 ", ".join(self.left_out),
                 self._rooms.config.worktrees.max_file_bytes,

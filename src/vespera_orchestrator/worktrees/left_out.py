@@ -32,6 +32,10 @@ class LeftOutKind(StrEnum):
     REFUSED = "refused"
     SPECIAL = "special"
     """A pipe, a socket or a device where git has a file. It holds nothing to be saved."""
+    STASH = "stash"
+    """What ``git stash`` took out of the worktree."""
+    BRANCH = "branch"
+    """Commits of the worktree's own branch, which is not checked out any more."""
 
 
 _REPOSITORIES: Final = frozenset(
@@ -43,6 +47,8 @@ _REPOSITORIES: Final = frozenset(
         LeftOutKind.BROKEN_REPOSITORY,
     }
 )
+_KEPT_BY_GIT: Final = frozenset({LeftOutKind.STASH, LeftOutKind.BRANCH})
+"""The repository has it; it outlives the worktree."""
 _HARMLESS: Final = frozenset({LeftOutKind.TOO_LARGE, LeftOutKind.SPECIAL})
 _PROBLEMS: Final = {
     LeftOutKind.NESTED_REPOSITORY: (
@@ -68,6 +74,14 @@ _PROBLEMS: Final = {
     LeftOutKind.UNREADABLE: (
         "{path} cannot be read; make it readable (chmod u+r {quoted}), or delete it"
     ),
+    LeftOutKind.STASH: (
+        "{path} was set aside here by git stash; to land it: git stash pop {quoted}; "
+        "if the files have it by now, or to leave it out: git stash drop {quoted}"
+    ),
+    LeftOutKind.BRANCH: (
+        "the branch {path} has commits that are not in what is checked out; to land them: "
+        "git merge {quoted}; to leave them out: git branch -f {quoted} HEAD"
+    ),
     LeftOutKind.REFUSED: "git refuses the name {path}; rename it, or name it in .gitignore",
 }
 
@@ -90,7 +104,7 @@ class LeftOut:
     @property
     def is_lost_with_worktree(self) -> bool:
         """Whether nothing but the worktree holds it."""
-        return self.keeps_from_landing and not self.is_kept
+        return self.keeps_from_landing and not self.is_kept and self.kind not in _KEPT_BY_GIT
 
     @property
     def keeps_from_landing(self) -> bool:

@@ -44,6 +44,7 @@ from vespera_orchestrator.worktrees.retention import (
     write_history,
 )
 from vespera_orchestrator.worktrees.retrying import retrying
+from vespera_orchestrator.worktrees.set_aside import find_set_aside
 from vespera_orchestrator.worktrees.snapshot_index import SnapshotIndex
 from vespera_orchestrator.worktrees.translation import git_errors
 from vespera_orchestrator.worktrees.update import recover_update
@@ -83,7 +84,8 @@ class Snapshot(Record):
     skipped: tuple[str, ...] = ()
     """Paths that are not among its files: untracked files above ``max_file_bytes``, nested
     repositories, edits in submodules, pipes and sockets, files that cannot be read or have a name
-    git refuses. Repositories are kept beside the files, and land with nothing.
+    git refuses. Repositories are kept beside the files, and land with nothing. So is what the
+    agent has set aside with ``git stash``, or on a branch that it left.
     """
     previous: str | None = None
     """What the ref named when the snapshot was taken."""
@@ -316,12 +318,15 @@ def take_snapshot(
         beside = _Beside.of(
             repository, worktree, reading, snapshot=previous, max_file_bytes=max_file_bytes
         )
+        left_out = list(reading.left_out)
+        if beside.under_way is None:
+            left_out += find_set_aside(repository, reading.repo, worktree, tree)
         snapshot = Snapshot(
             worktree=worktree.name,
             commit=anchor,
             tree=tree,
-            skipped=tuple(dict.fromkeys(item.path for item in reading.left_out)),
-            left_out=beside.judge(reading.left_out),
+            skipped=tuple(dict.fromkeys(item.path for item in left_out)),
+            left_out=beside.judge(left_out),
             under_way=beside.under_way,
             previous=previous,
             passing=passing,

@@ -1,0 +1,77 @@
+"""Work that the agent has set aside with git itself: in a stash, or on a branch that it left.
+
+It is in no file of the worktree, so no snapshot has it and no landing takes it along. Nobody would
+miss it: git reports a clean worktree.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+import pygit2
+
+from vespera_orchestrator.worktrees.left_out import LeftOut, LeftOutKind
+from vespera_orchestrator.worktrees.ref_files import read_text_if_present
+from vespera_orchestrator.worktrees.repository import has_ancestor
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from vespera_orchestrator._model import Worktree
+    from vespera_orchestrator.worktrees.repository import ProjectRepository
+
+_BRANCHES: Final = "refs/heads/"
+_STASH_LINE: Final = re.compile(r".*> (\d+) [+-]\d{4}\t(?:WIP on|On) (.+?): ")
+"""A line of the stash's log: when, and on which branch."""
+
+
+def find_set_aside(
+    repository: ProjectRepository, repo: pygit2.Repository, worktree: Worktree, tree: str
+) -> Iterator[LeftOut]:
+    """Yield what the agent has set aside since the worktree was made.
+
+    Args:
+        repository: The repository.
+        repo: The same, opened in the worktree.
+        worktree: The worktree.
+        tree: The files that are in it.
+    """
+    admin = repository.admin(worktree.name)
+    head = (read_text_if_present(admin / "HEAD") or "").strip()
+    present = head.removeprefix(f"ref: {_BRANCHES}")
+    since = int(worktree.created_at.timestamp())
+    for number in _stashed(repository, {worktree.branch, present}, since):
+        yield LeftOut(path=f"stash@{{{number}}}", kind=LeftOutKind.STASH)
+    if present != worktree.branch and _is_deserted(repository, repo, worktree, tree):
+        yield LeftOut(path=worktree.branch, kind=LeftOutKind.BRANCH)
+
+
+def _stashed(repository: ProjectRepository, branches: set[str], since: int) -> Iterator[int]:
+    """Yield the numbers of the entries that were stashed on one of these branches.
+
+    The highest comes first: whoever takes it out does not change the numbers of the others.
+    """
+    lines = (read_text_if_present(repository.common / "logs/refs/stash") or "").splitlines()
+    for number, line in zip(range(len(lines) - 1, -1, -1), lines, strict=True):
+        entry = _STASH_LINE.match(line)
+        if entry is not None and entry[2] in branches and int(entry[1]) >= since:
+            yield number
+
+
+def _is_deserted(
+    repository: ProjectRepository, repo: pygit2.Repository, worktree: Worktree, tree: str
+) -> bool:
+    """Tell whether all of the work is on the worktree's own branch, and nothing is checked out.
+
+    Where something is, the agent may have brought the branch's commits there in its own way.
+    """
+    own = repository.tip(_BRANCHES + worktree.branch)
+    head = repository.worktree_head(worktree.name)
+    if own is None or head is None or own in (worktree.base, head):
+        return False
+    started = (worktree.base, repository.tip(repository.integration_ref))
+    starts = [each for each in started if each is not None]
+    is_untouched = str(repo[head].peel(pygit2.Tree).id) == tree
+    has_nothing = is_untouched and any(has_ancestor(repo, each, head) for each in starts)
+    return has_nothing and not any(has_ancestor(repo, each, own) for each in starts)
