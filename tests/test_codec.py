@@ -80,7 +80,7 @@ class Rude:
         ([[]] * 3 + [object], "outputs[3]: "),
         ({"metrics": [0, 1, (2, {"loss": NumberLike()})]}, "outputs.metrics[2][1].loss: "),
         ({"metrics": NumberLike()}, "(.item() makes one of it)"),
-        ({"rude": Rude()}, "outputs.rude: cannot be stored as JSON: a value of type "),
+        ({"rude": Rude()}, "outputs.rude: cannot be stored as JSON: <Rude instance at "),
     ],
 )
 def test_what_json_has_no_word_for_is_refused(value, reason):

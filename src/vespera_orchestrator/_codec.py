@@ -138,11 +138,7 @@ def _conversion(value: object) -> str:
 
 def _shown(value: object) -> str:
     kind = f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
-    try:
-        text = repr(value)
-    except Exception:  # noqa: BLE001 - the repr of a stranger's object may do anything
-        return f"a value of type {kind}"
-    return f"{one_line(text, _SHOWN_CHARS)} of type {kind}"
+    return f"{one_line(show_value(value), _SHOWN_CHARS)} of type {kind}"
 
 
 def _step(key: object) -> str:

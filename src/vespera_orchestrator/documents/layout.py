@@ -11,6 +11,7 @@ import attrs
 
 from vespera_orchestrator._text import show_value
 from vespera_orchestrator.errors import InvalidInputError
+from vespera_orchestrator.tasks import arguments
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -49,11 +50,7 @@ class Layout:
         A document's name will do, in any case: ``CHANGELOG.md`` or ``changelog.md``. So will its
         path, absolute or relative to the project's folder.
         """
-        wanted: object = path
-        if not isinstance(wanted, str | os.PathLike) or "\0" in str(path):
-            problem = f"{show_value(path)} is not the path of a document"
-            raise InvalidInputError("path", problem)
-        relative = Path(path)
+        relative = arguments.path("path", path)
         if relative.is_absolute():
             relative = self._within_project(relative)
         text = relative.as_posix()

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from vespera_orchestrator._text import one_line, show_value
-from vespera_orchestrator.errors import InvalidInputError, VesperaError
+from vespera_orchestrator._text import one_line
+from vespera_orchestrator.errors import VesperaError
 from vespera_orchestrator.progress.resume import CHANGE_WORDS, change_words
-from vespera_orchestrator.tasks import lifecycle
+from vespera_orchestrator.tasks import arguments, lifecycle
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -45,8 +45,8 @@ def pause(
     Raises:
         InvalidInputError: A word is not a text.
     """
-    _require_text("note", note)
-    _require_text("next_step", next_step)
+    note = arguments.text("note", note) or ""
+    next_step = arguments.text("next_step", next_step) or ""
     session_id = rooms.scope.session().id
     open_works = [work for work in works if work.is_open]
     held = [work for work in open_works if _is_held(rooms, work)]
@@ -77,11 +77,6 @@ def _is_held(rooms: Rooms, work: Work) -> bool:
     """Tell whether nobody has taken the task since: what is lost is saved, but not said."""
     latest = rooms.store.attempts(work.task.id)[-1:]
     return [attempt.number for attempt in latest] == [work.attempt.number]
-
-
-def _require_text(name: str, value: object) -> None:
-    if not isinstance(value, str):
-        raise InvalidInputError(name, f"{show_value(value)} should be a text")
 
 
 def _save(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from vespera_orchestrator._codec import dump_json
-from vespera_orchestrator._model import EventKind, TaskDraft, TaskStatus
+from vespera_orchestrator._model import Dependency, EventKind, TaskDraft, TaskStatus
 from vespera_orchestrator.errors import TransitionError, UnknownDependencyError
 from vespera_orchestrator.stores.sql import claims, cycles, events, reading, rows, timing, waiting
 from vespera_orchestrator.stores.sql.consequences import recount, set_columns
@@ -224,12 +224,9 @@ def add_dependency(tx: Transaction, task_id: str, needs: str, on: Outcome) -> Ta
     if other.session_id != task.session_id:
         problem = f"{other.alias!r} belongs to another session"
         raise UnknownDependencyError(problem, task.title, needs)
-    _refuse_circle(tx, task, other)
-    _write_edge(tx, task, needs, on)
-    set_columns(tx, task_id, weighed=0)
-    if timing.have_due_dates(tx, [task_id]):
-        timing.follow_due_dates(tx, [needs])
-    recount(tx, task_id)
+    others = [edge for edge in task.dependencies if edge.task != needs]
+    edges = (*others, Dependency(needs, on))
+    put_up(tx, [Change(task=task, fields={"dependencies": edges})])
     return reading.task(tx, task_id)
 
 
@@ -245,15 +242,6 @@ def _write_edge(tx: Transaction, task: Task, needs: str, on: Outcome) -> None:
     tx.execute(sql, (task.id, needs, str(on)))
     data = {"needs": needs, "on": str(on)}
     events.record_for(tx, task, EventKind.DEPENDENCY_ADDED, data)
-
-
-def _refuse_circle(tx: Transaction, task: Task, needed: Task) -> None:
-    if not cycles.reaches(tx, [needed.id], task.id):
-        return
-    path = [needed.alias]
-    if needed.id != task.id:
-        path = cycles.find_path(tx, needed.id, task.id)
-    raise cycles.cycle_error([task.alias, *path], task.title)
 
 
 def remove_dependency(tx: Transaction, task_id: str, needs: str) -> Task:

@@ -228,25 +228,28 @@ def _lose(
 
 def _stall(tx: Transaction, task: Task, attempt: Attempt) -> None:
     """End the attempt of a holder that lives, and has brought nothing new for too long."""
-    limit = duration(int(task.stalled_after_s or 0))
-    error = f"nothing new for {limit}"
+    error = f"nothing new for {duration(int(task.stalled_after_s or 0))}"
     claims.end_attempt(tx, task, AttemptEnding.STALLED, error)
-    data: dict[str, JsonValue] = {"attempt": attempt.number, "limit_s": task.stalled_after_s}
-    events.record_for(tx, task, EventKind.ATTEMPT_STALLED, data, agent=attempt.agent)
+    _tell_limit(tx, task, attempt, EventKind.ATTEMPT_STALLED, task.stalled_after_s)
     failing.count_crash(tx, task, f"it stalled: {error}", agent=attempt.agent)
 
 
 def _time_out(tx: Transaction, task: Task, attempt: Attempt) -> None:
     """End an attempt that took too long, which is a failure."""
-    limit = duration(int(task.time_limit_s or 0))
-    reason = f"it took longer than its time limit of {limit}"
+    reason = f"it took longer than its time limit of {duration(int(task.time_limit_s or 0))}"
     claims.end_attempt(tx, task, AttemptEnding.TIMED_OUT, reason)
-    data: dict[str, JsonValue] = {"attempt": attempt.number, "limit_s": task.time_limit_s}
-    events.record_for(tx, task, EventKind.ATTEMPT_TIMED_OUT, data, agent=attempt.agent)
+    _tell_limit(tx, task, attempt, EventKind.ATTEMPT_TIMED_OUT, task.time_limit_s)
     context = {"worktree": task.worktree} if task.worktree else {}
     ending = Ending(action=NextAction.BLOCKED, reason=reason, recovery=context, may_retry=True)
-    data = {"attempt": attempt.number, "artifacts": [], "reason": reason}
+    data: dict[str, JsonValue] = {"attempt": attempt.number, "artifacts": [], "reason": reason}
     failing.fail(tx, task, ending, attempt.agent, data)
+
+
+def _tell_limit(
+    tx: Transaction, task: Task, attempt: Attempt, kind: EventKind, limit_s: float | None
+) -> None:
+    data: dict[str, JsonValue] = {"attempt": attempt.number, "limit_s": limit_s}
+    events.record_for(tx, task, kind, data, agent=attempt.agent)
 
 
 def _holder(tx: Transaction, task_id: str) -> Attempt | None:
