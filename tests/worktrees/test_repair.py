@@ -159,3 +159,32 @@ def test_a_ref_is_removed_beside_packed_ones(project, trees, pack):
     }
     subprocess.run(["git", "pack-refs", "--all"], cwd=project.folder, check=True)
     project.assert_sound()
+
+
+@pytest.mark.parametrize("has_folder", [False, True])
+def test_an_older_copy_of_the_repository_was_put_back(project, trees, has_folder):
+    """What has landed since is missing, and stays told: repairing does not make the records forget
+    it, and the command that is named brings it.
+    """
+    worktree = trees.create("work")
+    project.write({"w.txt": "saved"}, worktree.path)
+    trees.snapshot(worktree)
+    git_dir, backup = project.folder / ".git", project.folder.with_name("backup")
+    shutil.copytree(git_dir, backup, symlinks=True)
+    shutil.copytree(worktree.path, f"{backup}-work")
+    trees.merge(worktree, message="work")
+    landed = trees.remove(worktree).landed
+    newer = project.folder.with_name("newer.git")
+    shutil.move(git_dir, newer)
+    shutil.move(backup, git_dir)
+    if has_folder:
+        shutil.move(f"{backup}-work", worktree.path)
+    (said,) = trees.repair()
+    assert ("back into the records" in said) == has_folder
+    (record,) = trees.list(include_removed=True)
+    assert record.landed == landed
+    lost = next(each for each in trees.check() if "which landed" in each.sentence)
+    project.git(*lost.remedy.rpartition(": ")[2].replace("CLONE", str(newer)).split()[1:])
+    assert lost not in trees.check()
+    assert trees.repair() == []
+    project.assert_sound()

@@ -75,6 +75,8 @@ def _problem_of_note(
         return None
     place = find_place(repository, worktree)
     sentence = f"the worktree {name} at {place.folder} is in no record"
+    if record is not None:
+        sentence = f"the worktree {name} was removed, and git has it again"
     if is_known(store, worktree):
         return _warning(subject=name, sentence=sentence)
     folder = shlex.quote(str(place.folder))
@@ -147,6 +149,10 @@ def _problem_of_folder(repository: ProjectRepository, record: Worktree) -> Findi
         if not is_moved:
             return None
         sentence = f"the worktree {name} was moved from {record.path} to {place.folder}"
+        if str(place.folder) == record.path:
+            sentence = (
+                f"the project was moved, and the worktree {name} still leads to its old place"
+            )
         return _warning(subject=name, sentence=sentence)
     if place.state is FolderState.VACANT:
         sentence = f"the folder {place.folder} of the worktree {name} does not exist"

@@ -232,10 +232,34 @@ def _repair_stage(
         kept = f"its files are kept under {removed.rescue_ref}"
         yield f"Removed the worktree {name}, whose task {ending}; {kept}."
     elif not in_use and is_known(store, worktree):
-        store.put_worktree(worktree, EventKind.WORKTREE_CREATED)
-        yield f"Took the worktree {name} at {worktree.path} back into the records."
+        yield from _take_back(repository, store, worktree, record)
     elif lock_against_prune(repository, worktree):
         yield f"Locked the worktree {name} against git worktree prune again."
+
+
+def _take_back(
+    repository: ProjectRepository, store: Store, worktree: Worktree, record: Worktree | None
+) -> Iterator[str]:
+    """Bring a worktree that git has and the records have not, or not any more, into order.
+
+    The records know of its removal where an older copy of the repository was put back. What they
+    say of its landing stays: it may be missing in that copy, and `check` has to tell so.
+    """
+    name, place = worktree.name, find_place(repository, worktree)
+    if record is not None and not place.is_ours:
+        kept = remove(repository, worktree).rescue_ref
+        retire(repository, record)
+        yield f"Removed the worktree {name}, which came without its folder; {_kept_under(kept)}."
+        return
+    landed = None if record is None else record.landed
+    store.put_worktree(attrs.evolve(worktree, landed=landed), EventKind.WORKTREE_CREATED)
+    yield f"Took the worktree {name} at {worktree.path} back into the records."
+
+
+def _kept_under(ref: str | None) -> str:
+    return (
+        "nothing of it is in this repository" if ref is None else f"its files are kept under {ref}"
+    )
 
 
 # --- records ----------------------------------------------------------------
