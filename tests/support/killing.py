@@ -345,6 +345,33 @@ def documented(orch):
     orch.plan_task("Only")
 
 
+def documented_branch(orch):
+    """The same as `landed`, in a project whose documents land with the work, and are edited."""
+    orch.initialize_session("Try kills", project_type="software_development")
+    orch.plan_task("Before")
+    with orch.execute_task("before", worktree=True) as work:
+        (work.path / "before.txt").write_text("before\n", "utf-8")
+        work.complete(summary="Added what comes before", detailed_work="in the file")
+    orch.plan_task("Part")
+    work = orch.execute_task("part", worktree=True)
+    changelog = work.path / "docs" / "CHANGELOG.md"
+    text = changelog.read_text("utf-8")
+    changelog.write_text(text.replace("# Changelog\n", "# Changelog\n\nRead it.\n", 1), "utf-8")
+    work.checkpoint({"at": 1})
+    work.release("for later")
+
+
+def _with_true_documents(orch):
+    """Bring them up to date: they tell what is completed, and nothing of ours is an edit."""
+    orch.documents.update()
+    assert not orch.documents.proposals()
+    changelog = git(orch.project, "show", "integration:docs/CHANGELOG.md")
+    is_completed = str(orch.get_task("part").status) == "completed"
+    assert changelog.count("Added a part.") == is_completed
+    assert changelog.count("Added what comes before.") == 1
+    assert changelog.count("Read it.") == is_completed, "the words of a person"
+
+
 def landed(orch):
     """A task with a worktree in which there is work."""
     plain(orch)
@@ -662,6 +689,11 @@ def _land(orch, work, ack):
     tell(ack, orch, "part")
 
 
+def _land_with_documents(orch, work, ack):
+    work.complete(summary="Added a part", detailed_work="in the file")
+    tell(ack, orch, "part")
+
+
 def _checked_out(orch):
     """The same, where what lands also comes into the project's own checkout."""
     orch.home.joinpath("config.toml").write_text('[worktrees]\nintegration_branch = "main"\n')
@@ -951,6 +983,14 @@ OPERATIONS = [
         on=landed,
         begin=_take_with_worktree,
         repository=True,
+    ),
+    Operation(
+        "complete and land with documents",
+        _land_with_documents,
+        on=documented_branch,
+        begin=_take_and_go_on,
+        repository=True,
+        tidy=_with_true_documents,
     ),
     Operation("complete and land", _land, on=landed, begin=_take_and_go_on, repository=True),
     Operation(

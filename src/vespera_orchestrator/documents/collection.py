@@ -247,6 +247,10 @@ class Collection:
             )
             self._tasks |= {task.id: task for task in self._store.tasks(query)}
             self._read_artifacts(session_id)
+        # Once in order, sorting them again with every completion takes next to nothing.
+        self._artifacts = dict(sorted(self._artifacts.items()))
+        in_order = sorted(self._tasks.values(), key=lambda task: (ended_at(task), task.id))
+        self._tasks = {task.id: task for task in in_order}
         self._commits, self._worktree_tasks = {}, {}
         for worktree in self._store.worktrees(include_removed=True):
             if worktree.task_id is None:

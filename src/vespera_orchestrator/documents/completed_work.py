@@ -277,6 +277,30 @@ class Inclusion(Record):
         return f"{verdict}: {self.title} ({self.subject}), {self.reason}"
 
 
+@attrs.define
+class _ReadResults:
+    """What was read of results for a topic: the next reading goes on behind it."""
+
+    results: list[Artifact] = attrs.field(factory=list)
+    tasks: list[Task | None] = attrs.field(factory=list)
+    """Of each result."""
+    labelled: list[tuple[Artifact, list[Passage]]] = attrs.field(factory=list)
+    """Those that say that they are about the topic."""
+
+    def go_back(self, results: list[Artifact], tasks: list[Task | None]) -> int:
+        """Return how many of these results were read before, as they are; forget the others."""
+        count = len(self.results)
+        # The same objects are the same at once, so this compares pointers.
+        is_same = results[:count] == self.results and tasks[:count] == self.tasks
+        if not is_same:
+            self.forget()
+        return len(self.results)
+
+    def forget(self) -> None:
+        """Begin anew with the next reading."""
+        self.results, self.tasks, self.labelled = [], [], []
+
+
 # --- the work ---------------------------------------------------------------
 
 
@@ -320,6 +344,7 @@ class CompletedWork:
         self.inclusions: list[Inclusion] = []
         """What was decided about each artifact and task, and why."""
         self.by_id = {task.id: task for task in self.tasks}
+        self._result_tasks = [self.by_id.get(each.task_id or "") for each in self._results]
         self.withdrawn = self._withdrawn()
         """What no longer holds: the id of the task that says so, by the id of the task."""
 
@@ -372,15 +397,28 @@ class CompletedWork:
 
         Those that say nothing are among them only where likeness may place them.
         """
+        if topic in _PLACED_TOPICS:
+            yield from self._labelled_from(topic, first)
+            return
+        read = self.reader.remember(("", f"results read for {topic}"), _ReadResults)
+        notes_before = len(self.reader.notes)
+        count = read.go_back(self._results, self._result_tasks)
+        news = [pair for pair in self._labelled_from(topic, count) if pair[1]]
+        read.labelled += news
+        yield from read.labelled[:]
+        if len(self.reader.notes) == notes_before:
+            read.results, read.tasks = self._results, self._result_tasks
+        else:
+            read.forget()  # what could not be read now may be readable next time
+
+    def _labelled_from(self, topic: str, first: int) -> Iterator[tuple[Artifact, list[Passage]]]:
         memory = self.reader.memory(f"passages about {topic}")
-        may_be_alike = topic in _PLACED_TOPICS
-        for artifact in itertools.islice(self._results, first, None):
+        tasks = itertools.islice(self._result_tasks, first, None)
+        for artifact, task in zip(self._results[first:], tasks, strict=True):
             latest = memory.get(artifact.id)
-            task = self.by_id.get(artifact.task_id or "")
             if latest is None or latest[0] is not artifact or latest[1] is not task:
                 latest = artifact, task, self._remembered_passages(artifact, topic, memory)
-            if latest[2] or may_be_alike:
-                yield artifact, latest[2]
+            yield artifact, latest[2]
 
     def _alike(self, artifact: Artifact, topic: str) -> list[Passage]:
         """Return an artifact that says nothing of its topic, but is like texts about this one."""

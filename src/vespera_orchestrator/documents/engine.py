@@ -705,9 +705,9 @@ class Documents:
             return differs_by_foreign_entries(content, without_tasks.get(section, ""), others)
 
         def with_others(due: str, present: str) -> str:
-            if due == present or ids_in(present) <= ids_in(due):
-                return due
-            return combine(due, present, others)
+            strange = ids_in(present) - ids_in(due) if due != present else frozenset()
+            is_everything_known = not any(others(frozenset({each})) for each in strange)
+            return due if is_everything_known else combine(due, present, others)
 
         return compare(file, rendered, is_ours, with_others)
 

@@ -9,6 +9,8 @@ All functions here are pure: text in, text out.
 
 from __future__ import annotations
 
+import functools
+import itertools
 import re
 from collections import Counter
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
@@ -23,7 +25,11 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 _COMMENT: Final = re.compile(r"<!-- (?:artifact|task) [^\n]*?-->")
-_ID: Final = re.compile(r"(?<=<!-- artifact )a_[0-9a-z]{12}\b|(?<=\()t_[0-9a-z]{12}(?=\))")
+"""What the library writes about where an entry comes from."""
+_IDS: Final = re.compile(
+    r"<!-- artifact (a_[0-9a-z]{12})(?:, task [^\n]*?\((t_[0-9a-z]{12})\))? -->"
+    r"|<!-- task [^\n]*?\((t_[0-9a-z]{12})\) -->"
+)
 _HEADING: Final = re.compile(r"(#{1,6}) ")
 _FENCE: Final = re.compile(r" {0,3}(`{3,}|~{3,})")
 _DEFINITION: Final = re.compile(r"\[([^\]]+)\]: ")
@@ -68,10 +74,11 @@ class _Content:
     """The lines at the end that say where links lead, by label."""
 
 
+@functools.lru_cache(maxsize=32)
 def ids_in(text: str) -> frozenset[str]:
     """Return the ids of what a text says it was made from."""
-    comments = _COMMENT.findall(text)
-    return frozenset(each for comment in comments for each in _ID.findall(comment))
+    ids = set(itertools.chain.from_iterable(_IDS.findall(text)))
+    return frozenset(ids - {""})
 
 
 def foreign_headings(content: str, is_foreign: IsForeign) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import traceback
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -18,12 +19,14 @@ from vespera_orchestrator.home.links import refuse_links
 from vespera_orchestrator.home.reading import read_small_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from jinja2.sandbox import SandboxedEnvironment
 
 _PACKAGED = Path(__file__).parent / "templates"
 """The templates that come with the library."""
+_AROUND = 100
+"""How many lines a secret may have."""
 _SHARED_PARTS = "_parts.md.j2"
 _LoadedTemplate: TypeAlias = "tuple[str, str, Callable[[], bool]]"
 
@@ -54,6 +57,8 @@ class Renderer:
         self._environment = _environment(overrides)
         self._latest: dict[str, tuple[dict[str, object], str]] = {}
         """Of each document what its template was given, and the text that it made."""
+        self._without_secrets: dict[str, str] = {}
+        """The last text of each template in which no secret was found."""
         self._used_names: dict[str, set[str]] = {}
         """The variables that each template names; none where it includes others."""
 
@@ -74,7 +79,7 @@ class Renderer:
             if latest is not None and latest[0] == given:
                 return latest[1]
             rendered = self._environment.get_template(name).render(variables)
-            text = mask(without_double_blank_lines(rendered))
+            text = self._masked(name, without_double_blank_lines(rendered))
             sections = parse_sections(text)
         except MarkerError as exc:
             raise TemplateError(name, 0, f"makes a document with damaged markers: {exc}") from exc
@@ -90,6 +95,15 @@ class Renderer:
                 "marker lines, see the packaged template",
             )
         self._latest[name] = given, text
+        return text
+
+    def _masked(self, name: str, text: str) -> str:
+        """Return a text without secrets; what was looked at last time is not looked at again."""
+        earlier = self._without_secrets.get(name)
+        parts = [text] if earlier is None else _new_parts(earlier, text)
+        if any(mask(part) != part for part in parts):
+            return mask(text)
+        self._without_secrets[name] = text
         return text
 
     def _find_used_names(self, name: str) -> set[str]:
@@ -125,6 +139,25 @@ class Renderer:
             if path.parent in (self._overrides, _PACKAGED):
                 return path.name, frame.lineno or 0
         return name, 0
+
+
+def _new_parts(earlier: str, text: str) -> Iterator[str]:
+    """Yield the lines of a text that were not in an earlier one, with those around them.
+
+    What stands in a text of a thousand lines is looked at for secrets with each completion. No
+    secret is longer than the lines around.
+    """
+    before, lines = earlier.split("\n"), text.split("\n")
+    known = set(pairwise(before))
+    end = 0
+    for number, pair in enumerate(pairwise(lines)):
+        if pair in known or number + 2 + _AROUND <= end:
+            continue
+        start = max(number - _AROUND, 0)
+        end = number + 2 + 2 * _AROUND
+        yield "\n".join(lines[start:end])
+    if len(lines) == 1:
+        yield text
 
 
 def _environment(overrides: Path | None) -> SandboxedEnvironment:

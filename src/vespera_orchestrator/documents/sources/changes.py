@@ -82,6 +82,8 @@ class Change:
     """The commit that brought it, shortened, as a code span; empty if none did."""
     comment: str
     """Where it comes from; not seen when the document is read."""
+    line: str
+    """All of it, as an item of a list."""
 
 
 @attrs.frozen(kw_only=True)
@@ -138,8 +140,12 @@ class _Facts:
 
     category: str
     inclusion: Inclusion
-    surroundings: tuple[object, ...]
-    """What this was worked out from, beside the task and its artifact."""
+    is_parent: bool
+    """Whether the task has subtasks."""
+    is_last: bool
+    """Whether it was the last one."""
+    commit: str | None
+    """The commit that landed it."""
     change: Change | None = None
     """Worked out when it is listed."""
 
@@ -149,6 +155,8 @@ class _Changelog:
         self._work = work
         self._texts = _main_artifacts(work)
         self._parents = {task.parent_task_id for task in work.tasks if task.parent_task_id}
+        self._last_task = work.tasks[-1] if work.tasks else None
+        self._memory = work.reader.memory(_TOPIC)
         self._release_tasks: dict[str, str] = {}
         """The version that a task released, by the task's id."""
         self._versions = self._find_versions()
@@ -222,17 +230,16 @@ class _Changelog:
 
     def _facts(self, task: Task) -> _Facts:
         """Return what a task changed, worked out once for each of its states."""
-        artifact = self._texts.get(task.id)
-        surroundings = (
-            task.id in self._parents,
-            self._work.commits.get(task.id),
-            task is self._work.tasks[-1],
-        )
-        memory = self._work.reader.memory(_TOPIC)
-        latest = memory.get(task.id)
+        task_id = task.id
+        artifact = self._texts.get(task_id)
+        is_parent, is_last = task_id in self._parents, task is self._last_task
+        commit = self._work.commits.get(task_id)
+        latest = self._memory.get(task_id)
+        # In the order in which these differ: ten thousand tasks pass here with each completion.
         if latest is not None and latest[0] is task and latest[1] is artifact:
             known: _Facts = latest[2]
-            if known.surroundings == surroundings:
+            is_as_before = known.is_last is is_last and known.is_parent is is_parent
+            if is_as_before and known.commit == commit:
                 return known
         notes_before = len(self._work.reader.notes)
         category, reason = self._category(task)
@@ -243,9 +250,15 @@ class _Changelog:
             is_shown=category != _INTERNAL,
             reason=reason,
         )
-        facts = _Facts(category=category, inclusion=inclusion, surroundings=surroundings)
+        facts = _Facts(
+            category=category,
+            inclusion=inclusion,
+            is_parent=is_parent,
+            is_last=is_last,
+            commit=commit,
+        )
         if len(self._work.reader.notes) == notes_before:
-            memory[task.id] = task, artifact, facts
+            self._memory[task_id] = task, artifact, facts
         return facts
 
     def _category(self, task: Task) -> tuple[str, str]:
@@ -319,17 +332,22 @@ class _Changelog:
                 is_breaking = True
                 text = value if len(text.split()) < _SHORT_SUMMARY else text
         commit = self._work.commits.get(task.id, "")
-        if task is self._work.tasks[-1]:
+        if task is self._last_task:
             commit = ""  # the document may be part of that very commit
         artifact = self._texts.get(task.id)
         comment = f"<!-- task {task.alias} ({task.id}) -->"
         if artifact is not None:
             comment = provenance(artifact.id, task)
+        sentence = _sentence(text)
+        short = code(commit[:_COMMIT_DIGITS]) if commit else ""
+        breaking = "**Breaking:** " if is_breaking else ""
+        link = f" ({short})" if short else ""
         return Change(
-            text=_sentence(text),
+            text=sentence,
             is_breaking=is_breaking,
-            commit=code(commit[:_COMMIT_DIGITS]) if commit else "",
+            commit=short,
             comment=comment,
+            line=f"- {breaking}{sentence}{link} {comment}",
         )
 
 
