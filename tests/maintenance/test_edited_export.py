@@ -108,6 +108,7 @@ def test_an_edited_export_is_sound_or_refused(lines):
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(7200)
 @settings(max_examples=3000, **QUIET)
 @given(edits())
 def test_edited_exports_at_length(lines):

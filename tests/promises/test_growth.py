@@ -10,6 +10,7 @@ import time
 import pytest
 
 import vespera_orchestrator as vespera
+from support.bounds import Tally
 from vespera_orchestrator.artifacts.search import passages
 from vespera_orchestrator.documents.sections import MarkerError, parse_sections
 from vespera_orchestrator.documents.sources.bibliography import read_bibtex, read_csl
@@ -63,6 +64,8 @@ PATTERNS = {
 TYPES = ("software_development", "research_project", "creative_writing")
 MOST_TIMES = 9
 """Four times the text; sixteen would be the square."""
+GROWTH_CPU_S = 60
+"""For up to three times both lengths, each with all that follows."""
 NOISE_S = 0.06
 """What takes less is not compared: a busy machine adds as much."""
 
@@ -135,6 +138,7 @@ def test_a_reader_takes_time_in_proportion(name):
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("project_type", TYPES)
 @pytest.mark.parametrize("words", PATTERNS)
 def test_completing_takes_time_in_proportion(project_type, words):
@@ -153,4 +157,7 @@ def test_completing_takes_time_in_proportion(project_type, words):
                 work.release()
             str(orch.resume())
 
-    assert too_steep(complete, words, 40_000) is None
+    tally = Tally()
+    steep = tally.call(words, too_steep, complete, words, 40_000, cpu_s=GROWTH_CPU_S)
+    tally.slow += [steep] if steep else []
+    tally.judge(f"growth, {project_type}, {words}")

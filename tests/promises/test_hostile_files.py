@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import random
-import resource
 import shutil
-import signal
 import tempfile
 from functools import cache
 from pathlib import Path
@@ -15,12 +12,8 @@ from pathlib import Path
 import pytest
 
 import vespera_orchestrator as vespera
+from support.bounds import Tally
 from support.git_project import git
-
-SECONDS = 60
-"""A call that takes longer waits for something that never comes."""
-MOST_KB = 400_000
-"""More memory means that a file was read whole."""
 
 
 def replace_by_pipe(file):
@@ -132,42 +125,8 @@ def names():
     return sorted({*own, *OF_GIT, *OF_PROJECT})
 
 
-class TooLongError(Exception):
-    """A call did not end."""
-
-
-@contextlib.contextmanager
-def time_limit(seconds):
-    """Raise where the block waits."""
-
-    def stop(*_):
-        raise TooLongError
-
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-
-
-def complaint(call, *arguments):
-    """Return how a call ends in a way that it must not; ``None`` if it does not."""
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    try:
-        with time_limit(SECONDS):
-            call(*arguments)
-    except vespera.VesperaError as error:
-        return None if len(str(error)) < 3000 else f"long: {str(error)[:200]}"
-    except Exception as error:  # noqa: BLE001 - that is what is looked for
-        return f"{type(error).__name__}: {error}"[:300]
-    growth = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    return f"took {growth} KB of memory" if growth > MOST_KB else None
-
-
-def complaints_about(name, words, calls):
-    """Replace one file in a copy of the project, make the calls; return what came of them."""
+def look(tally, name, words, calls):
+    """Replace one file in a copy of the project, and make the calls."""
     with tempfile.TemporaryDirectory() as folder:
         project = Path(folder, "project")
         shutil.copytree(used_project(), project, symlinks=True)
@@ -176,37 +135,29 @@ def complaints_about(name, words, calls):
             shutil.rmtree(file)
         file.unlink(missing_ok=True)
         ENDS[words](file)
-        told = []
-        wrong = complaint(lambda: vespera.open(project, durability="normal").close())
-        if wrong is not None:
-            return [f"{name} is {words}: open: {wrong}"]
-        try:
-            orch = vespera.open(project, durability="normal")
-        except vespera.VesperaError:
-            return []
-        with orch:
-            for call in calls:
-                wrong = complaint(CALLS[call], orch)
-                if wrong is not None:
-                    told.append(f"{name} is {words}: {call}: {wrong}")
-        return told
+        described = f"{name} is {words}"
+        orch = tally.call(f"{described}: open", vespera.open, project, durability="normal")
+        if orch is not None:
+            with orch:
+                for call in calls:
+                    tally.call(f"{described}: {call}", CALLS[call], orch)
 
 
 def test_a_sample_of_files(identity):  # noqa: ARG001 - git must know who commits
     """Each ending for a few files, with some calls."""
     chance = random.Random(13)
-    told = []
+    tally = Tally()
     for words in ENDS:
-        name = chance.choice(names())
-        told += complaints_about(name, words, chance.sample(sorted(CALLS), 4))
-    assert told == []
+        look(tally, chance.choice(names()), words, chance.sample(sorted(CALLS), 4))
+    tally.judge("a sample of files")
 
 
 @pytest.mark.soak
-def test_every_file_in_every_way(identity):  # noqa: ARG001 - git must know who commits
-    """Some 8,000 calls."""
-    told = []
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("words", ENDS)
+def test_every_file_in_every_way(identity, words):  # noqa: ARG001 - git must know who commits
+    """Some 8,000 calls in all."""
+    tally = Tally()
     for name in names():
-        for words in ENDS:
-            told += complaints_about(name, words, CALLS)
-    assert told == []
+        look(tally, name, words, CALLS)
+    tally.judge(f"files, {words}")

@@ -67,20 +67,24 @@ class Tally:
     large: list[str] = attrs.Factory(list)
     """Those over the bound of memory."""
 
-    def call(self, words, function, *arguments, **keywords):
+    def call(self, words, function, *arguments, cpu_s=CPU_S, **keywords):
         """Make one call; return its answer, or ``None`` where it ends with an error."""
         self.tries += 1
         forget_peak()
         before_kb, start = memory_kb("VmRSS"), time.process_time()
         answer = None
         try:
-            with wall_limit(WALL_S):
+            with wall_limit(max(WALL_S, 5 * cpu_s)):
                 answer = function(*arguments, **keywords)
         except WaitsForEverError:
             self.slow.append(f"{words}: ended after {WALL_S} s")
         except Exception as error:  # noqa: BLE001 - that is what is looked for
             self._judge(words, error)
-        self._measure(words, time.process_time() - start, memory_kb("VmHWM") - before_kb)
+        spent_s, grown_kb = time.process_time() - start, memory_kb("VmHWM") - before_kb
+        if spent_s > cpu_s:
+            self.slow.append(f"{words}: {spent_s:.1f} s")
+        if grown_kb > MEMORY_KB:
+            self.large.append(f"{words}: {grown_kb // 1000} MB")
         return answer
 
     def _judge(self, words, error):
@@ -90,19 +94,6 @@ class Tally:
             self.raw.append(f"{words}: long: {show(error)[:200]}")
         elif "cannot be printed" in show(error):
             self.raw.append(f"{words}: {type(error).__name__} {show(error)}")
-
-    def _measure(self, words, cpu_s, peak_kb):
-        if cpu_s > CPU_S:
-            self.slow.append(f"{words}: {cpu_s:.1f} s")
-        if peak_kb > MEMORY_KB:
-            self.large.append(f"{words}: {peak_kb // 1000} MB")
-
-    def add(self, other):
-        """Count what somebody else has counted."""
-        self.tries += other.tries
-        self.raw += other.raw
-        self.slow += other.slow
-        self.large += other.large
 
     def judge(self, name):
         """Write the counts where they can be collected, and fail if there is a fault."""

@@ -242,9 +242,8 @@ class SessionReader:
 
     def _setback(self, task: Task) -> str:
         """Return how the latest attempt at a ready task ended, if it came to nothing by itself."""
-        if not task.attempts:
-            return ""
-        return lifecycle.setback(task, self._store.attempts(task.id)[-1])
+        attempts = self._store.attempts(task.id) if task.attempts else ()
+        return lifecycle.setback(task, attempts[-1]) if attempts else ""
 
     def _without_ready(self, facts: SessionFacts, *, is_idle: bool, is_left: bool) -> SessionFacts:
         """Add what matters only where nothing is ready for the reader.

@@ -176,7 +176,7 @@ class TaskGraph:
             return []
         graph = self.nx.subgraph(open_ids).copy()
         order = list(networkx.topological_sort(graph))
-        root = ""
+        root = object()  # equal to no id, not even to an empty one
         graph.add_edges_from([(root, task_id) for task_id in order if not graph.in_degree(task_id)])
         dominator = networkx.immediate_dominators(graph, root)
         count = dict.fromkeys([root, *order], 0)
