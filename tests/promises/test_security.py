@@ -31,6 +31,14 @@ TESTS = {
     "test_what_becomes_a_path_or_a_statement_is_looked_at",
     "Triggers, views, rules": "stores/test_postgres.py::"
     "test_what_somebody_put_into_the_schema_is_named",
+    "A view or a trigger in a SQLite": "stores/test_foreign_programs.py::"
+    "test_what_does_not_end_is_ended",
+    "An index, a column or a table": "stores/test_foreign_programs.py::"
+    "test_whatever_else_was_put_in_is_named",
+    "A title of a gigabyte": "stores/test_foreign_programs.py::"
+    "test_a_giant_in_the_database_is_not_read",
+    "A database whose version": "stores/test_foreign_programs.py::"
+    "test_a_version_that_the_tables_belie_is_told",
     "Rows that no store of ours": "maintenance/test_edited_export.py::"
     "test_what_was_put_into_the_database_breaks_no_call",
     "Escape sequences and invisible": "progress/test_what_others_wrote.py::"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 import sqlite3
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias, TypeVar
 from vespera_orchestrator._version import __version__
 from vespera_orchestrator.errors import (
     ClosedError,
+    CorruptStoreError,
     InvalidInputError,
     ReadOnlyError,
     SchemaVersionError,
@@ -27,6 +29,7 @@ from vespera_orchestrator.stores.sql.folding import folded
 from vespera_orchestrator.stores.sql.observers import Observers
 from vespera_orchestrator.stores.sqlite import errors
 from vespera_orchestrator.stores.sqlite.filesystem import network_file_system
+from vespera_orchestrator.stores.sqlite.foreign import CallLimit, foreign_programs
 from vespera_orchestrator.stores.sqlite.gate import Gate
 from vespera_orchestrator.stores.sqlite.looking import DisturbedError, Looking, is_writable
 from vespera_orchestrator.stores.sqlite.reserve import Reserve
@@ -41,6 +44,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+log = logging.getLogger("vespera_orchestrator")
+
 _PAGES_PER_CHECKPOINT: Final = 1000
 """How long the log gets before it is written back into the file: SQLite's own default."""
 _PAGES_PER_STEP: Final = 100
@@ -51,6 +56,7 @@ _LOOK_TRIES: Final = 5
 """How often to find a way into a database that is only looked at; the last one is a copy."""
 _LARGEST_ANTICIPATED_BYTES: Final = 500_000_000
 """A larger database is not copied only to see what the clock has brought about."""
+_PROGRAMS_NAMED: Final = 5
 _SHORTEST_PAUSE_S: Final = 0.0003
 _LONGEST_PAUSE_S: Final = 0.0025
 """Between these, at random, is the pause before a lock is tried again."""
@@ -117,6 +123,7 @@ class Database:
         self._current: Transaction | None = None
         self._in_call = False
         self._waiting_since: float | None = None
+        self._limit: CallLimit | None = None
         self.observers = Observers()
         """Whoever is told what this object has written."""
         _open_databases.add(self)
@@ -150,6 +157,8 @@ class Database:
         """Keep other threads out, and let a close in the middle wait for the end."""
         with self._lock:
             outer, self._in_call = self._in_call, True
+            if self._limit is not None and not outer:
+                self._limit.begin()
             try:
                 with self.translated():
                     yield
@@ -471,6 +480,8 @@ class Database:
         version = int(tx.execute("PRAGMA user_version").fetchone()[0])
         if version > len(MIGRATIONS):
             raise SchemaVersionError(self.name, version, len(MIGRATIONS))
+        if version < 0:
+            raise CorruptStoreError(self.name, f"its version is {version}")
 
     def _usable(self) -> sqlite3.Connection:
         if self._closed:
@@ -578,6 +589,7 @@ class Database:
                 looking.copy_whole(connection)
 
         connection = self._open(looking.address, prepare, uri=True)
+        self._limit_calls(connection)
         if version < len(MIGRATIONS):
             connection.close()
             connection = self._open(looking.address, self._prepare, uri=True)
@@ -597,6 +609,7 @@ class Database:
             uri=uri,
         )
         try:
+            connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, errors.MOST_BYTES)
             connection.create_function("vespera_folded", 1, folded, deterministic=True)
             prepare(connection)
         except BaseException:
@@ -610,12 +623,27 @@ class Database:
             self._log_ahead(connection)
         connection.execute(f"PRAGMA synchronous={self.durability}")
         connection.execute("PRAGMA foreign_keys=ON")
-        # A file from somebody else may have triggers of its own: they get no dangerous function.
+        # A file from somebody else may have triggers of its own: they get no dangerous function,
+        # and no more than a limited time.
         connection.execute("PRAGMA trusted_schema=OFF")
+        self._limit_calls(connection)
         # Some systems' SQLite overwrites what is deleted: then removing costs as much as writing.
         connection.execute("PRAGMA secure_delete=FAST")
         if version < len(MIGRATIONS):
             self._migrate(connection)
+
+    def _limit_calls(self, connection: sqlite3.Connection) -> None:
+        """Limit the time of every call where something in the schema might never end."""
+        programs = self._patiently(lambda: foreign_programs(connection))
+        if programs and self._limit is None:
+            self._limit = CallLimit()
+            log.warning(
+                "%s holds what this library did not make: %s; orch.check() says what to do",
+                self.name,
+                ", ".join(programs[:_PROGRAMS_NAMED]),
+            )
+        if programs and self._limit is not None:
+            self._limit.hold(connection)
 
     def _log_ahead(self, connection: sqlite3.Connection) -> None:
         with self._turn():
@@ -659,6 +687,15 @@ class Database:
             while self._patiently(lambda: self._step(connection)):
                 pass
 
+    def _change_schema(self, connection: sqlite3.Connection, sql: str, number: int) -> None:
+        try:
+            connection.execute(sql)
+        except sqlite3.OperationalError as exc:
+            if exc.sqlite_errorcode != sqlite3.SQLITE_ERROR:
+                raise  # the disk is full, or somebody holds the lock
+            problem = f"its version says {number - 1}, and its tables something else: {exc}"
+            raise CorruptStoreError(self.name, problem) from exc
+
     def _step(self, connection: sqlite3.Connection) -> bool:
         """Take the next step; return whether there was one to take."""
         connection.execute("BEGIN IMMEDIATE")
@@ -667,7 +704,7 @@ class Database:
             number = self._version(connection) + 1
             if number <= len(MIGRATIONS):
                 for statement in _statements(MIGRATIONS[number - 1]):
-                    connection.execute(statement)
+                    self._change_schema(connection, statement, number)
                 connection.execute(
                     "INSERT INTO migrations VALUES (?, ?, ?)", (number, self.clock(), __version__)
                 )

@@ -17,6 +17,9 @@ from vespera_orchestrator.errors import (
 LOCK_WAIT_S: Final = 30.0
 """How long to wait for another program's lock before giving up, in seconds."""
 
+MOST_BYTES: Final = 100_000_000
+"""The longest row. One of a gigabyte, put there by somebody else, would take four to be shown."""
+
 _PRIMARY_CODE: Final = 0xFF
 """The part of an extended result code that names the kind of error."""
 _LOCKED: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
@@ -30,7 +33,13 @@ _NOT_WRITABLE: Final = frozenset(
 )
 _LONGEST_PATH: Final = 500
 """In bytes; SQLite's own limit is 512, and it makes files beside with longer names."""
-_DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+_DAMAGED: Final = frozenset(
+    {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_INTERRUPT}
+)
+_ENDLESS: Final = (
+    "a view or a trigger that somebody put into it does not end; orch.check() names it"
+)
+"""The only reason for which we interrupt a statement, see `stores.sqlite.foreign`."""
 _WRONG_VALUE: Final = frozenset({sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH})
 
 
@@ -63,14 +72,15 @@ def translate(exc: sqlite3.Error, name: str) -> StoreError | InvalidInputError:
     if code in _NOT_WRITABLE:
         return ReadOnlyError(name, str(exc))
     if code in _DAMAGED:
-        return CorruptStoreError(name, str(exc))
+        return CorruptStoreError(name, _ENDLESS if code == sqlite3.SQLITE_INTERRUPT else str(exc))
     is_misuse = isinstance(exc, sqlite3.ProgrammingError | sqlite3.InterfaceError)
     if is_misuse or code in _WRONG_VALUE:
         problem = f"is of a kind that cannot be stored ({exc}); nothing was written"
         return InvalidInputError("argument", problem)
     if code == sqlite3.SQLITE_TOOBIG:
-        problem = "is larger than the store takes; save it as an artifact instead"
-        return InvalidInputError("text", problem)
+        problem = "is larger than the 100 MB that the store takes; save it as an artifact instead"
+        reading = "if you were only reading, somebody has put it into the database"
+        return InvalidInputError("text", f"{problem}; {reading}")
     return StoreUnavailableError(name, _reason(exc, code))
 
 

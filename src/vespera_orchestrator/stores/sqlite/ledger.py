@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from vespera_orchestrator.contracts import TABLES
 from vespera_orchestrator.errors import CorruptStoreError
 from vespera_orchestrator.stores.sql.ledger import COUNTED_TABLES, SQLLedger
+from vespera_orchestrator.stores.sqlite.foreign import sql_name
 from vespera_orchestrator.stores.sqlite.schema import MIGRATIONS
 
 if TYPE_CHECKING:
@@ -21,18 +22,20 @@ if TYPE_CHECKING:
 _MAX_PROBLEMS: Final = 100
 
 
-_OBJECTS: Final = "SELECT name, type FROM sqlite_schema"
-"""The kind of each object of the schema by its name."""
-_TRIGGERS: Final = "SELECT name, sql FROM sqlite_schema WHERE type = 'trigger'"
+_OBJECTS: Final = """
+    SELECT name, type, coalesce(sql, '') FROM sqlite_schema
+    WHERE name NOT LIKE 'sqlite\\_%' ESCAPE '\\'
+"""
+"""Each object of the schema but those that SQLite makes by itself: name, kind and declaration."""
 
 
 @cache
-def _own_objects() -> tuple[dict[str, str], dict[str, str]]:
-    """Return the kinds of our objects, and what our triggers do."""
+def _own_objects() -> dict[str, tuple[str, str]]:
+    """Return the kind and the declaration of each of our objects, by its name."""
     with closing(sqlite3.connect(":memory:")) as connection:
         for migration in MIGRATIONS:
             connection.executescript(migration)
-        return dict(connection.execute(_OBJECTS)), dict(connection.execute(_TRIGGERS))
+        return {name: (kind, sql) for name, kind, sql in connection.execute(_OBJECTS)}
 
 
 class SQLiteLedger(SQLLedger):
@@ -83,20 +86,20 @@ class SQLiteLedger(SQLLedger):
 
     def _foreign_objects(self) -> Iterator[str]:
         """Yield what is in the schema and never came from us, and what is missing from it."""
-        present = dict(self._tx.execute(_OBJECTS))
-        expected, own_triggers = _own_objects()
-        for name, kind in present.items():
-            if kind in ("trigger", "view") and expected.get(name) != kind:
-                remedy = f"look at it, and remove it: DROP {kind.upper()} {name}"
+        expected = _own_objects()
+        present = {name: (kind, sql) for name, kind, sql in self._tx.execute(_OBJECTS)}
+        for name, (kind, sql) in present.items():
+            own_kind, own_sql = expected.get(name, ("", ""))
+            if own_kind != kind:
+                remedy = f"look at it, and remove it: DROP {kind.upper()} {sql_name(name)}"
                 yield f"the {kind} {name!r} was not made by this library; {remedy}"
-        for name, kind in expected.items():
-            if present.get(name) != kind:
+            elif sql.split() != own_sql.split():
+                # Only words count: the lines of an old schema may be broken elsewhere.
+                words = "does something else" if kind == "trigger" else "is declared otherwise"
+                yield f"the {kind} {name!r} {words} than ours of that name"
+        for name, (kind, _) in expected.items():
+            if present.get(name, ("", ""))[0] != kind:
                 yield f"the {kind} {name!r} is missing"
-        for name, sql in self._tx.execute(_TRIGGERS):
-            own = own_triggers.get(name)
-            # The lines of an old schema may be broken elsewhere.
-            if own is not None and sql.split() != own.split():
-                yield f"the trigger {name!r} does something else than ours of that name"
 
     def _select(self, sql: str, *values: int) -> list[dict[str, Any]]:
         # Translated here, and not at the end of the block: the caller may want to go on with the
