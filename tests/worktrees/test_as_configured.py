@@ -239,3 +239,45 @@ def test_a_folder_of_another_user(project, orch, monkeypatch):
     monkeypatch.setenv("GIT_CONFIG_VALUE_0", "*")
     assert work.complete(**DONE).status == "completed"
     assert "n.txt" in landed(project)
+
+
+# --- whatever else is set --------------------------------------------------------------
+
+SETTINGS = {
+    "line ends": ("core.autocrlf=true core.eol=crlf", "*.md ident\n*.sh text eol=lf\n"),
+    "attributes": ("core.autocrlf=input", "* text=auto\n*.dat binary\n*.txt text eol=crlf -text\n"),
+    "modes": ("core.filemode=false core.trustctime=false core.checkstat=minimal", ""),
+    "names": ("core.protectntfs=true core.protecthfs=true core.quotepath=true", ""),
+    "indexes": ("index.version=4 index.skiphash=true feature.manyfiles=true", ""),
+    "storage": ("core.bigfilethreshold=1 core.compression=0 core.abbrev=4", ""),
+}
+
+
+@pytest.mark.parametrize("kind", SETTINGS)
+def test_what_lands_is_what_git_would_have_committed(project, orch, kind):
+    """The same edits beside it, committed by git, give exactly the same files."""
+    settings, attributes = SETTINGS[kind]
+    project.commit("attributes", {".gitattributes": attributes, "README.md": "$Id$\n"})
+    for setting in settings.split():
+        project.git("config", *setting.split("="))
+    beside = project.folder.with_name("beside")
+    project.git("worktree", "add", "-q", str(beside))
+    work = orch.execute_task("one", worktree=True)
+    assert project.git("status", "--porcelain", cwd=work.path) == ""
+    for folder in (beside, work.path):
+        edit(project, folder)
+    project.git("add", "-A", cwd=beside)
+    expected = project.git("write-tree", cwd=beside)
+    assert work.complete(**DONE).status == "completed"
+    assert project.git("diff", "--stat", expected, "integration") == ""
+
+
+def edit(project, folder):
+    """Change, add, remove and rename files of every kind."""
+    texts = {"a.txt": b"one\r\nTWO\r\n", "new.txt": b"x\r\ny\r\n", "all.dat": bytes(range(256))}
+    project.write(texts | {"A.txt": "upper", "caf\u00e9/b \u00e8.txt": "q", "aux~1": "a"}, folder)
+    project.write({"run.sh": "#!/bin/sh\n", "seen.log": "ignored"}, folder)
+    for name in ("run.sh", "gone.txt"):
+        folder.joinpath(name).chmod(0o755)
+    folder.joinpath("src", "b.py").unlink()
+    folder.joinpath("link").symlink_to("a.txt")

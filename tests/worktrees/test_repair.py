@@ -188,3 +188,22 @@ def test_an_older_copy_of_the_repository_was_put_back(project, trees, has_folder
     assert lost not in trees.check()
     assert trees.repair() == []
     project.assert_sound()
+
+
+def test_what_cannot_be_repaired_keeps_nothing_else_from_it(project, trees):
+    """It is named, and stays as it is; what comes after it is repaired all the same."""
+    locks = project.folder / ".task_orchestrator" / "locks"
+    locks.mkdir(exist_ok=True)
+    locks.joinpath("landing.json").write_text("{")
+    worktree = trees.create("work")
+    project.git("worktree", "unlock", worktree.path)
+    admins = project.folder / ".git" / "worktrees"
+    admins.joinpath("poison").mkdir()
+    make_old(admins / "poison")
+    failed, *others = trees.repair()
+    assert failed.startswith("Could not repair a landing that was killed: ")
+    assert "delete it" in failed
+    assert any("Locked the worktree work" in line for line in others)
+    assert any("empty admin directory" in line for line in others)
+    locks.joinpath("landing.json").unlink()
+    assert trees.repair() == []
