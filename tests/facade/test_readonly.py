@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 import os
+from datetime import timedelta
 from pathlib import Path
 
 import psycopg
@@ -15,6 +16,7 @@ from support.children import answer, python
 from support.git_project import make_repository
 from vespera_orchestrator.artifacts import Artifacts
 from vespera_orchestrator.documents.engine import Documents
+from vespera_orchestrator.stores.postgres import foresight
 from vespera_orchestrator.testing import ManualClock, MemoryStore
 from vespera_orchestrator.work.worktrees import Worktrees
 
@@ -333,3 +335,50 @@ def test_a_postgresql_store_without_tables_is_told(tmp_path, postgres_url):
     vespera.open(tmp_path).close()
     with pytest.raises(vespera.SchemaVersionError, match="Open it once without readonly"):
         vespera.open(tmp_path, store=postgres_url, readonly=True)
+
+
+def test_a_postgresql_store_is_seen_as_the_next_writer_will_see_it(tmp_path, postgres_url, clock):
+    """A lease has ended and a task wakes by the clock alone. Nothing is written for that, and what
+    others write meanwhile is seen.
+    """
+
+    def seen(orch):
+        ready = sorted(task.alias for task in orch.ready_tasks())
+        return [ready, {task.alias: task.status for task in orch.query_tasks()}]
+
+    with vespera.open(tmp_path, store=postgres_url, clock=clock, agent="ada") as orch:
+        session = orch.initialize_session("Serve").id
+        orch.plan_tasks([{"title": "Held"}, {"title": "Free"}])
+        orch.plan_task("Asleep", not_before=clock() + timedelta(hours=1))
+        orch.execute_task("held", lease_s=60).checkpoint({}, note="half of it")
+    look = {"store": postgres_url, "clock": clock, "session": session, "readonly": True}
+    with vespera.open(tmp_path, **look) as visitor:
+        assert seen(visitor)[0] == ["free"]
+        clock.advance(7200)
+        foreseen = seen(visitor)
+        assert foreseen[0] == ["asleep", "free", "held"]
+        assert "held" not in [run.task.alias for run in visitor.get_status().running]
+        assert "'Held'" in visitor.next_step().sentence
+        last = visitor._store.last_seq()
+        with vespera.open(tmp_path, store=postgres_url, clock=clock, session=session) as orch:
+            assert orch._store.last_seq() == last
+            assert seen(orch) == foreseen
+            orch.plan_task("New")
+        assert seen(visitor)[0] == ["asleep", "free", "held", "new"]
+        clock.advance(1)
+        assert visitor.resume()
+
+
+def test_a_large_postgresql_store_is_shown_as_its_last_writer_left_it(
+    tmp_path, postgres_url, clock, monkeypatch
+):
+    """Copying it would take too long for a look."""
+    monkeypatch.setattr(foresight, "_LARGEST_BYTES", 1)
+    with vespera.open(tmp_path, store=postgres_url, clock=clock) as orch:
+        session = orch.initialize_session("Serve").id
+        orch.plan_task("Held")
+        orch.execute_task("held", lease_s=60)
+    clock.advance(7200)
+    look = {"store": postgres_url, "clock": clock, "session": session, "readonly": True}
+    with vespera.open(tmp_path, **look) as visitor:
+        assert visitor.ready_tasks() == []

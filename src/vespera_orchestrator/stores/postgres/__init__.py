@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from vespera_orchestrator._codec import dump_time
 from vespera_orchestrator._model import utcnow
 from vespera_orchestrator.stores.postgres.address import Address
 from vespera_orchestrator.stores.postgres.claims import TakenBest, take_best
+from vespera_orchestrator.stores.postgres.foresight import Foresight
 from vespera_orchestrator.stores.postgres.ledger import PostgresLedger
 from vespera_orchestrator.stores.postgres.server import Server
 from vespera_orchestrator.stores.sql import claims, expiring, reading, timing
@@ -33,8 +34,9 @@ class PostgresStore(SQLStore):
     written. Time is the server's.
     """
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, clock: Callable[[], datetime] | None = None) -> None:
         self._database = server
+        self._foresight = Foresight(self, clock) if server.readonly else None
 
     @classmethod
     def open(
@@ -61,7 +63,7 @@ class PostgresStore(SQLStore):
         """
         if clock is utcnow:
             return cls(Server(Address(url), None, readonly=readonly))
-        return cls(Server(Address(url), lambda: dump_time(clock()), readonly=readonly))
+        return cls(Server(Address(url), lambda: dump_time(clock()), readonly=readonly), clock)
 
     @property
     def url(self) -> str:
@@ -91,6 +93,8 @@ class PostgresStore(SQLStore):
 
     def close(self) -> None:
         """Close the connections. Idempotent."""
+        if self._foresight is not None:
+            self._foresight.close()
         self._database.close()
 
     # --- transactions -------------------------------------------------------
@@ -166,8 +170,6 @@ class PostgresStore(SQLStore):
 
     def expire(self, *, is_gone: Callable[[str], bool] | None = None) -> list[Attempt]:
         """See `contracts.Store.expire`."""
-        if self._database.readonly:
-            return []
         now = self._database.time
         is_due = expiring.lease_is_due(now)
         sql = f"""
@@ -180,13 +182,24 @@ class PostgresStore(SQLStore):
         with self._read_once() as tx:
             rows = tx.execute(sql).fetchall()
         gone = expiring.gone_among({process for _, process, _ in rows}, is_gone)
+        sessions = sorted({row[0] for row in rows if row[2] or row[1] in gone})
+        if self._foresight is not None:
+            if sessions:
+                self._foresight.look_ahead(is_gone)
+            return []
         expired: list[Attempt] = []
-        for session_id in sorted({row[0] for row in rows if row[2] or row[1] in gone}):
+        for session_id in sessions:
             with self._change(session_id=session_id) as tx:
                 expired += expiring.expire(tx, gone=gone)
         return expired
 
     # --- the rest -----------------------------------------------------------
+
+    def first_row(self, sql: str) -> tuple[Any, ...]:
+        """Return the first row of the answer to a query without parameters."""
+        with self._read_once() as tx:
+            row: tuple[Any, ...] = tx.execute(sql).fetchone()
+        return row
 
     def observe(self, callback: Observer) -> Callable[[], None]:
         """See `contracts.Store.observe`."""
