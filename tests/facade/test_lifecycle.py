@@ -1057,8 +1057,10 @@ def test_dependencies_can_be_added_and_removed(orch):
     assert orch.add_dependency("c", orch.get_task("b").on("failure")).blockers == 2
     done(orch, "a")
     assert orch.remove_dependency("c", "b").is_ready
-    with pytest.raises(UnknownDependencyError):
+    with pytest.raises(UnknownDependencyError, match=r"does not depend on b, but on a$"):
         orch.remove_dependency("c", "b")
+    with pytest.raises(UnknownDependencyError, match=r"does not depend on c, but on nothing$"):
+        orch.remove_dependency("b", "c")
     orch.plan_task("D", dependencies=["b"], condition="b.success")
     with pytest.raises(ConditionError, match="must stay"):
         orch.remove_dependency("d", "b")

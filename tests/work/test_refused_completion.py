@@ -220,6 +220,13 @@ def test_a_call_without_a_task_or_without_work_only_says_what_is_wrong(orch):
         vespera.Orchestrator.complete_task()
 
 
+def test_of_an_empty_completion_nothing_is_kept(orch):
+    """It says what is missing, and does not speak of work."""
+    with pytest.raises(InvalidInputError, match=r"say in a line what was done$"):
+        orch.complete_task("train", summary=" ", detailed_work="\n")
+    assert kept(orch) == []
+
+
 def test_a_type_error_from_inside_is_the_callers_own(orch):
     """It is not taken for a misspelt name."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import vespera_orchestrator as vespera
-from vespera_orchestrator import InvalidInputError, TransitionError
+from vespera_orchestrator import InvalidInputError, PlanError, TransitionError
 
 
 @pytest.fixture
@@ -108,6 +108,15 @@ def test_what_has_ended_or_is_apart_already_is_not_taken_apart(orch):
     orch.complete_task("part", summary="s", detailed_work="d")
     with pytest.raises(TransitionError, match="nothing left to take apart"):
         orch.simplify("part")
+
+
+def test_a_question_is_not_taken_apart(orch):
+    """Nobody works on it; and whoever plans something below it reads its alias."""
+    orch.plan_task("Ask Ada", question="May it go out?")
+    with pytest.raises(TransitionError, match=r"it waits for the world.*orch.why\('ask_ada'\)"):
+        orch.simplify("ask_ada")
+    with pytest.raises(PlanError, match="'ask_ada' waits for an answer or a signal"):
+        orch.plan_task("Part", parent_task_id=orch.get_task("ask_ada"))
 
 
 def test_the_hosts_own_way(orch):

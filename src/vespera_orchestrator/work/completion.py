@@ -177,7 +177,8 @@ class Completion:
 
         Nothing that goes wrong here may hide what went wrong before.
         """
-        if work is None or isinstance(exc, ClosedError):
+        is_blank = isinstance(work, str | bytes) and not work.strip()
+        if work is None or is_blank or isinstance(exc, ClosedError):
             return None
         try:
             return self._keep_work(holder, title, _as_text(work), exc)

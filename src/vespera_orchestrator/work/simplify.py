@@ -9,7 +9,7 @@ import attrs
 from vespera_orchestrator._model import TaskQuery
 from vespera_orchestrator._text import show_value
 from vespera_orchestrator.errors import AliasTakenError, InvalidInputError, TransitionError
-from vespera_orchestrator.tasks import simplifying
+from vespera_orchestrator.tasks import lifecycle, simplifying
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -38,6 +38,9 @@ class Simplifier:
             )
         if task.status.is_terminal:
             remedy = "there is nothing left to take apart"
+            raise TransitionError(task.alias, task.status, "be simplified", remedy)
+        if lifecycle.is_open_question(task):
+            remedy = f"it waits for the world, and has no work: orch.why({task.alias!r})"
             raise TransitionError(task.alias, task.status, "be simplified", remedy)
         children = self._children(task)
         known = [child for child in children if simplifying.is_piece_of(child, task)]

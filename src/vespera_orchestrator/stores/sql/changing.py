@@ -33,6 +33,8 @@ _MOVING: Final = frozenset(
 """Fields that decide by when the task, and what it waits for, should be done."""
 _LIMITS: Final = frozenset({"time_limit_s", "stalled_after_s"})
 """Fields that hold for the running attempt, too."""
+_NAMED_EDGES: Final = 5
+"""How many dependencies of a task an error names."""
 _BESIDE: Final = frozenset({"condition_names", "due_day", "zone"})
 """Fields that follow from others, and are not named to people."""
 
@@ -249,9 +251,22 @@ def remove_dependency(tx: Transaction, task_id: str, needs: str) -> Task:
     task = reading.task(tx, task_id)
     refuse_ungoverned(task, {edge.task for edge in task.dependencies} - {needs}, task.title)
     if not _delete_edge(tx, task, needs):
-        raise UnknownDependencyError(f"does not depend on {needs!r}", task.title, needs)
+        raise _no_such_edge(tx, task, needs)
     recount(tx, task_id)
     return reading.task(tx, task_id)
+
+
+def _no_such_edge(tx: Transaction, task: Task, needs: str) -> UnknownDependencyError:
+    """Make the error that names what the task does depend on."""
+    named_ids = [edge.task for edge in task.dependencies[:_NAMED_EDGES]]
+    named = reading.tasks_by_id(tx, [needs, *named_ids], edges=False)
+    names = {each.id: each.alias for each in named}
+    known = ", ".join(names[task_id] for task_id in named_ids) or "nothing"
+    more = len(task.dependencies) - len(named_ids)
+    if more:
+        known += f" and {more} more"
+    problem = f"it does not depend on {names.get(needs, needs)}, but on {known}"
+    return UnknownDependencyError(problem, task.title, needs)
 
 
 def _delete_edge(tx: Transaction, task: Task, needs: str) -> bool:

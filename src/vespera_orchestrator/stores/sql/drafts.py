@@ -322,13 +322,14 @@ class Drafts:
         self, parent_id: str, parent: Task | None, draft: TaskDraft
     ) -> None:
         """Refuse subtasks of what is completed by an answer or a signal: it has no work."""
+        name = draft.parent if parent is None else parent.alias
         if parent is not None and parent.answered and parent.status is TaskStatus.PENDING:
-            problem = f"{draft.parent!r} is answered, and done as soon as it waits for nothing else"
+            problem = f"{name!r} is answered, and done as soon as it waits for nothing else"
             raise PlanError(problem, draft.place)
         above: Task | TaskDraft | None = parent
         above = self._draft_of.get(parent_id, above)
         if above is not None and (above.question is not None or above.signal is not None):
-            problem = f"{draft.parent!r} waits for an answer or a signal, and has no subtasks"
+            problem = f"{name!r} waits for an answer or a signal, and has no subtasks"
             raise PlanError(problem, draft.place)
 
     def _task_id(self, reference: str, own_id: str, draft: TaskDraft, role: str) -> str:
