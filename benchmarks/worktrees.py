@@ -23,6 +23,9 @@ import pygit2.enums
 import vespera_orchestrator as vespera
 from measure import Cost, Row, Scale, alternate, median, metered, say
 from vespera_orchestrator._model import Worktree, utcnow
+from vespera_orchestrator.home.files import sync_folder
+from vespera_orchestrator.worktrees.staging import Staging
+from vespera_orchestrator.worktrees.tree_merge import tree_with
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -48,6 +51,11 @@ _WORDS = (
 _CHANGES = 10
 _SYNCED = ("-c", "core.fsync=all")
 """Git puts everything on disk, as we do: both sides survive a power cut."""
+_LOOK = (
+    pygit2.enums.DiffOption.INCLUDE_UNTRACKED
+    | pygit2.enums.DiffOption.RECURSE_UNTRACKED_DIRS
+    | pygit2.enums.DiffOption.INCLUDE_TYPECHANGE
+)
 _MANY, _LARGE, _FORECAST_MS = 30, 10_000, 150
 
 
@@ -77,7 +85,9 @@ def _rows(scale: Scale, folder: Path, count: int, *, creations: int, saves: int)
             name: costs[1:] for name, costs in bench.removals.items()
         }  # the round that does not count was its first
         bench.settle()
-        saved = alternate(saves, ours=bench.snapshot, git=bench.git_snapshot)
+        saved = alternate(
+            saves, ours=bench.snapshot, hand=bench.snapshot_by_hand, git=bench.git_snapshot
+        )
         kept = alternate(saves, durable=bench.snapshot, relaxed=bench.relaxed_snapshot)
         again = alternate(saves, ours=bench.heartbeat, git=bench.git_snapshot_of_nothing)
         waits = {
@@ -102,6 +112,12 @@ def _rows(scale: Scale, folder: Path, count: int, *, creations: int, saves: int)
             plumbing,
             saved["git"],
             at_most=0.5,
+        ),
+        Row.of(
+            f"the same by hand, {many}: look at each file, one pack, one ref, all synced",
+            saved["hand"],
+            "the same",
+            saved["git"],
         ),
         Row.of(
             f"durability of that snapshot, {many}",
@@ -231,6 +247,7 @@ class _Bench:
         self.project, self.folder, self.files = project, folder, files
         self.choice = random.Random(5)
         self.number = 0
+        self.by_hand = ""
         self.removals: dict[str, list[Cost]] = {"ours": [], "git": []}
 
     def create(self) -> Cost:
@@ -316,6 +333,33 @@ class _Bench:
             git(self.theirs, *_SYNCED, "update-ref", "refs/wip/saver", commit)
         return meter.per(1)
 
+    def snapshot_by_hand(self) -> Cost:
+        """Do the least that a durable snapshot takes: no locks, no history, nothing after a kill.
+
+        New objects go into one pack. It is what is left of the cost where nothing is checked.
+        """
+        self._change(self.theirs)
+        common = self.project / ".git"
+        git_dir = git(self.theirs, "rev-parse", "--absolute-git-dir")
+        with metered() as meter:
+            place = Staging(common, durable=True)
+            repo = place.attach(pygit2.Repository(git_dir))
+            before = self.by_hand or str(repo.head.target)
+            files = {}
+            for delta in repo.index.diff_to_workdir(_LOOK).deltas:
+                path = delta.new_file.path
+                repo.index.add(path)
+                entry = repo.index[path]
+                files[path] = str(entry.id), int(entry.mode)
+            tree = tree_with(repo, repo[before].peel(pygit2.Tree), files)
+            who = pygit2.Signature("Bench", "bench@example.org")
+            self.by_hand = str(repo.create_commit(None, who, who, "snapshot", tree, [before]))
+            repo.index.write()
+            place.write()
+            _write_ref(common / "refs" / "wip" / "by_hand", self.by_hand)
+        place.release()
+        return meter.per(1)
+
     def _change(self, place: Path) -> None:
         """Give the same ten files new contents."""
         for path in self.files[:: len(self.files) // _CHANGES][:_CHANGES]:
@@ -323,6 +367,18 @@ class _Bench:
                 " ".join(self.choice.choices(_WORDS, k=400)) + f"\n{self.choice.random()}\n",
                 "utf-8",
             )
+
+
+def _write_ref(file: Path, commit: str) -> None:
+    """Write a ref so that it is there after a power cut."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    lock = file.with_name(f"{file.name}.lock")
+    with lock.open("x") as stream:
+        stream.write(f"{commit}\n")
+        stream.flush()
+        os.fsync(stream.fileno())
+    lock.replace(file)
+    sync_folder(file.parent)
 
 
 class _Lines:

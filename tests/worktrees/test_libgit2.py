@@ -39,6 +39,7 @@ def owner_of(place, repo):
         "pygit2.Index": repo.index,
         "pygit2.IndexEntry": pygit2.IndexEntry("a", pygit2.Oid(hex="0" * 40), FileMode.BLOB),
         "pygit2.Repository": repo,
+        "pygit2.Tree": repo[repo.TreeBuilder().write()],
         "pygit2.config.RepositoryConfig": repo.config,
     }
     if place in instances:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pygit2
 import pytest
 
-from vespera_orchestrator.worktrees import durability, packs
+from vespera_orchestrator.worktrees import durability, packs, staging
 from vespera_orchestrator.worktrees.refs import Refs
 
 
@@ -244,6 +244,7 @@ def test_whatever_git_deletes_in_the_middle_is_written_again(project, trees, mon
         return call
 
     monkeypatch.setattr(durability, "write_pack", noticing(durability.write_pack))
+    monkeypatch.setattr(staging, "write_new_pack", noticing(staging.write_new_pack))
     monkeypatch.setattr(Refs, "move", noticing(Refs.move))
     for number in itertools.count(1):
         name = f"w{number}"

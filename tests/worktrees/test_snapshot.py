@@ -348,18 +348,22 @@ def test_a_heartbeat_that_a_checkpoint_names_meanwhile_is_kept(project, trees):
 
 
 def test_objects_pruned_before_a_ref_held_them_are_written_again(project, trees):
-    """``git gc --prune=now`` between the writing and the pinning costs a second try, never a commit
+    """``git gc --prune=now`` between the taking and the pinning costs a second try, never a commit
     with holes.
+
+    Git has the files already, in objects that nothing holds.
     """
     folder = Path(trees.create("work").path)
     project.write({"n.txt": "precious", "deep/er/m.txt": "too"}, folder)
     for victim in ("n.txt", "deep/er/m.txt", "deep", ""):
+        tree = tree_by_git(project, folder)
         taken = trees._engine.prepare_snapshot("work")
-        object_name = project.git("rev-parse", f"{taken.commit}:{victim}")
+        object_name = project.git("rev-parse", f"{tree}:{victim}")
         project.folder.joinpath(".git", "objects", object_name[:2], object_name[2:]).unlink()
         with pytest.raises(RefMovedError) as caught:
             taken.pin()
         assert caught.value.retryable
+    tree_by_git(project, folder)
     taken = trees._engine.prepare_snapshot("work")
     for path in project.folder.joinpath(".git", "objects").glob("??/*"):
         os.utime(path, (1, 1))

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from vespera_orchestrator.home.locate import Home
     from vespera_orchestrator.worktrees.repository import ProjectRepository
+    from vespera_orchestrator.worktrees.staging import Staging
 
 _VERSION_TAG: Final = re.compile(r"v?\d+\.\d+(?:\.\d+)?(?:[-.+]?\w[\w.+-]*)?")
 _MAX_DEPTH: Final = 40
@@ -49,12 +50,23 @@ class BranchFiles:
         repository: The repository.
         tree: The commit, or its tree, in hexadecimal.
         history: The commit whose versions count, where *tree* is none itself.
+        staging: Where objects are that are not on disk yet.
     """
 
-    def __init__(self, repository: ProjectRepository, tree: str, history: str = "") -> None:
+    def __init__(
+        self,
+        repository: ProjectRepository,
+        tree: str,
+        history: str = "",
+        staging: Staging | None = None,
+    ) -> None:
         self._repository = repository
+        self._staging = staging
         self.tree = tree
         self._history = history or tree
+
+    def _open(self) -> pygit2.Repository:
+        return self._repository.open(self._staging)
 
     @cached_property
     def blobs(self) -> Mapping[str, str]:
@@ -64,7 +76,7 @@ class BranchFiles:
         from vespera_orchestrator.worktrees.translation import git_errors
 
         with git_errors(f"list the files of {self.tree[:12]}"):
-            root = self._repository.open()[self.tree].peel(pygit2.Tree)
+            root = self._open()[self.tree].peel(pygit2.Tree)
             return dict(sorted(_blobs(root, "")))
 
     def read(self, path: str) -> bytes | None:
@@ -75,7 +87,7 @@ class BranchFiles:
         if blob is None:
             return None
         with git_errors(f"read {path}"):
-            return bytes(self._repository.open()[blob].data)
+            return bytes(self._open()[blob].data)
 
     def versions(self) -> tuple[VersionTag, ...]:
         """Return the tags of versions that this commit contains, the oldest first."""
@@ -86,7 +98,7 @@ class BranchFiles:
 
         tags = []
         with git_errors("read the tags"):
-            repo = self._repository.open()
+            repo = self._open()
             for ref in self._repository.refs("refs/tags/"):
                 name = ref.removeprefix("refs/tags/")
                 if _VERSION_TAG.fullmatch(name) is None:
@@ -112,7 +124,7 @@ class BranchFiles:
         if blob is None:
             return None
         with git_errors(f"look for the last change of {path}"):
-            commit = self._repository.open()[self._history]
+            commit = self._open()[self._history]
             if _blob_at(commit, path) != blob:
                 return None
             for _ in range(_MOST_COMMITS):

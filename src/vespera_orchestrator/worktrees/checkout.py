@@ -342,7 +342,7 @@ def _write_files(repository: ProjectRepository, worktree: Worktree, *, is_ours: 
     repo = repository.open_worktree(worktree.name)
     head = repo.revparse_single("HEAD").peel(pygit2.Tree)
     if is_ours and snapshot is None and not has_index:
-        repo.checkout_tree(head, strategy=CheckoutStrategy.FORCE)
+        repository.check_out(repo, head, CheckoutStrategy.FORCE)
         return
     if not has_index:
         write_first_index(admin, head, state)
@@ -351,7 +351,7 @@ def _write_files(repository: ProjectRepository, worktree: Worktree, *, is_ours: 
         # The index stays the agent's: what was untracked at the snapshot is untracked again.
         tree = head if snapshot is None else repo[snapshot].peel(pygit2.Tree)
         strategy = CheckoutStrategy.FORCE | CheckoutStrategy.DONT_UPDATE_INDEX
-        repo.checkout_tree(tree, strategy=strategy)
+        repository.check_out(repo, tree, strategy)
         _add_ignored(repo, head, tree)
         if snapshot is not None:
             nested.write_out(repo, snapshot, Path(worktree.path))

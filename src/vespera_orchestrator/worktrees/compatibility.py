@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
+_NO_OTHER_LINE_ENDS: Final = frozenset({"", "input", "false", "no", "off", "0"})
 _UTF8: Final = frozenset({"utf-8", "utf8", ""})
 _REFUSED_SETTINGS: Final = (
     (r"core\.sparsecheckout", "sparse checkout", "git sparse-checkout disable"),
@@ -38,7 +39,8 @@ class CompatibilityCheck:
 
     def __init__(self, common: Path) -> None:
         self._common = common
-        self._clean_trees: set[str] = set()
+        self._clean_trees: dict[str, bool] = {}
+        """For each, whether it has a file ``.gitattributes``."""
 
     def refuse_unsupported(self, repo: pygit2.Repository, commits: Iterable[str]) -> None:
         """Check the configuration, and the files of *commits*.
@@ -53,17 +55,38 @@ class CompatibilityCheck:
         for commit in commits:
             self._refuse_tree(repo, repo[commit].peel(pygit2.Tree), "", settings)
 
+    def are_files_as_stored(self, repo: pygit2.Repository, tree: pygit2.Tree) -> bool:
+        """Tell whether git writes the files of *tree* to disk just as it stores them.
+
+        That is: nothing asks for other line ends, or for filters.
+
+        Raises:
+            UnsupportedRepositoryError: They use a feature that libgit2 gets wrong.
+        """
+        settings = read_settings(repo)
+        if settings.get("core.autocrlf", "").lower() not in _NO_OTHER_LINE_ENDS:
+            return False
+        if attribute_files(self._common, settings):
+            return False
+        return not self._refuse_tree(repo, tree, "", settings)
+
     def _refuse_tree(
         self, repo: pygit2.Repository, tree: pygit2.Tree, prefix: str, settings: Mapping[str, str]
-    ) -> None:
-        if str(tree.id) in self._clean_trees:
-            return
-        for entry in tree:
-            if entry.type == ObjectType.TREE:
-                self._refuse_tree(repo, entry, f"{prefix}{entry.name}/", settings)
-            elif entry.name == ".gitattributes" and entry.type == ObjectType.BLOB:
-                _refuse_attributes(entry.data, f"{prefix}.gitattributes", settings)
-        self._clean_trees.add(str(tree.id))
+    ) -> bool:
+        """Check the files of *tree*; return whether there is a ``.gitattributes`` among them."""
+        name = str(tree.id)
+        if name not in self._clean_trees:
+            has_attributes = False
+            for entry in tree:
+                if entry.type == ObjectType.TREE:
+                    below = f"{prefix}{entry.name}/"
+                    has_attributes |= self._refuse_tree(repo, entry, below, settings)
+                elif entry.name == ".gitattributes":
+                    has_attributes = True
+                    if entry.type == ObjectType.BLOB:
+                        _refuse_attributes(entry.data, f"{prefix}.gitattributes", settings)
+            self._clean_trees[name] = has_attributes
+        return self._clean_trees[name]
 
 
 def _refuse_settings(settings: Mapping[str, str]) -> None:

@@ -26,22 +26,35 @@ from vespera_orchestrator.home.reading import open_plain_file
 from vespera_orchestrator.worktrees.packs import write_pack
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Container, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Container, Iterable, Iterator, Sequence
 
 _MOST_COMMITS: Final = 1000
 """More commits than this at once were fetched, and a fetched pack is synced by git."""
+_FEW_COMMITS: Final = 10
+"""A save or a landing makes up to five. With more than this, it pays to look at all refs."""
 _ID_LENGTH: Final = 40
 _PIECE_BYTES: Final = 1_000_000
 _writers = threading.Lock()
 _depth = 0
 
 
+@attrs.frozen(kw_only=True)
+class KnownCommits:
+    """Commits that refs name, and that are on disk with all they need."""
+
+    near: Collection[str]
+    """Those that new commits are usually made from."""
+    list_others: Callable[[], Collection[str]]
+    """Returns the rest, which takes longer the more worktrees there are."""
+
+
 def hold_objects(
     repo: pygit2.Repository,
     commits: Collection[str],
-    known: Iterable[str],
+    known: KnownCommits,
     *,
     expected: str | None = None,
+    kept: Collection[str] = (),
     durable: bool = True,
 ) -> str | None:
     """Write what *commits* need into one pack, which git leaves alone until it is released.
@@ -53,8 +66,9 @@ def hold_objects(
     Args:
         repo: The repository.
         commits: What refs are about to name.
-        known: Commits that refs name, and that are on disk with all they need.
+        known: What need not be looked at.
         expected: What a ref names until it names one of *commits*.
+        kept: Objects that are on disk in packs that git leaves alone.
         durable: Whether the pack is on disk when this returns.
 
     Returns:
@@ -65,8 +79,9 @@ def hold_objects(
         pygit2.GitError: An object is damaged.
     """
     new = _NewObjects.of(repo, commits, known, expected)
-    loose = _loose(repo, new.inherited | new.own)
-    names = new.own.union(loose)
+    new_elsewhere = (new.inherited | new.own).difference(kept)
+    loose = _loose(repo, new_elsewhere)
+    names = new.own.difference(kept).union(loose)
     if not names:
         return None
     pack = write_pack(repo, sorted(names), durable=durable, keep=True)
@@ -102,7 +117,7 @@ class _NewObjects:
         cls,
         repo: pygit2.Repository,
         commits: Collection[str],
-        known: Iterable[str],
+        known: KnownCommits,
         expected: str | None,
     ) -> _NewObjects:
         """Walk from *commits* to what is known. See `hold_objects` for the arguments."""
@@ -112,12 +127,22 @@ class _NewObjects:
         for name in commits:
             ours.update(str(parent) for parent in repo[name].parent_ids[1:])
         objects: dict[bool, set[str]] = {True: set(), False: set()}
-        for commit in islice(_walk(repo, commits, known), _MOST_COMMITS):
+        for commit in _new_commits(repo, commits, known):
             before = [parent.tree for parent in commit.parents]
             names = objects[str(commit.id) in ours]
             names.add(str(commit.id))
             names.update(new_in_tree(commit.tree, [*before, *held]))
         return cls(own=objects[True], inherited=objects[False])
+
+
+def _new_commits(
+    repo: pygit2.Repository, commits: Collection[str], known: KnownCommits
+) -> list[pygit2.Commit]:
+    new = list(islice(_walk(repo, commits, known.near), _FEW_COMMITS + 1))
+    if len(new) <= _FEW_COMMITS:
+        return new
+    walk = _walk(repo, commits, [*known.near, *known.list_others()])
+    return list(islice(walk, _MOST_COMMITS))
 
 
 def _walk(repo: pygit2.Repository, commits: Iterable[str], known: Iterable[str]) -> pygit2.Walker:

@@ -903,7 +903,7 @@ class WorktreeEngine:
 
     def _unresolved_in(self, snapshot: Snapshot, mark: str | None) -> tuple[str, ...]:
         with git_errors(f"look for conflict markers in the worktree {snapshot.worktree}"):
-            return conflict_markers.unresolved(self._repository().open(), snapshot.commit, mark)
+            return conflict_markers.unresolved(snapshot.open(), snapshot.commit, mark)
 
     def update(self, worktree: WorktreeRef) -> tuple[str, ...]:
         """Merge what is new on the integration branch into the worktree.

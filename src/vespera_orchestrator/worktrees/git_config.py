@@ -6,6 +6,7 @@ import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+from weakref import WeakKeyDictionary
 
 import pygit2
 from pygit2.enums import ConfigLevel
@@ -13,12 +14,13 @@ from pygit2.enums import ConfigLevel
 from vespera_orchestrator.worktrees.git_command import find_git, run_git
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 _NO_NAME = "vespera_orchestrator"
 _NO_EMAIL = "vespera@localhost"
 
 
+_known_settings: Final[WeakKeyDictionary[pygit2.Repository, dict[str, str]]] = WeakKeyDictionary()
 _FALSE: Final = frozenset({"false", "no", "off", "0", ""})
 
 
@@ -28,7 +30,16 @@ def is_true(value: str) -> bool:
 
 
 def read_settings(repo: pygit2.Repository) -> dict[str, str]:
-    """Return git's configuration; of a name that is set several times, the value that counts."""
+    """Return git's configuration; of a name that is set several times, the value that counts.
+
+    It is read once for each object *repo*, which lives as long as one call.
+    """
+    if repo not in _known_settings:
+        _known_settings[repo] = _read(repo)
+    return _known_settings[repo]
+
+
+def _read(repo: pygit2.Repository) -> dict[str, str]:
     entries = list(repo.config)  # from the lowest level to the highest
     global_file = os.environ.get("GIT_CONFIG_GLOBAL")
     if global_file is not None:
@@ -76,8 +87,14 @@ def excludes_file(repo: pygit2.Repository) -> Path:
 def attribute_files(common: Path, settings: Mapping[str, str]) -> list[Path]:
     """Return the files outside of the tree in which attributes are set; only those that exist."""
     user_file = _user_file(settings.get("core.attributesfile"), "attributes")
-    candidates = (common / "info" / "attributes", user_file)
+    candidates = (common / "info" / "attributes", user_file, *_system_attribute_files())
     return [path for path in candidates if path.is_file()]
+
+
+def _system_attribute_files() -> Iterator[Path]:
+    folders = pygit2.settings.search_path[ConfigLevel.SYSTEM]
+    for folder in filter(None, folders.split(os.pathsep)):
+        yield Path(folder, "gitattributes")
 
 
 def _user_file(configured: str | None, name: str) -> Path:

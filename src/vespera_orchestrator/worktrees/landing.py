@@ -31,11 +31,12 @@ from vespera_orchestrator.worktrees.refs import LANDED
 from vespera_orchestrator.worktrees.repository import ProjectRepository, has_ancestor
 from vespera_orchestrator.worktrees.reverts import Revert
 from vespera_orchestrator.worktrees.snapshot import Snapshot, is_snapshot_message
+from vespera_orchestrator.worktrees.staging import Staging
 from vespera_orchestrator.worktrees.terms import Check, Style
 from vespera_orchestrator.worktrees.three_way_merge import ThreeWayMerge
 from vespera_orchestrator.worktrees.translation import git_errors
 from vespera_orchestrator.worktrees.tree_merge import FileMerges
-from vespera_orchestrator.worktrees.writing import tree_with, write_commit
+from vespera_orchestrator.worktrees.writing import is_signing, tree_with, write_commit
 
 if TYPE_CHECKING:
     from vespera_orchestrator._model import Worktree
@@ -45,7 +46,7 @@ STYLES: Final[tuple[str, ...]] = get_args(Style)
 
 @attrs.frozen(kw_only=True)
 class Landing(Record):
-    """A merge that is ready: its objects are written, and nothing has moved until `apply`."""
+    """A merge that is ready: nothing has moved until `apply`."""
 
     worktree: str
     """The worktree's name."""
@@ -67,6 +68,8 @@ class Landing(Record):
     _mark: str | None = attrs.field(repr=False)
     _previous_mark: str | None = attrs.field(repr=False)
     _repository: ProjectRepository = attrs.field(repr=False, eq=False)
+    _staging: Staging = attrs.field(repr=False, eq=False)
+    """Where its new objects are until `apply`."""
     _keeps_commits: bool = attrs.field(default=False, repr=False)
     """Whether *commit* may be one that the agent made."""
 
@@ -86,7 +89,8 @@ class Landing(Record):
                 Neither it nor the checkout was changed.
         """
         landed = self.commit if self.changed else None
-        with self.snapshot.held(*(name for name in (landed, self._mark) if name is not None)):
+        commits = [name for name in (landed, self._mark) if name is not None]
+        with self.snapshot.held(*commits, staging=self._staging):
             self._move_refs()
 
     def _move_refs(self) -> None:
@@ -103,7 +107,13 @@ class Landing(Record):
 
     def files(self) -> BranchFiles:
         """Return the files as they will be on the branch."""
-        return BranchFiles(self._repository, self.tree, history=self._expected)
+        return BranchFiles(
+            self._repository, self.tree, history=self._expected, staging=self._staging
+        )
+
+    def open(self) -> pygit2.Repository:
+        """Open the repository, with what is not on disk yet."""
+        return self._repository.open(self._staging)
 
     def with_files(self, files: Mapping[str, bytes | None]) -> Self:
         """Return a landing that brings more files along, in the same commit.
@@ -119,21 +129,36 @@ class Landing(Record):
             GitFailedError: Git refused.
         """
         with git_errors(f"bring files along to {self.branch}"):
-            repo = self._repository.open()
+            repo = self.open()
             tree = tree_with(repo, self.tree, files)
             present = repo[self.commit].peel(pygit2.Commit)
             parents, message = [str(parent) for parent in present.parent_ids], present.message
             if self._keeps_commits:
                 parents, message = [self.commit], "Update the documents\n"
-            commit = write_commit(repo, tree, parents, message)
+            commit = _write_commit(self._staging, repo, tree, parents, message)
             mark = self._mark
             if mark is not None:
                 landed = LandedMark(
                     tree=self.snapshot.tree, snapshot=self.snapshot.commit, seen=commit
                 )
                 mark = landed.write(repo, f"landed from {self.worktree}")
-        refuse_unsafe(self._repository, self._expected, commit)
-        return attrs.evolve(self, commit=commit, tree=tree, mark=mark)
+        landing = attrs.evolve(self, commit=commit, tree=tree, mark=mark)
+        landing.refuse_unsafe()
+        return landing
+
+    def refuse_unsafe(self) -> None:
+        """Check that `apply` would go through.
+
+        Raises:
+            DirtyCheckoutError: These files are in the way of a checkout of the branch.
+        """
+        if self._repository.checked_out(self.branch) is not None:
+            self.write()
+            refuse_unsafe(self._repository, self._expected, self.commit)
+
+    def write(self) -> None:
+        """Put the new objects where git finds them. No ref is moved."""
+        self._staging.write()
 
     @property
     def is_empty(self) -> bool:
@@ -145,7 +170,7 @@ class Landing(Record):
         """The files that `apply` changes on the branch, in order."""
         if not self.changed:
             return ()
-        return changed_between(self._repository.open(), self._expected, self.tree)
+        return changed_between(self.open(), self._expected, self.tree)
 
     @property
     def revert_report(self) -> str:
@@ -232,60 +257,71 @@ def prepare(
             wrongly.
     """
     snapshot.refuse_under_way()
-    repository.refuse_unsupported(snapshot.commit)
+    staging = snapshot.staging()
+    repo = repository.open(staging)
+    repository.refuse_unsupported(snapshot.commit, repo=repo)
     recover_landing(repository)
     tip = repository.integration_tip()
     with git_errors(f"merge worktree {worktree.name} into {repository.integration_branch}"):
-        landing = _merge(repository, worktree, snapshot, tip, message=message, style=rules.style)
+        merge = _Merge(repository=repository, repo=repo, worktree=worktree, staging=staging)
+        landing = merge.make_landing(snapshot, tip, message=message, style=rules.style)
     if landing.changed:
-        refuse_unsafe(repository, tip, landing.commit)
+        landing.refuse_unsafe()
         _refuse_reverts(landing, rules)
         if rules.check is not None:
+            landing.write()
             timeout_s = rules.check_timeout_s
             landing_check.run(repository, rules.check, landing.commit, timeout_s=timeout_s)
     return landing
 
 
-def _merge(
-    repository: ProjectRepository,
-    worktree: Worktree,
-    snapshot: Snapshot,
-    tip: str,
-    *,
-    message: str,
-    style: Style,
-) -> Landing:
-    branch, repo = repository.integration_branch, repository.open()
-    mark = LandedMark.read(repo, repository.tip(LANDED + worktree.name))
-    base = merge_base(repo, worktree, tip, snapshot.commit, mark)
-    merge = ThreeWayMerge(repo, tip, snapshot, base)
-    refuse_unresolved(repo, branch, snapshot.tree, mark)
-    tree = merge.write_tree(branch)
-    is_changed = tree != merge.our_tree
-    commit = tip
-    taken_back: tuple[Revert, ...] = ()
-    if is_changed:
-        origin = origin_tree(repo, worktree, tip, mark)
-        taken_back = reverts.find(repo, origin, merge.base_tree, snapshot.tree)
-        commit = _LandingCommits(repo, snapshot, message).write(tip, tree, style)
-    new_mark = None
-    if snapshot.tree != merge.base_tree:
-        landed = LandedMark(tree=snapshot.tree, snapshot=snapshot.commit, seen=commit)
-        new_mark = landed.write(repo, f"landed from {worktree.name}")
-    return Landing(
-        worktree=worktree.name,
-        branch=branch,
-        commit=commit,
-        tree=tree,
-        changed=is_changed,
-        snapshot=snapshot,
-        reverts=taken_back,
-        expected=tip,
-        mark=new_mark,
-        previous_mark=None if mark is None else mark.commit,
-        repository=repository,
-        keeps_commits=style == "fast-forward",
-    )
+@attrs.frozen(kw_only=True)
+class _Merge:
+    """Makes the landing of one worktree."""
+
+    repository: ProjectRepository
+    repo: pygit2.Repository
+    """The same, opened with what is in *staging*."""
+    worktree: Worktree
+    staging: Staging
+    """Where new objects go."""
+
+    def make_landing(self, snapshot: Snapshot, tip: str, *, message: str, style: Style) -> Landing:
+        """Merge *snapshot* into the commit *tip*, in memory, and write what is to land."""
+        repo, worktree = self.repo, self.worktree
+        branch = self.repository.integration_branch
+        mark = LandedMark.read(repo, self.repository.tip(LANDED + worktree.name))
+        base = merge_base(repo, worktree, tip, snapshot.commit, mark)
+        merge = ThreeWayMerge(repo, tip, snapshot, base)
+        refuse_unresolved(repo, branch, snapshot.tree, mark)
+        tree = merge.write_tree(branch)
+        is_changed = tree != merge.our_tree
+        commit = tip
+        taken_back: tuple[Revert, ...] = ()
+        if is_changed:
+            origin = origin_tree(repo, worktree, tip, mark)
+            taken_back = reverts.find(repo, origin, merge.base_tree, snapshot.tree)
+            commits = _LandingCommits(repo, self.staging, snapshot, message)
+            commit = commits.write(tip, tree, style)
+        new_mark = None
+        if snapshot.tree != merge.base_tree:
+            landed = LandedMark(tree=snapshot.tree, snapshot=snapshot.commit, seen=commit)
+            new_mark = landed.write(repo, f"landed from {worktree.name}")
+        return Landing(
+            worktree=worktree.name,
+            branch=branch,
+            commit=commit,
+            tree=tree,
+            changed=is_changed,
+            snapshot=snapshot,
+            reverts=taken_back,
+            expected=tip,
+            mark=new_mark,
+            previous_mark=None if mark is None else mark.commit,
+            repository=self.repository,
+            staging=self.staging,
+            keeps_commits=style == "fast-forward",
+        )
 
 
 def _refuse_reverts(landing: Landing, rules: Rules) -> None:
@@ -299,8 +335,11 @@ def _refuse_reverts(landing: Landing, rules: Rules) -> None:
 class _LandingCommits:
     """Writes the commits that a landing consists of."""
 
-    def __init__(self, repo: pygit2.Repository, snapshot: Snapshot, message: str) -> None:
+    def __init__(
+        self, repo: pygit2.Repository, staging: Staging, snapshot: Snapshot, message: str
+    ) -> None:
         self._repo = repo
+        self._staging = staging
         self._snapshot = snapshot
         lines = [line.rstrip() for line in message.strip().splitlines()]
         text = "\n".join(lines) or f"Work of {snapshot.worktree}"
@@ -340,7 +379,15 @@ class _LandingCommits:
         return str(tree.id)
 
     def _commit(self, tree: str, parents: list[str]) -> str:
-        return write_commit(self._repo, tree, parents, self._message)
+        return _write_commit(self._staging, self._repo, tree, parents, self._message)
+
+
+def _write_commit(
+    staging: Staging, repo: pygit2.Repository, tree: str, parents: list[str], message: str
+) -> str:
+    if is_signing(repo):
+        staging.write()  # git signs, and looks for the tree
+    return write_commit(repo, tree, parents, message)
 
 
 # --- judging what has landed ------------------------------------------------
@@ -353,7 +400,7 @@ def is_merged(repository: ProjectRepository, worktree: Worktree, snapshot: Snaps
     """
     tip = repository.integration_tip()
     with git_errors(f"compare worktree {worktree.name} with {repository.integration_branch}"):
-        repo = repository.open()
+        repo = snapshot.open()
         if _holds_more_than_files(repo, snapshot.commit):
             return False
         mark = LandedMark.read(repo, repository.tip(LANDED + worktree.name))

@@ -13,14 +13,19 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 import pygit2
+from pygit2.callbacks import git_checkout_options
 from pygit2.enums import ConfigLevel, FileMode, ObjectType
 from pygit2.ffi import C, ffi
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from pygit2.enums import CheckoutStrategy
+
 PRIVATE_PARTS: Final = {
+    "pygit2.callbacks": ("git_checkout_options",),
     "pygit2.ffi.C": (
+        "git_checkout_tree",
         "git_config_add_file_ondisk",
         "GIT_MERGE_FILE_FAVOR_UNION",
         "GIT_MERGE_FILE_STYLE_DIFF3",
@@ -35,10 +40,12 @@ PRIVATE_PARTS: Final = {
     "pygit2.Index": ("_index",),
     "pygit2.IndexEntry": ("_to_c",),
     "pygit2.Repository": ("_repo",),
+    "pygit2.Tree": ("_pointer",),
     "pygit2.config.RepositoryConfig": ("_c_config",),
 }
 """Where pygit2 keeps them, and their names."""
 STRUCT_FIELDS: Final = {
+    "git_checkout_options": ("disable_filters",),
     "git_index_entry": (
         *("ctime", "mtime", "dev", "ino", "mode", "uid", "gid", "file_size"),
         *("id", "flags", "flags_extended", "path"),
@@ -189,6 +196,17 @@ def add_entry(
     return is_added
 
 
+def copy_entry(source: pygit2.Index, target: pygit2.Index, path: str) -> None:
+    """Let *target* have what *source* has at *path*, times and size included, in memory.
+
+    Raises:
+        pygit2.GitError: libgit2 refuses the entry.
+    """
+    entry = _entry(source, path, 0)
+    if entry is None or C.git_index_add(target._index, entry) < 0:
+        raise pygit2.GitError(f"git takes no entry {os.fsencode(path)!r}")
+
+
 def _set_status(entry: ffi.CData, status: os.stat_result) -> None:
     _set_time(entry.ctime, status.st_ctime_ns)
     _set_time(entry.mtime, status.st_mtime_ns)
@@ -223,6 +241,25 @@ def _object_name(oid: ffi.CData) -> str:
 
 
 # --- files on disk ----------------------------------------------------------
+
+
+def check_out_as_stored(
+    repo: pygit2.Repository, tree: pygit2.Tree, strategy: CheckoutStrategy
+) -> None:
+    """Write the files of *tree* without looking for filters, line ends and the like.
+
+    pygit2's own call always looks for them, twice for each file, each time with a realpath: a third
+    of a checkout.
+
+    Raises:
+        pygit2.GitError: libgit2 cannot write a file.
+    """
+    pointer = ffi.new("git_object **")
+    ffi.buffer(pointer)[:] = tree._pointer[:]
+    with git_checkout_options(strategy=strategy) as checkout:
+        options = checkout.checkout_options
+        options.disable_filters = 1
+        checkout.check_error(C.git_checkout_tree(repo._repo, pointer[0], options))
 
 
 def hash_as_git(repo: pygit2.Repository, file: str | os.PathLike[str], path: str) -> str | None:

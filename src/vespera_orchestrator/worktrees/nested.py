@@ -35,7 +35,7 @@ from vespera_orchestrator.worktrees.paths import display_path
 from vespera_orchestrator.worktrees.tree_switch import read_file
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
     from vespera_orchestrator._model import Worktree
     from vespera_orchestrator.worktrees.repository import ProjectRepository
@@ -139,7 +139,7 @@ class NestedRepositories:
 
     def save(
         self,
-        repo: pygit2.Repository,
+        open_repo: Callable[[], pygit2.Repository],
         paths: Collection[str],
         *,
         previous: str | None,
@@ -150,7 +150,7 @@ class NestedRepositories:
         The same repositories give the same commit.
 
         Args:
-            repo: Where to write it.
+            open_repo: Opens the repository to write it to: much may be written.
             paths: The repositories, relative to the worktree. Those inside of them are found.
             previous: The nested commit of the latest snapshot. What is known about files since
                 that was written counts only while it is held.
@@ -162,6 +162,7 @@ class NestedRepositories:
         """
         if not paths:
             return None
+        repo = open_repo()
         copy = _Copy(repo, self._read_notes(previous), max_file_bytes)
         whole = [path for path in sorted(paths) if self._copy_repository(copy, path)]
         if copy.is_empty:

@@ -12,9 +12,8 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-import struct
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -23,9 +22,12 @@ import pygit2
 
 from vespera_orchestrator.home.files import sync_file, sync_folder
 from vespera_orchestrator.home.reading import MOST_GIT_BYTES, read_small_file, read_small_text
+from vespera_orchestrator.worktrees.pack_format import NAME_BYTES, encode_pack, names_in
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from vespera_orchestrator.worktrees.pack_format import GitObject
 
 ROOM_PREFIX: Final = "vespera-pack-"
 """Begins the name of a folder, among git's objects, in which a pack is written."""
@@ -35,14 +37,12 @@ _SMALL_BYTES: Final = 2_000_000
 """Packs up to this size are always put together, larger ones with their like."""
 _LARGE_BYTES: Final = 64_000_000
 """Larger packs are left as they are."""
+_READ_ONLY: Final = 0o444
 _KEEP_NOTE: Final = "vespera_orchestrator: a ref is about to name these objects\n"
 _ABANDONED_S: Final = 3600.0
 """A pack is kept for moments; one that is kept for longer than this was left behind."""
 _SPECIAL: Final = (".keep", ".promisor", ".bitmap", ".mtimes", ".rev")
 """Files beside a pack that somebody else made, or wants to be left alone."""
-_INDEX_HEAD: Final = b"\xfftOc\x00\x00\x00\x02"
-_FANOUT: Final = struct.Struct(">256I")
-_NAME_BYTES: Final = 20
 
 
 @attrs.frozen(kw_only=True)
@@ -58,18 +58,12 @@ class _Pack:
         return self.index.with_suffix(".pack")
 
     def object_names(self) -> Iterator[str]:
-        """Yield the names of its objects, as its index lists them.
+        """Yield the names of its objects.
 
         Raises:
             ValueError: The index is of a kind that git does not write any more.
         """
-        content = read_small_file(self.index, MOST_GIT_BYTES)
-        if not content.startswith(_INDEX_HEAD):
-            raise ValueError(self.index)
-        count = _FANOUT.unpack_from(content, len(_INDEX_HEAD))[-1]
-        start = len(_INDEX_HEAD) + _FANOUT.size
-        for position in range(start, start + count * _NAME_BYTES, _NAME_BYTES):
-            yield content[position : position + _NAME_BYTES].hex()
+        return names_in(read_small_file(self.index, MOST_GIT_BYTES))
 
 
 def write_pack(
@@ -90,35 +84,82 @@ def write_pack(
         KeyError: An object is missing.
         pygit2.GitError: An object is damaged, or missing.
     """
-    objects = Path(repo.path, "objects")
-    room = objects / f"{ROOM_PREFIX}{secrets.token_hex(8)}"
+    with _room(Path(repo.path)) as room:
+        _pack_into(repo, names, room)
+        return _publish(room, durable=durable, keep=keep)
+
+
+def write_new_pack(common: Path, objects: Mapping[bytes, GitObject], *, durable: bool) -> str:
+    """Write new objects into a pack of their own, and return its name.
+
+    Git leaves it alone until `release_pack`, whatever refs name.
+
+    Args:
+        common: The git directory that all worktrees share.
+        objects: The objects, by their names.
+        durable: Whether the pack is on disk when this returns.
+
+    Raises:
+        OSError: The file system refused; there is no pack.
+    """
+    data, index = encode_pack(objects)
+    with _room(common) as room:
+        for suffix, content in ((".pack", data), (".idx", index)):
+            _create(room / f"new{suffix}", content)
+        return _publish(room, durable=durable, keep=True)
+
+
+def _create(file: Path, content: bytes) -> None:
+    """Write a file that nobody is to change, as git does with packs."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    with os.fdopen(os.open(file, flags, _READ_ONLY), "wb") as stream:
+        stream.write(content)
+
+
+@contextmanager
+def _room(common: Path) -> Iterator[Path]:
+    """Make a folder among git's objects, for the files of a pack that is not complete."""
+    room = common / "objects" / f"{ROOM_PREFIX}{secrets.token_hex(8)}"
     room.mkdir()
     try:
-        _pack_into(repo, names, room)
-        (index,) = room.glob("*.idx")
-        data = index.with_suffix(".pack")
-        if durable:
-            sync_file(data)
-            sync_file(index)
-        folder = objects / "pack"
-        folder.mkdir(exist_ok=True)
-        # Never the name of a pack that was there: a `git gc` that is running may have seen that
-        # one, and be about to delete it.
-        name = f"pack-{secrets.token_hex(_NAME_BYTES)}"
-        if keep:
-            folder.joinpath(f"{name}.keep").write_text(_KEEP_NOTE, "utf-8")
-        data.replace(folder / f"{name}.pack")
-        index.replace(folder / f"{name}.idx")
-        if durable:
-            sync_folder(folder)
+        yield room
     finally:
         shutil.rmtree(room, ignore_errors=True)
+
+
+def _publish(room: Path, *, durable: bool, keep: bool) -> str:
+    """Move the pack in *room* to where git finds it, and return its name."""
+    (index,) = room.glob("*.idx")
+    data = index.with_suffix(".pack")
+    if durable:
+        sync_file(data)
+        sync_file(index)
+    folder = room.parent / "pack"
+    folder.mkdir(exist_ok=True)
+    # Never the name of a pack that was there: a `git gc` that is running may have seen that one,
+    # and be about to delete it.
+    name = f"pack-{secrets.token_hex(NAME_BYTES)}"
+    if keep:
+        _note(room.parents[1], name).write_text(_KEEP_NOTE, "utf-8")
+    data.replace(folder / f"{name}.pack")
+    index.replace(folder / f"{name}.idx")
+    if durable:
+        sync_folder(folder)
     return name
+
+
+def is_kept(common: Path, name: str) -> bool:
+    """Tell whether git leaves a pack alone that was written to be kept."""
+    return _note(common, name).exists()
+
+
+def _note(common: Path, name: str) -> Path:
+    return common / "objects" / "pack" / f"{name}.keep"
 
 
 def release_pack(common: Path, name: str) -> None:
     """Let git treat a pack that was written with *keep* like any other."""
-    common.joinpath("objects", "pack", f"{name}.keep").unlink(missing_ok=True)
+    _note(common, name).unlink(missing_ok=True)
 
 
 def release_abandoned_packs(common: Path) -> list[str]:

@@ -28,23 +28,26 @@ from vespera_orchestrator.home.files import (
 from vespera_orchestrator.home.locate import git_common_dir
 from vespera_orchestrator.home.reading import read_small_file
 from vespera_orchestrator.worktrees.compatibility import CompatibilityCheck
-from vespera_orchestrator.worktrees.durability import hold_objects, sync_tree
+from vespera_orchestrator.worktrees.durability import KnownCommits, hold_objects, sync_tree
+from vespera_orchestrator.worktrees.libgit2 import check_out_as_stored
 from vespera_orchestrator.worktrees.locks import LOCK_PATIENCE_S, LOCK_POLL_S, exclusive
 from vespera_orchestrator.worktrees.opening import open_repository, write_objects_elsewhere
 from vespera_orchestrator.worktrees.packs import (
     gather_packs,
     has_many_packs,
     release_abandoned_packs,
-    release_pack,
 )
 from vespera_orchestrator.worktrees.ref_files import list_refs, read_ref, read_text_if_present
 from vespera_orchestrator.worktrees.refs import WIP, RefMove, Refs
 from vespera_orchestrator.worktrees.retrying import retrying
+from vespera_orchestrator.worktrees.staging import Staging
 from vespera_orchestrator.worktrees.translation import OBJECT_ERRORS, git_errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
     from contextlib import AbstractContextManager
+
+    from pygit2.enums import CheckoutStrategy
 
     from vespera_orchestrator.home.locate import Home
 
@@ -101,8 +104,8 @@ class ProjectRepository:
             raise NotARepositoryError(str(home.project), _NO_REPOSITORY)
         return cls(home, common.resolve())
 
-    def open(self) -> pygit2.Repository:
-        """Open the shared repository anew.
+    def open(self, staging: Staging | None = None) -> pygit2.Repository:
+        """Open the shared repository anew, with what is in *staging* and not on disk yet.
 
         Threads must not share pygit2's objects, and its caches must not outlive a call. All refs
         are written through it: libgit2 opened in a linked worktree silently overwrites an
@@ -112,7 +115,11 @@ class ProjectRepository:
             repo = open_repository(self.common)
             if self.home.readonly:
                 write_objects_elsewhere(repo, self._scratch)
-            return repo
+            return repo if staging is None else staging.attach(repo)
+
+    def staging(self) -> Staging:
+        """Return a place for the new objects of a save or a landing."""
+        return Staging(self.common, durable=self.is_durable)
 
     @cached_property
     def _scratch(self) -> Path:
@@ -143,14 +150,28 @@ class ProjectRepository:
         """
         return exclusive(self.home.locks, what, patience_s=patience_s, poll_s=poll_s)
 
-    def refuse_unsupported(self, *commits: str) -> None:
+    def refuse_unsupported(self, *commits: str, repo: pygit2.Repository | None = None) -> None:
         """Check that libgit2 handles the configuration, and the files of *commits*, as git does.
 
         Raises:
             UnsupportedRepositoryError: Names the feature and the remedy.
         """
         with git_errors("look at the repository's configuration"):
-            self._compatibility.refuse_unsupported(self.open(), commits)
+            self._compatibility.refuse_unsupported(repo or self.open(), commits)
+
+    def check_out(
+        self, repo: pygit2.Repository, tree: pygit2.Tree, strategy: CheckoutStrategy
+    ) -> None:
+        """Write the files of *tree* to where *repo* has its own.
+
+        Raises:
+            UnsupportedRepositoryError: They use a feature that libgit2 gets wrong.
+            pygit2.GitError: A file could not be written.
+        """
+        if self._compatibility.are_files_as_stored(repo, tree):
+            check_out_as_stored(repo, tree, strategy)
+        else:
+            repo.checkout_tree(tree, strategy=strategy)
 
     # commits
 
@@ -352,6 +373,7 @@ class ProjectRepository:
         expected: str | None,
         ref: str,
         known: Iterable[str | None] = (),
+        staging: Staging | None = None,
     ) -> Iterator[None]:
         """Keep everything that *commits* need until the block ends, and put it on disk.
 
@@ -361,17 +383,21 @@ class ProjectRepository:
             ref: Its name, for the error.
             known: Further commits that refs name, and that are on disk therefore. They are not
                 looked at again, which matters for a long history.
+            staging: Where their new objects are.
 
         Raises:
             RefMovedError: An object was pruned or is damaged: make the commit again.
         """
-        pack = self._hold(commits, expected, ref, known) if commits else None
+        if not commits:
+            yield
+            return
+        staging = staging or self.staging()
         try:
+            self._hold(commits, expected, ref, known, staging)
             yield
         finally:
-            if pack is not None:
-                release_pack(self.common, pack)
-        if pack is not None and has_many_packs(self.common):
+            has_new_packs = staging.release()
+        if has_new_packs and has_many_packs(self.common):
             self._gather_packs()
 
     def _hold(
@@ -380,31 +406,43 @@ class ProjectRepository:
         expected: str | None,
         ref: str,
         known: Iterable[str | None],
-    ) -> str | None:
+        staging: Staging,
+    ) -> None:
         @retrying(OBJECT_ERRORS, times=_TRIES_BESIDE_GC)
-        def hold() -> str | None:
-            named = self._named_commits(expected, *known)
-            return hold_objects(
-                self.open(), commits, named, expected=expected, durable=self.is_durable
+        def hold() -> None:
+            repo = self.open()
+            pack = hold_objects(
+                repo,
+                commits,
+                self._known_commits(repo, expected, *known),
+                expected=expected,
+                kept=staging.kept_names(),
+                durable=self.is_durable,
             )
+            if pack is not None:
+                staging.keep(pack)
 
         with git_errors(f"put on disk what {ref} is to name"):
+            staging.write()
             try:
-                return hold()
+                hold()
             except (KeyError, pygit2.GitError) as exc:
                 self.is_suspect = True
                 reason = f"an object of its new commit cannot be read ({exc})"
                 raise RefMovedError(ref, expected or "", reason=reason) from exc
 
-    def _named_commits(self, *others: str | None) -> set[str]:
+    def _known_commits(self, repo: pygit2.Repository, *others: str | None) -> KnownCommits:
         """Return commits that refs name, and that are on disk with all they need.
 
         Each may be pruned before it is read, where its ref has moved on and git tidies up.
         """
-        repo = self.open()
+
+        def sound(names: Iterable[str | None]) -> set[str]:
+            return {name for name in names if name is not None and is_sound(repo, name)}
+
         head = None if repo.head_is_unborn else self.head(repo)
-        named = (*others, head, self.tip(self.integration_ref), *self.refs(WIP).values())
-        return {name for name in named if name is not None and is_sound(repo, name)}
+        near = (*others, head, self.tip(self.integration_ref))
+        return KnownCommits(near=sound(near), list_others=lambda: sound(self.refs(WIP).values()))
 
     def _gather_packs(self) -> None:
         # It only saves time later: whatever is in the way, the next one tries again.

@@ -46,6 +46,7 @@ from vespera_orchestrator.worktrees.retention import (
 from vespera_orchestrator.worktrees.retrying import retrying
 from vespera_orchestrator.worktrees.set_aside import find_set_aside
 from vespera_orchestrator.worktrees.snapshot_index import SnapshotIndex
+from vespera_orchestrator.worktrees.staging import Staging
 from vespera_orchestrator.worktrees.translation import git_errors
 from vespera_orchestrator.worktrees.update import recover_update
 
@@ -66,7 +67,7 @@ _COMMITS_SEARCHED: Final = 2000
 class Snapshot(Record):
     """A worktree's files at one moment.
 
-    The objects are written, but no ref holds them until `pin`.
+    No ref holds the objects until `pin`, which writes those that are new.
     """
 
     worktree: str
@@ -99,6 +100,8 @@ class Snapshot(Record):
         default=(None, None), repr=False, eq=False
     )
     """What the history ref names, and what it is to name."""
+    _staging: Staging | None = attrs.field(default=None, repr=False, eq=False)
+    """Where its new objects are until `pin`."""
     _over_passing: bool = attrs.field(default=False, repr=False, eq=False)
     """Whether the history says of the previous snapshot that it was a passing one.
 
@@ -176,8 +179,12 @@ class Snapshot(Record):
         )
         self._index.mark(self.commit, passing=self.passing)
 
-    def held(self, *commits: str) -> AbstractContextManager[None]:
+    def held(self, *commits: str, staging: Staging | None = None) -> AbstractContextManager[None]:
         """Put on disk what `pin` is going to name, with *commits*, and keep it within the block.
+
+        Args:
+            commits: What else refs are going to name within the block.
+            staging: Where new objects of theirs are, if not with those of the snapshot.
 
         Raises:
             RefMovedError: Objects were pruned in the meantime.
@@ -185,7 +192,21 @@ class Snapshot(Record):
         own = (self.commit, self._history[1]) if self.changed else ()
         names = [name for name in (*own, *commits) if name is not None]
         repository, (history, _) = self._index.repository, self._history
-        return repository.holding(names, expected=self.previous, ref=self.ref, known=[history])
+        return repository.holding(
+            names,
+            expected=self.previous,
+            ref=self.ref,
+            known=[history],
+            staging=staging or self._staging,
+        )
+
+    def staging(self) -> Staging:
+        """Return where its new objects are, and what is made of it may be put."""
+        return self._staging or self._index.repository.staging()
+
+    def open(self) -> pygit2.Repository:
+        """Open the repository, with what is not on disk yet."""
+        return self._index.repository.open(self._staging)
 
     def _refuse_named(self) -> None:
         if self._over_passing and not self._index.is_passing(self.previous):
@@ -255,7 +276,10 @@ class _Beside:
         previous = None if snapshot is None else nested_commit(repo, snapshot)
         inside = NestedRepositories(repository, worktree)
         nested = inside.save(
-            repo, reading.repositories, previous=previous, max_file_bytes=max_file_bytes
+            reading.open_plain,
+            reading.repositories,
+            previous=previous,
+            max_file_bytes=max_file_bytes,
         )
         return cls(under_way=under_way, state=state, nested=nested, previous=previous)
 
@@ -363,6 +387,7 @@ def _write_commit(
         changed=True,
         history=history,
         over_passing=over_passing,
+        staging=reading.staging,
     )
 
 

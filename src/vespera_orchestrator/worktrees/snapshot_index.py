@@ -28,7 +28,8 @@ from vespera_orchestrator.worktrees.left_out import LeftOut, LeftOutKind, shown_
 from vespera_orchestrator.worktrees.nested import is_pushed
 from vespera_orchestrator.worktrees.opening import open_repository
 from vespera_orchestrator.worktrees.retrying import retrying
-from vespera_orchestrator.worktrees.tree_merge import changes, tree_with
+from vespera_orchestrator.worktrees.staging import LARGE_FILE_BYTES
+from vespera_orchestrator.worktrees.tree_merge import tree_with
 from vespera_orchestrator.worktrees.tree_switch import read_file
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
     from vespera_orchestrator._model import Worktree
     from vespera_orchestrator.worktrees.repository import ProjectRepository
+    from vespera_orchestrator.worktrees.staging import Staging
     from vespera_orchestrator.worktrees.tree_merge import File
 
 _COMPARE: Final = (
@@ -121,17 +123,27 @@ class SnapshotIndex:
         basis = self._read_basis()
         is_kept = basis is not None and (basis.commit, basis.seen) == (anchor, seen)
         if is_kept and max_file_bytes is not None:
-            reading = FolderReading(repo, self.worktree, max_file_bytes, seen, basis)
+            reading = self._look(repo, max_file_bytes, seen, basis)
             if not reading.changes_what_is_ignored():
                 return reading
             repo = self._open()
         self._start_over()
         try:
-            return FolderReading(repo, self.worktree, max_file_bytes, seen, None)
+            return self._look(repo, max_file_bytes, seen, None)
         except pygit2.GitError as exc:
             if "mandatory extension" not in str(exc) or not self._rewrite_by_git():
                 raise
-        return FolderReading(self._open(), self.worktree, max_file_bytes, seen, None)
+        return self._look(self._open(), max_file_bytes, seen, None)
+
+    def _look(
+        self,
+        repo: pygit2.Repository,
+        max_file_bytes: int | None,
+        seen: list[_Stamp],
+        basis: _Basis | None,
+    ) -> FolderReading:
+        staging = self.repository.staging()
+        return FolderReading(repo, staging, self.worktree, max_file_bytes, seen=seen, basis=basis)
 
     def git_dir(self) -> Path:
         """Return the git directory, made if it is not there, with the places as they are now."""
@@ -263,18 +275,22 @@ class FolderReading:
     def __init__(
         self,
         repo: pygit2.Repository,
+        staging: Staging,
         worktree: Worktree,
         max_file_bytes: int | None,
+        *,
         seen: list[_Stamp],
         basis: _Basis | None,
     ) -> None:
-        self.repo = repo
+        self.staging = staging
+        """Where new objects are."""
+        self.repo = staging.attach(repo)
         self.seen = seen
         self.left_out: list[LeftOut] = []
         """What could not be taken."""
         self.repositories: set[str] = set()
         """Those of the paths that are repositories of their own."""
-        self.index = repo.index
+        self.index = self.repo.index
         has_conflicts = basis.unmerged if basis is not None else self.index.conflicts is not None
         self.unmerged = has_conflicts
         """Whether the agent's index has conflicts."""
@@ -284,6 +300,11 @@ class FolderReading:
         self._changes = self._compare()
         self._touched: set[str] = set()
         self._agents_index: pygit2.Index | None = None
+        self._large_files: pygit2.Index | None = None
+
+    def open_plain(self) -> pygit2.Repository:
+        """Open the repository anew, to write new objects straight to the disk."""
+        return open_repository(self.repo.path)
 
     @retrying((OSError, pygit2.GitError), times=_TRIES)  # a file shrank while it was compared
     def _compare(self) -> list[tuple[DeltaStatus, str]]:
@@ -320,6 +341,7 @@ class FolderReading:
         for status, path in self._changes:
             if status != DeltaStatus.DELETED:
                 self._add(path, is_untracked=status == DeltaStatus.UNTRACKED)
+                self.staging.relieve()
         return self._last_tree_with_changes() or str(self.index.write_tree(self.repo))
 
     def _last_tree_with_changes(self) -> str | None:
@@ -376,7 +398,7 @@ class FolderReading:
         elif self._is_too_large(status) and (is_untracked or not self._is_tracked(path)):
             self._leave_out(path, LeftOutKind.TOO_LARGE)
         elif stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode):
-            self._read(path, file)
+            self._read(path, file, is_large=status.st_size > LARGE_FILE_BYTES)
 
     def _is_too_large(self, status: os.stat_result) -> bool:
         if self._max_file_bytes is None:
@@ -393,11 +415,12 @@ class FolderReading:
             self._agents_index = pygit2.Index(str(admin / "index"))
         return path in self._agents_index
 
-    def _read(self, path: str, file: Path) -> None:
+    def _read(self, path: str, file: Path, *, is_large: bool) -> None:
         self._touched.add(path)
+        add = self._add_large if is_large else self.index.add
         for _ in range(_TRIES):
             try:
-                self.index.add(path)
+                add(path)
             except (OSError, pygit2.GitError):
                 continue
             return
@@ -410,6 +433,13 @@ class FolderReading:
             self._leave_out(path, LeftOutKind.UNREADABLE)
         else:
             self._add_content(path, content, mode)
+
+    def _add_large(self, path: str) -> None:
+        """Add a file that libgit2 reads piece by piece, which it does outside of `staging` only."""
+        if self._large_files is None:
+            self._large_files = self.open_plain().index
+        self._large_files.add(path)
+        libgit2.copy_entry(self._large_files, self.index, path)
 
     def _add_content(self, path: str, content: bytes, mode: FileMode) -> None:
         try:
@@ -473,13 +503,15 @@ class FolderReading:
             tree: The files as they are now.
         """
         before = self.repo[base].peel(pygit2.Tree)
-        for path, (_, file) in changes(before, self.repo[tree]).items():
-            if file is None or file[1] != FileMode.COMMIT:
+        for delta in before.diff_to_tree(self.repo[tree]).deltas:
+            file = delta.new_file
+            if delta.status == DeltaStatus.DELETED or file.mode != FileMode.COMMIT:
                 continue
+            path = os.fsdecode(file.raw_path)
             if not os.path.lexists(self._folder / path / ".git"):
                 continue
             submodule = self._open_inside(path)
-            commit = None if submodule is None else submodule.get(file[0])
+            commit = None if submodule is None else submodule.get(file.id)
             if submodule is None or not isinstance(commit, pygit2.Commit):
                 continue
             if not is_pushed(submodule, commit):

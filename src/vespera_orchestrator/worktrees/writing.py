@@ -17,10 +17,15 @@ if TYPE_CHECKING:
 def write_commit(repo: pygit2.Repository, tree: str, parents: list[str], message: str) -> str:
     """Write a commit as git is configured to: with its author, and signed. No ref is moved."""
     signatures = read_signatures(repo)
-    if are_commits_signed(read_settings(repo)):
+    if is_signing(repo):
         return write_signed(repo, signatures, message=message, tree=tree, parents=parents)
     author, committer = signatures
     return str(repo.create_commit(None, author, committer, message, tree, parents))
+
+
+def is_signing(repo: pygit2.Repository) -> bool:
+    """Tell whether git is configured to sign every commit, which only git itself does."""
+    return are_commits_signed(read_settings(repo))
 
 
 def tree_with(repo: pygit2.Repository, base: str, files: Mapping[str, bytes | None]) -> str:
