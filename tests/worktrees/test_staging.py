@@ -217,3 +217,14 @@ def test_a_full_disk_keeps_the_save_from_being_named(project, trees, monkeypatch
     second = trees.snapshot(worktree).commit
     assert project.git("show", f"{second}:a.txt") == "two"
     project.assert_sound()
+
+
+def test_removing_a_saved_worktree_writes_no_pack(project, trees, common):
+    """What its rescue ref is to name is on disk already: another ref names it."""
+    worktree = trees.create(agent="ada")
+    project.write({"new.txt": "new"}, worktree.path)
+    saved = trees.snapshot(worktree)
+    before = packs_in(common)
+    trees.remove(worktree)
+    assert packs_in(common) == before
+    assert project.git("cat-file", "-t", saved.commit) == "commit"

@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
 _MOST_COMMITS: Final = 1000
 """More commits than this at once were fetched, and a fetched pack is synced by git."""
-_FEW_COMMITS: Final = 10
-"""A save or a landing makes up to five. With more than this, it pays to look at all refs."""
 _ID_LENGTH: Final = 40
 _PIECE_BYTES: Final = 1_000_000
 _writers = threading.Lock()
@@ -78,7 +76,7 @@ def hold_objects(
         KeyError: An object is missing.
         pygit2.GitError: An object is damaged.
     """
-    new = _NewObjects.of(repo, commits, known, expected)
+    new = _NewObjects.of(repo, commits, known, expected=expected, kept=kept)
     new_elsewhere = (new.inherited | new.own).difference(kept)
     loose = _loose(repo, new_elsewhere)
     names = new.own.difference(kept).union(loose)
@@ -118,7 +116,9 @@ class _NewObjects:
         repo: pygit2.Repository,
         commits: Collection[str],
         known: KnownCommits,
+        *,
         expected: str | None,
+        kept: Collection[str],
     ) -> _NewObjects:
         """Walk from *commits* to what is known. See `hold_objects` for the arguments."""
         held = [] if expected is None else [repo[expected].peel(pygit2.Tree)]
@@ -127,7 +127,7 @@ class _NewObjects:
         for name in commits:
             ours.update(str(parent) for parent in repo[name].parent_ids[1:])
         objects: dict[bool, set[str]] = {True: set(), False: set()}
-        for commit in _new_commits(repo, commits, known):
+        for commit in _new_commits(repo, commits, known, kept):
             before = [parent.tree for parent in commit.parents]
             names = objects[str(commit.id) in ours]
             names.add(str(commit.id))
@@ -136,10 +136,17 @@ class _NewObjects:
 
 
 def _new_commits(
-    repo: pygit2.Repository, commits: Collection[str], known: KnownCommits
+    repo: pygit2.Repository,
+    commits: Collection[str],
+    known: KnownCommits,
+    kept: Collection[str],
 ) -> list[pygit2.Commit]:
-    new = list(islice(_walk(repo, commits, known.near), _FEW_COMMITS + 1))
-    if len(new) <= _FEW_COMMITS:
+    new: list[pygit2.Commit] = []
+    for commit in _walk(repo, commits, known.near):
+        if str(commit.id) not in kept:
+            break  # somebody else has made it, and a ref may name it
+        new.append(commit)
+    else:
         return new
     walk = _walk(repo, commits, [*known.near, *known.list_others()])
     return list(islice(walk, _MOST_COMMITS))

@@ -414,7 +414,7 @@ class ProjectRepository:
             pack = hold_objects(
                 repo,
                 commits,
-                self._known_commits(repo, expected, *known),
+                self._known_commits(repo, expected, self.tip(ref), *known),
                 expected=expected,
                 kept=staging.kept_names(),
                 durable=self.is_durable,

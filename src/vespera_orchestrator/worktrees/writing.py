@@ -7,11 +7,15 @@ from typing import TYPE_CHECKING
 import pygit2
 from pygit2.enums import FileMode
 
+from vespera_orchestrator.worktrees import tree_merge
 from vespera_orchestrator.worktrees.git_config import read_settings, read_signatures
 from vespera_orchestrator.worktrees.signing import are_commits_signed, write_signed
+from vespera_orchestrator.worktrees.tree_merge import entry_at
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from vespera_orchestrator.worktrees.tree_merge import File
 
 
 def write_commit(repo: pygit2.Repository, tree: str, parents: list[str], message: str) -> str:
@@ -29,15 +33,23 @@ def is_signing(repo: pygit2.Repository) -> bool:
 
 
 def tree_with(repo: pygit2.Repository, base: str, files: Mapping[str, bytes | None]) -> str:
-    """Write the tree of *base* with some files replaced or removed, and return its name."""
-    index = pygit2.Index()
+    """Write the tree of *base* with some files replaced or removed, and return its name.
+
+    Only the folders of these files are read and written.
+    """
     tree = repo[base].peel(pygit2.Tree)
-    index.read_tree(tree)
-    for path, content in files.items():
-        if content is None:
-            if path in index:
-                index.remove(path)
-            continue
-        mode = index[path].mode if path in index else FileMode.BLOB
-        index.add(pygit2.IndexEntry(path, repo.create_blob(content), mode))
-    return str(index.write_tree(repo))
+    written = tree_merge.tree_with(
+        repo, tree, {path: _store(repo, tree, path, content) for path, content in files.items()}
+    )
+    if written is None:  # pragma: no cover - settings and documents have no such names
+        raise ValueError(f"a name among {sorted(files)!r} is not UTF-8")
+    return written
+
+
+def _store(repo: pygit2.Repository, tree: pygit2.Tree, path: str, content: bytes | None) -> File:
+    """Write a file's content, and return it with the mode that the file had."""
+    if content is None:
+        return None
+    present = entry_at(tree, path)
+    mode = int(FileMode.BLOB) if present is None else present[1]
+    return str(repo.create_blob(content)), mode
