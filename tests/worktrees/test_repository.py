@@ -5,6 +5,7 @@ import pytest
 from vespera_orchestrator.errors import RefMovedError, WorktreeLockedError
 from vespera_orchestrator.home.locate import Home
 from vespera_orchestrator.worktrees import durability
+from vespera_orchestrator.worktrees.durability import KnownCommits
 from vespera_orchestrator.worktrees.repository import ProjectRepository
 
 
@@ -104,8 +105,12 @@ def test_another_snapshot_that_is_pruned_is_no_obstacle(project, repository, mon
 
 def test_pruned_in_the_moment_it_is_used(project, repository, monkeypatch):
     """Then the refs are read again."""
-    answers = iter([{PRUNED}, {project.git("rev-parse", "HEAD")}])
-    monkeypatch.setattr(repository, "_named_commits", lambda *_: next(answers))
+    answers = iter([PRUNED, project.git("rev-parse", "HEAD")])
+
+    def known(*_):
+        return KnownCommits(near={next(answers)}, list_others=set)
+
+    monkeypatch.setattr(repository, "_known_commits", known)
     commit = new_commit(project)
     repository.move("refs/heads/work", None, commit)
     assert project.git("rev-parse", "work") == commit
