@@ -36,6 +36,7 @@ from vespera_orchestrator._model import (
 from vespera_orchestrator._records import Record
 from vespera_orchestrator.artifacts.content.media_types import is_text
 from vespera_orchestrator.artifacts.search import passages, ranking, sqlite_table, upkeep
+from vespera_orchestrator.artifacts.search.notes_before import NotesBefore
 from vespera_orchestrator.artifacts.search.sqlite_table import SQLiteTable
 from vespera_orchestrator.artifacts.search.state import IndexFolder, IndexState, event_stamp
 from vespera_orchestrator.artifacts.search.table import passage_row
@@ -387,31 +388,37 @@ class ArtifactIndex:
 
     def _batches(self, cursor: int) -> Iterator[tuple[Event, _Batch]]:
         """Yield batches and the last event of each: memory is bounded, whatever the log holds."""
-        batch = _Batch()
+        batch, notes = _Batch(), NotesBefore(self._scope.store, self._passages)
         while events := self._scope.store.events(
             cursor, kinds=_EVENT_KINDS, limit=_EVENTS_PER_READ
         ):
             for event in events:
-                self._follow(batch, event)
+                self._follow(batch, event, notes)
                 if batch.is_full or event is events[-1]:
                     yield event, batch
                     batch = _Batch()
             cursor = events[-1].seq
 
-    def _follow(self, batch: _Batch, event: Event) -> None:
+    def _follow(self, batch: _Batch, event: Event, notes: NotesBefore) -> None:
         artifact_id = str(event.data.get("artifact"))
         if event.kind == EventKind.ARTIFACT_SUPERSEDED:
             batch.superseded_ids.append(artifact_id)
         elif event.kind == EventKind.ARTIFACT_SAVED:
-            self._add(batch, artifact_id)
+            self._add(batch, artifact_id, notes)
 
-    def _add(self, batch: _Batch, artifact_id: str) -> None:
+    def _add(self, batch: _Batch, artifact_id: str, notes: NotesBefore) -> None:
         artifact = self._scope.store.find_artifact(artifact_id)
         if artifact is not None:
             batch.artifacts.append(artifact)
-            batch.rows += self._passage_rows(artifact)
+            parts = self._passages(artifact)
+            before = notes.before(artifact) if len(parts) == 1 else ""
+            batch.rows += [
+                passage_row(artifact, passage, len(parts), before=before) for passage in parts
+            ]
+            notes.add(artifact, parts)
 
-    def _passage_rows(self, artifact: Artifact) -> list[dict[str, Any]]:
+    def _passages(self, artifact: Artifact) -> list[passages.Passage]:
+        """Return the passages of *artifact*; none if it is no text or cannot be read."""
         if not is_text(artifact.media_type):
             return []
         try:
@@ -419,8 +426,7 @@ class ArtifactIndex:
         except StoreError:
             # One unreadable artifact must not hide all others; Artifacts.verify() names it.
             return []
-        parts = passages.split(text, artifact.media_type)
-        return [passage_row(artifact, passage, len(parts)) for passage in parts]
+        return passages.split(text, artifact.media_type)
 
     def _searched_text(self, artifact: Artifact) -> str:
         most_bytes = _MAX_UTF8_BYTES * (passages.MAX_TEXT_CHARACTERS + 1)
@@ -445,7 +451,8 @@ class ArtifactIndex:
     def _batches_of(self, artifact_ids: Iterable[str]) -> Iterator[_Batch]:
         batch = _Batch()
         for artifact_id in artifact_ids:
-            self._add(batch, artifact_id)
+            # Not one after the other: each has its own notes before it.
+            self._add(batch, artifact_id, NotesBefore(self._scope.store, self._passages))
             if batch.is_full:
                 yield batch
                 batch = _Batch()
@@ -628,7 +635,7 @@ class ArtifactIndex:
         """Say how the passages of *artifact* differ from what they should be; empty if not."""
         name = f"artifact {artifact.id} {artifact.title!r}"
         if indexed is None:
-            return f"it has no passage of {name}" if self._passage_rows(artifact) else ""
+            return f"it has no passage of {name}" if self._passages(artifact) else ""
         if indexed.passages != indexed.expected_passages:
             share = f"{indexed.passages} of {indexed.expected_passages} passages"
             return f"it has {share} of {name}"
@@ -714,6 +721,7 @@ class ArtifactIndex:
         tables: Sequence[PassageTable],
     ) -> SearchResult:
         """Search *tables*, of which the first has nearly everything."""
+        filters = attrs.evolve(filters, with_before=passages.is_wordy(query))
         if mode == "vector":
             vector = self._vectors.of_query_alone(state, query)
             _, vector_matches = _search_all(tables, None, vector, filters)

@@ -263,7 +263,7 @@ class LanceTable:
     ) -> list[Row]:
         if not words:
             return []
-        text_query = _text_query(words, filters.phrases)
+        text_query = _text_query(words, filters)
         query = self._table.query().nearest_to_text(text_query)
         query = _filtered(query, filters).limit(width)
         matches = query.select([*columns, "_score"])
@@ -313,7 +313,7 @@ def _rows(matches: Any) -> list[Row]:
 def _schema(dimensions: int) -> Any:
     import pyarrow as pa
 
-    texts = ("artifact_id", "session_id", "task_id", "kind", "title", "words")
+    texts = ("artifact_id", "session_id", "task_id", "kind", "title", "words", "before")
     numbers = ("passages", "start", "end", "epoch")
     fields = [(name, pa.string()) for name in texts]
     fields += [(name, pa.int32()) for name in numbers]
@@ -348,6 +348,7 @@ def _column_indices() -> dict[str, Any]:
 
     return {
         "words": FTS(with_position=True, max_token_length=_MAX_TOKEN_CHARACTERS),
+        "before": FTS(max_token_length=_MAX_TOKEN_CHARACTERS),
         "tags": LabelList(),
         "session_id": Bitmap(),
         "task_id": Bitmap(),
@@ -359,15 +360,17 @@ def _column_indices() -> dict[str, Any]:
 # --- queries ----------------------------------------------------------------
 
 
-def _text_query(words: str, phrases: Sequence[str]) -> Any:
+def _text_query(words: str, filters: SearchFilter) -> Any:
     from lancedb.query import BooleanQuery, MatchQuery, Occur, PhraseQuery
 
     # A match query has no syntax: quotes, operators and brackets in it are just not words.
-    any_word = MatchQuery(words, "words")
-    if not phrases:
-        return any_word
-    required = [(Occur.MUST, PhraseQuery(phrase, "words")) for phrase in phrases]
-    return BooleanQuery([*required, (Occur.SHOULD, any_word)])
+    any_word = [MatchQuery(words, "words")]
+    if filters.with_before:
+        any_word.append(MatchQuery(words, "before"))
+    required = [(Occur.MUST, PhraseQuery(phrase, "words")) for phrase in filters.phrases]
+    if not required and len(any_word) == 1:
+        return any_word[0]
+    return BooleanQuery([*required, *[(Occur.SHOULD, query) for query in any_word]])
 
 
 def _filtered(query: Any, filters: SearchFilter) -> Any:

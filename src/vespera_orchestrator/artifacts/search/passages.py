@@ -12,6 +12,7 @@ Only text comes here: `index` turns everything else away. Whoever changes how te
 from __future__ import annotations
 
 import re
+from collections import Counter
 from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -100,6 +101,16 @@ def _block_end(text: str, start: int) -> int:
 # --- words ------------------------------------------------------------------
 
 WORD = re.compile(r"\w+")
+_TERM = re.compile(r"[^\W_]+")
+_WORDY = 4
+_MOST_REPETITIONS = 3
+_LONGEST_TYPED = 200
+"""Characters."""
+STOP_WORDS = frozenset({
+    "a", "an", "and", "are", "as", "at", "be", "but", "by", "for", "if", "in", "into", "is", "it",
+    "no", "not", "of", "on", "or", "such", "that", "the", "their", "then", "there", "these",
+    "they", "this", "to", "was", "will", "with",
+})  # fmt: skip
 _QUOTED = re.compile(r'"([^"]{1,1000})"')
 _IDENTIFIER_PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _UNSPACED_RUN = re.compile(
@@ -138,7 +149,13 @@ def _parts_beyond_ascii(word: str) -> list[str]:
 
 
 def quoted_phrases(query: str) -> tuple[str, ...]:
-    """Return what stands between double quotes in *query*, where it is more than one word."""
+    """Return what stands between double quotes in *query*, where it is more than one word.
+
+    In a pasted text quotes are part of it, and demand nothing: one of several lines, or longer than
+    anybody types.
+    """
+    if len(query) > _LONGEST_TYPED or "\n" in query.strip():
+        return ()
     phrases = []
     for quotation in _QUOTED.findall(query):
         words = WORD.findall(quotation)
@@ -150,6 +167,15 @@ def quoted_phrases(query: str) -> tuple[str, ...]:
 def has_words(query: str) -> bool:
     """Tell whether there is anything in *query* that can be found."""
     return any(character.isalnum() for character in query) or _SYMBOL.search(query) is not None
+
+
+def is_wordy(query: str) -> bool:
+    """Tell whether *query* says enough to be answered by what stands around a note as well.
+
+    Who looks for a word or two wants to see them in what is found.
+    """
+    words = set(WORD.findall(query.lower()))
+    return len(words - STOP_WORDS) >= _WORDY
 
 
 def searchable_text(text: str, title: str = "") -> str:
@@ -167,9 +193,21 @@ def searchable_text(text: str, title: str = "") -> str:
 
 
 def searched_words(query: str) -> str:
-    """Return *query*, and behind it the parts of its words, as `searchable_text` splits them."""
-    pieces = (query, " ".join(_parts(query, _unspaced_runs(query))))
-    return "\n".join(filter(None, pieces))
+    """Return *query*, and behind it the parts of its words, as `searchable_text` splits them.
+
+    No word more than three times: a question that comes back to a word means it, and a pasted log
+    only repeats it.
+    """
+    whole = " ".join((query, *_parts(query, _unspaced_runs(query))))
+    # Only a tokenizer knows what is a word where marks stand over characters.
+    words = _TERM.findall(whole.lower()) if whole.isascii() else whole.split()
+    seen: Counter[str] = Counter()
+    kept = []
+    for word in words:
+        seen[word] += 1
+        if seen[word] <= _MOST_REPETITIONS:
+            kept.append(word)
+    return " ".join(kept)
 
 
 def _parts(text: str, runs: Iterable[str]) -> list[str]:

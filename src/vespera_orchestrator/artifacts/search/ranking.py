@@ -1,8 +1,8 @@
 """Which artifact answers a query best, given the passages that match its words or its vector.
 
 Scores stay scores and are not turned into ranks: their margins are the best evidence there is, and
-a fusion of ranks throws them away. Six kinds of evidence speak for an artifact, and their weighted
-sum is its score:
+a fusion of ranks throws them away. Seven kinds of evidence speak for an artifact, and their
+weighted sum is its score:
 
 * **words**: the score of its best passage;
 * **density**: the mean over all its passages, so that an artifact that speaks of nothing else wins
@@ -13,7 +13,8 @@ sum is its score:
 * **opening**: how much of the query stands near the artifact's beginning, its title included: a
   text says first what it is about;
 * **lead**: how much of the query stands near the beginning of one passage, which is how a function,
-  a heading or a paragraph begins.
+  a heading or a paragraph begins;
+* **name**: whether the query has its title in it, or the file name that its title ends with.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from vespera_orchestrator.artifacts.search import vector_math
-from vespera_orchestrator.artifacts.search.passages import WORD, identifier_parts
+from vespera_orchestrator.artifacts.search.naming import NamesInQuery
+from vespera_orchestrator.artifacts.search.passages import STOP_WORDS, WORD, identifier_parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -42,11 +44,6 @@ EQUAL_TO_DIGITS = 6
 """Scores that agree to this many digits count as equal."""
 _MIN_STEM_CHARACTERS = 3
 
-STOP_WORDS = frozenset({
-    "a", "an", "and", "are", "as", "at", "be", "but", "by", "for", "if", "in", "into", "is", "it",
-    "no", "not", "of", "on", "or", "such", "that", "the", "their", "then", "there", "these",
-    "they", "this", "to", "was", "will", "with",
-})  # fmt: skip
 _SUFFIXES = ("ingly", "edly", "ings", "ing", "ied", "ies", "ed", "es", "s", "ly", "e")
 
 
@@ -93,9 +90,12 @@ class _Evidence:
     neighbours: float = 0.0
     opening: float = 0.0
     lead: float = 0.0
+    name: float = 0.0
 
 
-_WEIGHTS = _Evidence(words=1.0, density=0.75, nearness=0.25, neighbours=1.1, opening=2.0, lead=0.7)
+_WEIGHTS = _Evidence(
+    words=1.0, density=0.75, nearness=0.25, neighbours=1.1, opening=2.0, lead=0.7, name=1.0
+)
 """Fitted on five kinds of text, with and without vectors, and checked on twelve others.
 
 `benchmarks/retrieval.py` measures them again.
@@ -314,6 +314,7 @@ class _Scale:
             neighbours=max([part.neighbours for part in evidence]),
             opening=words.opening(group),
             lead=max([part.lead for part in evidence]),
+            name=words.names.share(group[0].title),
         )
         best, *others = _by_worth(group, evidence)
         return RankedArtifact(passage=best, score=_weighted_sum(whole), others=tuple(others))
@@ -335,6 +336,7 @@ def _weighted_sum(evidence: _Evidence) -> float:
         _WEIGHTS.neighbours * evidence.neighbours,
         _WEIGHTS.opening * evidence.opening,
         _WEIGHTS.lead * evidence.lead,
+        _WEIGHTS.name * evidence.name,
     ))  # fmt: skip
 
 
@@ -390,6 +392,7 @@ class _QueryWords:
     def __init__(self, query: str, groups: Sequence[Sequence[PassageMatch]]) -> None:
         self._terms = [term for term in terms(query) if term not in _STOP_TERMS]
         self._distinct = frozenset(self._terms)
+        self.names = NamesInQuery(query)
         self._positions = {
             id(passage): self._positions_in(f"{passage.title}\n{passage.text}")
             for group in groups

@@ -22,7 +22,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from vespera_orchestrator.artifacts.search import vector_math
-from vespera_orchestrator.artifacts.search.ranking import STOP_WORDS
+from vespera_orchestrator.artifacts.search.passages import STOP_WORDS
 from vespera_orchestrator.artifacts.search.table import IndexedArtifact, TableSize, match_of
 from vespera_orchestrator.errors import ArtifactIndexError
 from vespera_orchestrator.home.files import create_file, translate_os_error
@@ -66,7 +66,8 @@ CREATE TABLE passages (
     artifact INTEGER NOT NULL,
     "start" INTEGER NOT NULL,
     "end" INTEGER NOT NULL,
-    words TEXT NOT NULL
+    words TEXT NOT NULL,
+    "before" TEXT NOT NULL
 );
 CREATE INDEX passages_of_artifact ON passages (artifact);
 CREATE TABLE vectors (
@@ -79,7 +80,7 @@ CREATE TABLE signs (
     signs BLOB NOT NULL
 );
 CREATE VIRTUAL TABLE inverted USING fts5(
-    words, content='', tokenize='porter unicode61 remove_diacritics 2'
+    words, "before", content='', tokenize='porter unicode61 remove_diacritics 2'
 );
 """
 _ARTIFACT_COLUMNS: Final = (
@@ -94,7 +95,11 @@ _ARTIFACT_COLUMNS: Final = (
 )
 _JOINED: Final = "passages p JOIN artifacts a ON a.number = p.artifact"
 _WITH_VECTORS: Final = f"{_JOINED} LEFT JOIN vectors v ON v.number = p.number"
-_ROW: Final = f'{", ".join(f"a.{name}" for name in _ARTIFACT_COLUMNS)}, p."start", p."end", p.words'
+_PASSAGE_COLUMNS: Final = ("start", "end", "words", "before")
+_ROW: Final = ", ".join([
+    *[f"a.{name}" for name in _ARTIFACT_COLUMNS],
+    *[f'p."{name}"' for name in _PASSAGE_COLUMNS],
+])  # fmt: skip
 
 
 @lru_cache(maxsize=1)
@@ -230,9 +235,8 @@ class SQLiteTable:
         return {number: self._row(values) for *values, number in rows}
 
     def _row(self, values: Sequence[Any]) -> Row:
-        *columns, start, end, words, vector = values
-        row: Row = dict(zip(_ARTIFACT_COLUMNS, columns, strict=True))
-        row |= {"start": start, "end": end, "words": words}
+        *columns, vector = values
+        row: Row = dict(zip((*_ARTIFACT_COLUMNS, *_PASSAGE_COLUMNS), columns, strict=True))
         row |= {"tags": json.loads(row["tags"]), "superseded": bool(row["superseded"])}
         row["vector"] = None if vector is None else vector_math.from_bytes(vector)
         return row
@@ -319,11 +323,15 @@ def _version(connection: sqlite3.Connection) -> int:
 
 
 def _remove(connection: sqlite3.Connection, artifact_id: str) -> None:
-    own = f"SELECT p.number, p.words FROM {_JOINED} WHERE a.artifact_id = ?"
-    for number, words in connection.execute(own, (artifact_id,)).fetchall():
+    own = f'SELECT p.number, p.words, p."before" FROM {_JOINED} WHERE a.artifact_id = ?'
+    for number, *texts in connection.execute(own, (artifact_id,)).fetchall():
         # FTS5 keeps no copy of the text, and has to be told what to take out.
-        forget = "INSERT INTO inverted (inverted, rowid, words) VALUES ('delete', ?, ?)"
-        connection.execute(forget, (number, _without_stop_words(words)))
+        connection.execute(
+            """
+            INSERT INTO inverted (inverted, rowid, words, "before") VALUES ('delete', ?, ?, ?)
+            """,
+            (number, *map(_without_stop_words, texts)),
+        )
         for table in ("passages", "vectors", "signs"):
             connection.execute(f"DELETE FROM {table} WHERE number = ?", (number,))
     connection.execute("DELETE FROM artifacts WHERE artifact_id = ?", (artifact_id,))
@@ -338,14 +346,16 @@ def _add(connection: sqlite3.Connection, row: Row, vector: bytes | None) -> None
     )
     added = connection.execute(
         """
-        INSERT INTO passages (artifact, "start", "end", words)
-        SELECT number, ?, ?, ? FROM artifacts WHERE artifact_id = ?
+        INSERT INTO passages (artifact, "start", "end", words, "before")
+        SELECT number, ?, ?, ?, ? FROM artifacts WHERE artifact_id = ?
         """,
-        (row["start"], row["end"], row["words"], row["artifact_id"]),
+        (row["start"], row["end"], row["words"], row["before"], row["artifact_id"]),
     )
     number = added.lastrowid
-    indexed = (number, _without_stop_words(row["words"]))
-    connection.execute("INSERT INTO inverted (rowid, words) VALUES (?, ?)", indexed)
+    connection.execute(
+        'INSERT INTO inverted (rowid, words, "before") VALUES (?, ?, ?)',
+        (number, _without_stop_words(row["words"]), _without_stop_words(row["before"])),
+    )
     if vector is not None:
         _add_vector(connection, number, vector)
 
@@ -375,7 +385,7 @@ def _scores(
     connection: sqlite3.Connection, words: str | None, filters: SearchFilter, width: int
 ) -> dict[int, float]:
     """Return how well the best passages match *words*, by number, the best first."""
-    expression = _expression(words or "", filters.phrases)
+    expression = _expression(words or "", filters)
     if not expression:
         return {}
     condition, values = _condition(filters)
@@ -431,14 +441,15 @@ def _listed(numbers: Iterable[int]) -> str:
     return json.dumps(sorted(numbers))
 
 
-def _expression(words: str, phrases: Sequence[str]) -> str:
+def _expression(words: str, filters: SearchFilter) -> str:
     """Return what FTS5 is to match; no character of a query is syntax between its quotes."""
     terms = _terms(words)
     if not terms:
         return ""
-    required = [f'"{" ".join(_terms(phrase))}"' for phrase in phrases]
+    required = [f'words : "{" ".join(_terms(phrase))}"' for phrase in filters.phrases]
     any_word = " OR ".join(f'"{term}"' for term in terms)
-    return " AND ".join([*required, f"({any_word})"])
+    columns = "" if filters.with_before else "words : "
+    return " AND ".join([*required, f"{columns}({any_word})"])
 
 
 def _terms(text: str) -> list[str]:

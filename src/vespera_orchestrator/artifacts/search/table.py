@@ -34,6 +34,8 @@ class SearchFilter:
     include_superseded: bool = False
     phrases: tuple[str, ...] = ()
     """What must occur word for word in what matches by its words; vectors ignore it."""
+    with_before: bool = False
+    """Whether what was said before a note counts as its own words do."""
     limit: int = 10
     """How many artifacts are enough, at most a thousand. More may come back."""
 
@@ -113,8 +115,17 @@ class PassageTable(Protocol):
         """
 
 
-def passage_row(artifact: Artifact, passage: passages.Passage, count: int) -> Row:
-    """Return the row for one of an artifact's *count* passages."""
+def passage_row(
+    artifact: Artifact, passage: passages.Passage, count: int, *, before: str = ""
+) -> Row:
+    """Return the row for one of an artifact's *count* passages.
+
+    Args:
+        artifact: Whose passage it is.
+        passage: Where it is, and its text.
+        count: How many the artifact has.
+        before: What was said before it, which makes clear what a short note is about.
+    """
     return {
         "artifact_id": artifact.id,
         "session_id": artifact.session_id,
@@ -127,6 +138,7 @@ def passage_row(artifact: Artifact, passage: passages.Passage, count: int) -> Ro
         "start": passage.start,
         "end": passage.end,
         "words": passages.searchable_text(passage.text, artifact.title),
+        "before": before,
     }
 
 
