@@ -15,7 +15,7 @@ import math
 import os
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from enum import Enum
 from itertools import islice
 from types import UnionType
@@ -37,6 +37,7 @@ _ITEMS_LOOKED_AT: Final = 100
 _DEEPEST: Final = 100
 _YEARS: Final = range(2, 9999)
 """A moment outside of these cannot be turned into another time zone."""
+_LONGEST: Final = timedelta(days=365_000)
 _PLAIN: Final = (str, int, float, bytes, bytearray, list, tuple, dict, set, frozenset)
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -259,6 +260,8 @@ def _is_odd(value: object) -> bool:
             odd = value.year not in _YEARS
         case date():
             odd = value.year not in _YEARS
+        case timedelta():
+            odd = abs(value) > _LONGEST
         case os.PathLike():
             odd = "\0" in os.fsdecode(value)
         case Iterable():

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import vespera_orchestrator as vespera
-from support.bounds import Tally
+from support.bounds import CPU_S, Tally
 from support.git_project import git
 
 
@@ -72,6 +72,9 @@ CALLS = {
     "collect": lambda orch: orch.artifacts.collect_garbage(),
     "session": lambda orch: orch.initialize_session("Another one"),
 }
+READS_BYTES = {"verify", "check", "repair", "browse", "list"}
+BYTES_CPU_S = 30
+"""For the two gigabytes of the largest file: reading them takes time in proportion."""
 KEPT = {"orchestrator.db", "orchestrator.db-wal", "orchestrator.db-shm"}
 OF_GIT = (".git/worktrees", ".git/FETCH_HEAD")
 """The other ones, such as ``.git/info/exclude`` and ``.gitattributes``, git reads by itself."""
@@ -140,7 +143,8 @@ def look(tally, name, words, calls):
         if orch is not None:
             with orch:
                 for call in calls:
-                    tally.call(f"{described}: {call}", CALLS[call], orch)
+                    cpu_s = BYTES_CPU_S if call in READS_BYTES else CPU_S
+                    tally.call(f"{described}: {call}", CALLS[call], orch, cpu_s=cpu_s)
 
 
 def test_a_sample_of_files(identity):  # noqa: ARG001 - git must know who commits

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import attrs
 
-from vespera_orchestrator._mistakes import MOST_ITEMS
+from vespera_orchestrator._mistakes import MOST_ITEMS, listed
 from vespera_orchestrator._model import Session, TaskDraft, TaskQuery, new_id
 from vespera_orchestrator._text import show_value
 from vespera_orchestrator.errors import InvalidInputError, PlanError
@@ -285,7 +285,7 @@ class _PlanReader:
             brackets = "; put it in brackets" if isinstance(specs, Mapping) else ""
             self._refuse(f"{show_value(specs)} should be a list of tasks{brackets}", place)
             return
-        for number, spec in enumerate(specs, 1):
+        for number, spec in enumerate(listed("specs", specs), 1):
             if len(self.mistakes) >= _MOST_MISTAKES:
                 return
             if depth > _MAX_DEPTH or len(self.drafts) >= _MAX_TASKS:
