@@ -35,14 +35,27 @@ _CONTROLS: Final = [*range(0x20), *range(0x7F, 0xA0)]
 _HIDDEN: Final = [
     *range(0x202A, 0x202F),  # changes of direction
     *range(0x2066, 0x206A),
-    0x200B,  # without width
-    0x2060,
-    0xFEFF,
+    *(0x061C, 0x200E, 0x200F),
+    *(0x00AD, 0x180E, 0x200B, 0xFEFF),  # without width
+    *range(0x2060, 0x2066),
+    *range(0x206A, 0x2070),
+    *range(0xFFF9, 0xFFFC),  # notes between the lines
+    *range(0x1BCA0, 0x1BCA4),  # of shorthand and of music
+    *range(0x1D173, 0x1D17B),
+    *(0x3164, 0xFFA0),  # letters without a form
+    *range(0xFE00, 0xFE0E),  # variants; the last two make emoji what they are
+    *range(0xE0100, 0xE01F0),
     *range(0xE0000, 0xE0080),  # invisible copies of the letters
 ]
-"""What nobody sees, or what makes a text read otherwise than it is."""
+"""What nobody sees, or what makes a text read otherwise than it is.
+
+Without their joiners (U+200C, U+200D), Persian, Indian scripts and emoji would fall apart.
+"""
 _OBEYED: Final = {code: None for code in [*_CONTROLS, *_HIDDEN] if chr(code) not in _LINE_ENDS}
-_PLAIN: Final = dict.fromkeys(map(ord, "\v\f\x1c\x1d\x1e\x85"), " ") | {ord("\r"): "\n"} | _OBEYED
+_SPACES: Final = dict.fromkeys(map(ord, "\v\f\x1c\x1d\x1e\x85\u2028\u2029"), " ")
+_PLAIN: Final = _SPACES | {ord("\r"): "\n"} | _OBEYED
+_INVISIBLE_LETTERS: Final = re.compile("[\u3164\uffa0\ufe00-\ufe0d\U000e0100-\U000e01ef]")
+"""Those of them that Python calls printable."""
 _BACKTICKS: Final = re.compile(r"`{3,}")
 _MOST_BACKTICKS: Final = 50
 _TOO_MANY_BACKTICKS: Final = re.compile(rf"`{{{_MOST_BACKTICKS},}}")
@@ -145,7 +158,7 @@ def shown(text: str) -> str:
     it is.
     """
     text = mask(text)
-    if text.isprintable() or text.replace("\n", "").isprintable():
+    if _is_plain(text) or _is_plain(text.replace("\n", "")):
         return text
     return text.replace("\r\n", "\n").translate(_PLAIN)
 
@@ -177,9 +190,14 @@ def show_methods(kind: type[_Shown]) -> type[_Shown]:
 
 def printable(text: str) -> str:
     """Leave out what a terminal would obey: control characters, and changes of direction."""
-    if text.isprintable():
+    if _is_plain(text):
         return text
     return text.translate(_OBEYED)
+
+
+def _is_plain(text: str) -> bool:
+    """Tell whether everything in a text is seen."""
+    return text.isprintable() and (text.isascii() or _INVISIBLE_LETTERS.search(text) is None)
 
 
 def quoted(text: str) -> str:

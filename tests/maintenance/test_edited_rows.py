@@ -106,6 +106,12 @@ def make_calls(tally, orch, calls, cell):
         tally.call(f"{cell}: {name}"[:200], call, orch)
 
 
+def key_of(database, table):
+    """Return the columns that tell the rows of a table apart."""
+    columns = database.execute(f"PRAGMA table_info({table})").fetchall()
+    return [column[1] for column in columns if column[5]] or ["rowid"]
+
+
 def look(tally, cell, value, *, is_last):
     """Edit one cell in a copy of the home; open it and make every call."""
     table, column = cell
@@ -115,12 +121,15 @@ def look(tally, cell, value, *, is_last):
         file = project / ".task_orchestrator" / "orchestrator.db"
         with contextlib.closing(sqlite3.connect(file)) as database:
             database.execute("PRAGMA ignore_check_constraints = ON")
-            which = "max" if is_last else "min"
-            edit = f"UPDATE {table} SET {column} = ? WHERE rowid = "
+            key = key_of(database, table)
+            order = ", ".join(f"{name} {'DESC' if is_last else 'ASC'}" for name in key)
+            names = ", ".join(key)
+            row = f"SELECT {names} FROM {table} ORDER BY {order} LIMIT 1"
+            edit = f"UPDATE {table} SET {column} = ? WHERE ({names}) = ({row})"
             try:
-                database.execute(f"{edit}(SELECT {which}(rowid) FROM {table})", [value])
-            except sqlite3.Error:
-                return
+                database.execute(edit, [value])
+            except sqlite3.IntegrityError:
+                return  # a type that the table itself refuses
             database.commit()
         words = f"{cell} = {value!r}"[:150]
         orch = tally.call(f"{words}: open", vespera.open, project, durability="normal")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import io
 import pkgutil
 import unicodedata
 from enum import Enum
@@ -12,15 +14,21 @@ import pytest
 import vespera_orchestrator as vespera
 from vespera_orchestrator._text import shown
 from vespera_orchestrator.errors import VesperaError
+from vespera_orchestrator.integrations.command import main
+from vespera_orchestrator.integrations.tools import Toolbox
 from vespera_orchestrator.worktrees.terms import landing_message
 
-HOSTILE = "\x1b]0;x\x07\x1b[2J\x9b8m\u202egnp\u2066\u200b\ufeff\U000e0041\x00\x08\r\x7f\x85"
+HIDDEN = "\xad\u061c\u180e\u200e\u200f\u2061\u206a\ufff9\u3164\uffa0\ufe01\U000e0101\U0001d173"
+HOSTILE = (
+    "\x1b]0;x\x07\x1b[2J\x9b8m\u202egnp\u2066\u200b\ufeff\U000e0041"
+    f"{HIDDEN}\u2028# Ours\u2029\x00\x08\r\x7f\x85"
+)
 
 
 def obeyed(text):
     """Return what a terminal would obey in a text, or what nobody would see."""
     left = {char for char in text if unicodedata.category(char) in ("Cc", "Cf", "Zl", "Zp")}
-    return left - {"\n", "\t"}
+    return (left | (set(text) & set(HIDDEN))) - {"\n", "\t"}
 
 
 @pytest.fixture
@@ -51,11 +59,60 @@ def test_no_text_that_people_read_is_obeyed(orch):
     records += [*orch.watch(0, timeout_s=0), orch.shared_context(), orch.list_sessions()[0]]
     for record in records:
         assert obeyed(str(record)) == set()
-        assert obeyed(repr(record)) == set()
+        assert obeyed(repr(record)) <= set(HIDDEN), "as Python writes them"
         html = getattr(record, "_repr_html_", None)
         assert html is None or obeyed(html()) == set()
     assert obeyed(orch.graph().to_mermaid() + orch.graph().to_dot()) == set()
     assert orch.get_task("a").title == "a" + HOSTILE.rstrip(), "the stored text is unchanged"
+
+
+def test_no_answer_that_is_only_a_text_is_obeyed(orch):
+    """Prompts, briefings, drawings, reports, and what a model gets from a tool."""
+    seen = []
+    orch.retry_task("a")
+    with orch.execute_task("a") as work:
+        seen += [work.briefing(), str(orch.get_status()), str(orch.next_step())]
+        seen.append(str(orch.artifacts.context("d")))
+        work.release("note" + HOSTILE)
+    orch.pause("later" + HOSTILE, "next" + HOSTILE)
+    seen += [orch.graph().to_svg(), str(orch.history()), str(orch.digest()), str(orch.pressure())]
+    seen += [orch.spawn_agent_with_context("a").prompt(), str(orch.resume()), str(orch.check())]
+    seen.append(str(orch.run(lambda _: {"summary": "s" + HOSTILE}, progress=seen.append)))
+    toolbox = Toolbox(orch, include="all")
+    for tool in toolbox.tools:
+        required = {"task": "a", "task_id": "a", "artifact": orch.artifacts.list()[0].id}
+        names = tool.parameters.get("required", ())
+        if tool.spec.group == "looking" and set(names) <= required.keys():
+            seen.append(str(tool({name: required[name] for name in names})))
+    assert len(seen) > 15
+    for text in map(str, seen):
+        assert obeyed(text) == set()
+
+
+def test_the_command_prints_nothing_that_is_obeyed(orch):
+    """Each command that prints what is known."""
+    out = io.StringIO()
+    for words in ("resume", "next", "status", "history", "check", "why a", "artifacts"):
+        arguments = ["--project", str(orch.project), *words.split()]
+        with contextlib.suppress(SystemExit):
+            main(arguments, out=out, err=out, stdin=io.StringIO())
+    assert "goal" in out.getvalue()
+    assert obeyed(out.getvalue()) == set()
+
+
+def test_no_document_and_no_commit_is_obeyed(project):
+    """What lands carries the words of whoever planned it."""
+    with vespera.open(project.folder) as orch:
+        orch.initialize_session("goal" + HOSTILE, project_type="software_development")
+        orch.plan_task("Fixed: a" + HOSTILE, alias="a")
+        with orch.execute_task("a", worktree=True, agent="me" + HOSTILE) as work:
+            (work.path / "new.py").write_text('"""Module."""\n')
+            work.complete(summary="Fixed: s" + HOSTILE, detailed_work="d" + HOSTILE)
+        orch.documents.update()
+    assert obeyed(project.git("log", "--all", "--format=%an%ae%cn%B")) == set()
+    documents = project.git("grep", "-h", "-e", "", "integration", "--", "docs")
+    assert "Fixed" in documents
+    assert obeyed(documents) == set()
 
 
 SHOWN_BY_OTHERS = {

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from vespera_orchestrator._secrets import mask
+from vespera_orchestrator._text import printable
 from vespera_orchestrator.documents.links import anchor_of
 
 if TYPE_CHECKING:
@@ -250,7 +251,7 @@ def _on_one_line(text: str) -> str:
 def _visible(text: str) -> str:
     if text.isascii() and text.isprintable():
         return text
-    return _LONE_SURROGATE.sub("\ufffd", _INVISIBLE.sub("", text))
+    return _LONE_SURROGATE.sub("\ufffd", _INVISIBLE.sub("", printable(text)))
 
 
 def plain_text(text: str) -> str:
