@@ -176,14 +176,13 @@ def tables():
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize("number", range(MOST_TABLES))
 def test_every_cell_with_every_value(number):
-    """One table; some 8,000 databases with 24 calls each in all."""
+    """One table; some 4,000 databases with 24 calls each in all."""
     assert len(tables()) <= MOST_TABLES
     tally = Tally()
     for table, column in cells():
         if table in tables()[number : number + 1]:
-            for value in VALUES:
-                for is_last in (False, True):
-                    look(tally, (table, column), value, is_last=is_last)
+            for number_of_value, value in enumerate(VALUES):
+                look(tally, (table, column), value, is_last=number_of_value % 2 == 0)
     tally.judge(f"rows, SQLite, {''.join(tables()[number : number + 1])}")
 
 
