@@ -217,6 +217,17 @@ def test_a_stale_or_wrong_session_is_named(tmp_path, monkeypatch):
     assert orch.current_session().goal == "one"
 
 
+def test_a_task_that_is_not_there_is_answered_with_similar_names():
+    """By alias and by title; what a description happens to hold is no likeness."""
+    with vespera.open(store="memory:") as orch:
+        orch.initialize_session("Tea")
+        orch.plan_task("Boil the water", description="see x7 for the kettle", alias="boil")
+        for name, similar in (("boill", ("boil",)), ("Water", ("boil",)), ("x7", ())):
+            with pytest.raises(vespera.TaskNotFoundError) as caught:
+                orch.get_task(name)
+            assert caught.value.similar == similar
+
+
 def test_project_types_are_checked(tmp_path):
     """An unknown project type is refused before anything is written."""
     with vespera.open(tmp_path) as orch:

@@ -556,10 +556,15 @@ def wrong(orch):
 
 
 def _expired(alias, **values):
-    """Let anybody's call end an attempt that is over; then these fields have these values."""
+    """Let anybody's call end an attempt that is over; then these fields have these values.
+
+    Who only looks does so on a bad disk, too, and the attempt is ended by whoever comes next.
+    """
 
     def act(orch, _, ack):
         orch.get_status()
+        if str(orch.get_task(alias).status) == "in_progress":
+            return
         tell(ack, orch, alias)
         for field, value in values.items():
             ack(field=field, of=alias, value=value)

@@ -40,6 +40,8 @@ log = logging.getLogger("vespera_orchestrator")
 
 DEFAULT_AGENT: Final = "main"
 _MAX_SIMILAR: Final = 3
+_MOST_LOOKED_AT: Final = 20
+"""Among how many tasks with such a text a similar title is looked for."""
 _LONGEST_SESSION_ID: Final = 200
 _CHOOSE: Final = (
     "orch.resume_session('…') chooses another (orch.list_sessions() shows them), "
@@ -299,15 +301,14 @@ class Scope:
         return task
 
     def _similar(self, ref: str, session_id: str) -> tuple[str, ...]:
-        query = TaskQuery(
-            session_id=session_id,
-            text=ref,
-            limit=_MAX_SIMILAR,
-        )
-        by_text = [task.alias for task in self.store.tasks(query)]
+        query = TaskQuery(session_id=session_id, text=ref, limit=_MOST_LOOKED_AT)
+        words = ref.casefold()
+        by_title = [
+            task.alias for task in self.store.tasks(query) if words in task.title.casefold()
+        ]
         aliases = self.store.aliases(session_id)
         by_alias = difflib.get_close_matches(ref, aliases, _MAX_SIMILAR)
-        return tuple(dict.fromkeys([*by_text, *by_alias]))[:_MAX_SIMILAR]
+        return tuple(dict.fromkeys([*by_title, *by_alias]))[:_MAX_SIMILAR]
 
     def artifact(self, ref: str | Artifact) -> Artifact:
         """Return the artifact with this id.

@@ -113,7 +113,9 @@ TRANSITIONS: Final[Mapping[Verb, Transition]] = {
     ),
     Verb.END_ATTEMPT: Transition("end_attempt", _RUNNING, TaskStatus.PENDING),
     Verb.BRAKE: Transition(
-        "released, crashes or stalls too often without progress", _RUNNING, TaskStatus.BLOCKED
+        "released too often without progress, crashes or stalls too often",
+        _RUNNING,
+        TaskStatus.BLOCKED,
     ),
     Verb.RECOVER: Transition(
         "its recovery is completed", (TaskStatus.BLOCKED,), TaskStatus.PENDING
