@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+import vespera_orchestrator as vespera
 from vespera_orchestrator._model import HomeSource
 from vespera_orchestrator.errors import InvalidInputError
 from vespera_orchestrator.home.locate import HOME_NAME, Home, git_common_dir, main_folder
@@ -176,3 +177,23 @@ def test_a_folder_that_does_not_exist_is_refused(tmp_path):
     """Nothing is made for a name that was mistyped."""
     with pytest.raises(InvalidInputError, match="is not a folder"):
         Home.locate(tmp_path / "mistyped")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"path": "~no-such-user/x"},
+        {"path": "\0"},
+        {"path": "\ud800"},
+        {"home": "~no-such-user/x"},
+        {"store": "sqlite:///~no-such-user/x.db"},
+    ],
+    ids=["user", "nul", "surrogate", "home", "store"],
+)
+def test_a_path_that_cannot_be_used_is_told(arguments, tmp_path, monkeypatch):
+    """A user who does not exist, and letters that no path can have, are errors of ours."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InvalidInputError, match="cannot be used"):
+        vespera.open(**arguments)
+    with pytest.raises(InvalidInputError):
+        Home.locate("\0")

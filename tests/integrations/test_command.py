@@ -367,3 +367,34 @@ def test_our_block_in_agents_md_leaves_the_rest_alone(tmp_path, run):
     assert file.read_text("utf-8") == text + "More.\n"
     file.write_text("<!-- vespera:section agents -->\n", "utf-8")
     assert "never ends" in run("agents-md", str(file))[2]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"cwd": "\\u0000x"}',
+        '{"cwd": "\\ud800"}',
+        '{"cwd": "~no-such-user/x"}',
+        '{"cwd": "/dev/null"}',
+        "[" * 100_000,
+        '{"a":' * 50_000,
+        '{"cwd": ' + "9" * 5000 + "}",
+        "null",
+    ],
+)
+def test_a_hook_refuses_what_no_agent_sends_in_a_sentence(run, text):
+    """Paths that no file can have, and input that is nested without end, are no tracebacks."""
+    code, out, err = run("hook", "SessionStart", stdin=text)
+    assert code == 1
+    assert out == ""
+    assert len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("roots", [5, {}, "x", [5], [[]], [None, "x"], None])
+def test_a_hook_without_a_usable_folder_asks_the_project_it_is_in(run, roots):
+    """The folders that an agent names may be of any shape."""
+    facts = json.dumps({"cwd": 5, "workspace_roots": roots})
+    code, out, err = run("hook", "SessionStart", stdin=facts)
+    assert code == 0
+    assert out.startswith("Goal: ")
+    assert err == ""

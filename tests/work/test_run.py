@@ -697,3 +697,88 @@ def test_the_loop_of_the_documentation_survives_a_failing_task(orch):
     last = worker(orch, do)
     assert orch.get_task("good").status == "completed"
     assert last.action == "decide"
+
+
+# --- executors and functions that go astray -----------------------------------------
+
+
+class Astray(BaseException):
+    """What nobody expects."""
+
+
+class Answers:
+    """An executor whose futures are whatever it was made with; it calls nothing."""
+
+    def __init__(self, answer):
+        self._answer = answer
+
+    def submit(self, *_args):
+        """Return the answer."""
+        return self._answer()
+
+
+def lost():
+    """Return a future that is over, with an exception that no `except Exception` catches."""
+    future = Future()
+    future.set_exception(Astray("gone"))
+    return future
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"), [(lambda: 5, InvalidInputError), (lost, Astray)], ids=["number", "lost"]
+)
+def test_an_executor_that_goes_astray_keeps_no_task(orch, answer, error):
+    """Nobody works on what it was given: all of it is ready again."""
+    orch.plan_tasks([{"title": f"T{number}"} for number in range(4)])
+    with pytest.raises(error):
+        orch.run(say_title, executor=Answers(answer), max_parallel=3)
+    assert {task.status for task in orch.query_tasks()} == {"pending"}
+    assert len(orch.ready_tasks()) == 4
+
+
+def test_a_run_within_a_function_of_a_run_says_why_it_would_never_end(orch):
+    """It would wait for the task that it is called for; the outer run goes on."""
+    orch.plan_task("Outer")
+    orch.plan_task("Other")
+
+    def nested(work):
+        if work.task.alias == "outer" and work.attempt.number == 1:
+            orch.run(say_title)
+        return work.task.title
+
+    report = orch.run(nested)
+    assert "other" in report.completed
+    assert "wait for that task for ever" in str(orch.why("outer"))
+
+
+def test_a_run_within_a_function_may_have_patience_or_another_session(orch):
+    """With `idle_s` it returns, and another session is not waited for."""
+    session = orch.current_session()
+    orch.plan_task("Outer")
+    reports = []
+
+    def nested(_work):
+        reports.append(orch.run(say_title, idle_s=0))
+        orch.initialize_session("Another")
+        orch.plan_task("Inner")
+        reports.append(orch.run(say_title))
+        orch.resume_session(session)
+        return "done"
+
+    assert orch.run({"outer": nested}).completed == ("outer",)
+    assert reports[0].ending == RunEnding.OUT_OF_PATIENCE
+    assert reports[1].completed == ("inner",)
+
+
+async def never_awaited(work):
+    """Do what nobody will see."""
+    return work.task.title
+
+
+def test_a_coroutine_that_nobody_awaits_is_no_work(orch):
+    """A function that only makes one has done nothing: its task is not completed."""
+    orch.plan_task("One")
+    report = orch.run(lambda work: never_awaited(work))
+    assert [trouble.alias for trouble in report.blocked] == ["one"]
+    assert "returned coroutine, which nobody awaits" in report.blocked[0].reason
+    assert orch.artifacts.list(kind="general") == []

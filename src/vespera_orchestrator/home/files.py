@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from vespera_orchestrator._text import show_value
 from vespera_orchestrator.errors import InvalidInputError, ReadOnlyError, StoreUnavailableError
 from vespera_orchestrator.home.permissions import file_mode_in, inherit_rights
 
@@ -32,6 +33,22 @@ class UnfitFileError(OSError):
 
     def __str__(self) -> str:
         return f"{self.filename} {self.strerror}"
+
+
+def resolved_path(name: str, path: str | os.PathLike[str]) -> Path:
+    """Return an absolute path without links; ``~`` and ``~user`` are folders of users.
+
+    Args:
+        name: What to call it in an error.
+        path: The path. It need not exist.
+
+    Raises:
+        InvalidInputError: No file can have this path, or there is no such user.
+    """
+    try:
+        return Path(path).expanduser().resolve()
+    except (ValueError, RuntimeError, OSError) as exc:
+        raise InvalidInputError(name, f"{show_value(path)} cannot be used: {exc}") from exc
 
 
 def write_atomically(

@@ -28,6 +28,7 @@ from vespera_orchestrator.home.config import ENV_HOME, Config, initial_text, rea
 from vespera_orchestrator.home.files import (
     make_folders,
     make_temporary_folder,
+    resolved_path,
     translate_os_error,
     write_atomically,
 )
@@ -217,13 +218,13 @@ class Home:
         _require_path("path", path)
         if home is not None:
             _require_path("home", home)
-        start = Path(path).expanduser().resolve()
+        start = resolved_path("path", path)
         found = _find_project(start)
         project = found or start
         inherited = _home_of_environment()
         folder, source = project / HOME_NAME, _source(start, project)
         if home is not None:
-            folder, source = Path(home).expanduser().resolve(), HomeSource.CALL
+            folder, source = resolved_path("home", home), HomeSource.CALL
         elif inherited is not None:
             is_named = os.fspath(path) != "."
             if not is_named or _is_home_for(inherited, start, found):
@@ -339,7 +340,7 @@ def _require_path(name: str, value: object) -> None:
 
 def _home_of_environment() -> Path | None:
     named = os.environ.get(ENV_HOME)
-    return Path(named).expanduser().resolve() if named else None
+    return resolved_path(ENV_HOME, named) if named else None
 
 
 def _is_home_for(home: Path, start: Path, found: Path | None) -> bool:

@@ -76,7 +76,7 @@ def _read(stdin: IO[str]) -> Mapping[str, Any]:
         return {}
     try:
         facts = json.loads(text)
-    except ValueError as exc:
+    except (ValueError, RecursionError) as exc:
         raise InvalidInputError("stdin", f"it is not JSON: {exc}") from exc
     if not isinstance(facts, Mapping):
         raise InvalidInputError("stdin", "it should be a JSON object")
@@ -89,9 +89,9 @@ def _word(event: str) -> str:
 
 def _folder(facts: Mapping[str, Any]) -> str | None:
     """Return the folder in which the agent works."""
-    roots = facts.get("workspace_roots") or [None]
-    folder = facts.get("cwd") or roots[0]
-    return folder if isinstance(folder, str) else None
+    roots = facts.get("workspace_roots")
+    folders = [facts.get("cwd"), *(roots[:1] if isinstance(roots, list) else [])]
+    return next((folder for folder in folders if isinstance(folder, str) and folder), None)
 
 
 # --- the events -----------------------------------------------------------------

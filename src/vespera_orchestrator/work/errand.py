@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Callable, Iterable, Mapping
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import attrs
 
-from vespera_orchestrator._model import ArtifactKind, Claim, JsonValue, NextAction, TaskStatus
+from vespera_orchestrator._model import ArtifactKind, Claim, JsonValue, NextAction, Task, TaskStatus
 from vespera_orchestrator._records import to_plain
 from vespera_orchestrator._text import named_error, one_line
 from vespera_orchestrator.errors import (
@@ -50,9 +52,20 @@ class Result:
 
         ``None``: done, with nothing to add. A text or bytes: the work itself; its first line is the
         summary. A mapping: outputs. Anything else is kept as JSON, or as it prints.
+
+        Raises:
+            InvalidInputError: It is a coroutine, or something else to be awaited: nothing was done.
         """
         if isinstance(value, cls):
             return value
+        if inspect.isawaitable(value):
+            if inspect.iscoroutine(value):
+                value.close()  # nobody will ever await it
+            raise InvalidInputError(
+                "handlers",
+                f"the function for {title!r} returned {type(value).__name__}, which nobody awaits: "
+                "pass an `async def` function to AsyncOrchestrator.run, not one that calls it",
+            )
         if value is None:
             return cls(summary=f"{title}: done", detailed_work="The function returned nothing.")
         if isinstance(value, str | bytes):
@@ -85,6 +98,14 @@ def _as_json(value: object) -> str:
         return json.dumps(to_plain(value), ensure_ascii=False, indent=1)
     except (TypeError, ValueError):
         return repr(value)
+
+
+_CALLED_FOR: ContextVar[Task | None] = ContextVar("vespera_called_for", default=None)
+
+
+def task_called_for() -> Task | None:
+    """Return the task for which a run has called the function that is being executed here."""
+    return _CALLED_FOR.get()
 
 
 class Elsewhere(Protocol):
@@ -149,7 +170,11 @@ class Errand:
     def _perform(self, starter: Starter) -> Outcome:
         status = None
         with starter.begin(self.claim, self.request) as work:
-            value = self.handler(work)
+            token = _CALLED_FOR.set(self.claim.task)
+            try:
+                value = self.handler(work)
+            finally:
+                _CALLED_FOR.reset(token)
             if work.is_open:
                 status = _hand_in(value, work)
         if status in {None, TaskStatus.IN_PROGRESS}:

@@ -29,7 +29,7 @@ from vespera_orchestrator._model import (
     TaskQuery,
     TaskStatus,
 )
-from vespera_orchestrator._text import named_error, one_line
+from vespera_orchestrator._text import named_error, one_line, show_value
 from vespera_orchestrator.errors import (
     InvalidInputError,
     LeaseLostError,
@@ -43,7 +43,13 @@ from vespera_orchestrator.errors import (
 )
 from vespera_orchestrator.progress.startable import has_subtasks
 from vespera_orchestrator.tasks import lifecycle
-from vespera_orchestrator.work.errand import Errand, Handler, Outcome, Result
+from vespera_orchestrator.work.errand import (
+    Errand,
+    Handler,
+    Outcome,
+    Result,
+    task_called_for,
+)
 from vespera_orchestrator.work.run_report import RunEnding, RunProgress, RunReport, Trouble
 from vespera_orchestrator.work.submission import Holder
 
@@ -163,12 +169,25 @@ class Runner:
         and hands in its work when it is done.
         """
         self._refuse_unsendable()
+        self._refuse_circle()
         try:
             ending = self._loop()
         except BaseException as exc:
             self._withdraw(exc)
             raise
         return self._report(ending)
+
+    def _refuse_circle(self) -> None:
+        """Refuse to run a session from within one of its own tasks, which would never end."""
+        task = task_called_for()
+        if task is None or task.session_id != self._session_id or self._request.idle_s is not None:
+            return
+        raise InvalidInputError(
+            "idle_s",
+            f"a run called this function for {task.alias!r}, and a run within it would wait for "
+            "that task for ever; plan the subtasks and return, and the outer run does them, or "
+            "pass idle_s=",
+        )
 
     def _loop(self) -> RunEnding:
         idle_since: float | None = None
@@ -344,6 +363,10 @@ class Runner:
                 raise
             self._broken = self._broken or _words(exc)
             return False
+        if not isinstance(future, Future):
+            self._give_back(running, "the executor returned no future")
+            problem = f"submit() returned {show_value(future)}, not a concurrent.futures.Future"
+            raise InvalidInputError("executor", problem)
         self._running[future] = running
         self._tell_progress()
         return True
@@ -380,6 +403,9 @@ class Runner:
             self._note(running, self._fail(running, exc))
         except SystemExit as exc:  # the function called sys.exit() in a thread
             self._note(running, self._fail(running, exc))
+        except BaseException as exc:
+            self._give_back(running, f"its call was interrupted: {_words(exc)}")
+            raise
         else:
             self._note(running, outcome)
         self._tell_progress()
@@ -518,7 +544,7 @@ class Runner:
     def _withdraw(self, exc: BaseException) -> None:
         """Give back what has not begun. What runs hands in its work when it is done."""
         for future, running in list(self._running.items()):
-            if future.cancel():
+            if future.cancel() or _is_lost(future):
                 self._give_back(running, f"interrupted: {type(exc).__name__}")
                 del self._running[future]
         if self._running:
@@ -638,3 +664,8 @@ class Runner:
 
 def _words(exc: BaseException) -> str:
     return one_line(named_error(exc), 300)
+
+
+def _is_lost(future: Future[Any]) -> bool:
+    """Tell whether a call is over without an outcome, so that nobody works on its task."""
+    return future.done() and future.exception() is not None

@@ -163,7 +163,7 @@ def free_folder(repository: ProjectRepository, worktree: Worktree) -> Path:
 def _root_folder(repository: ProjectRepository, draft: Worktree) -> Path:
     pattern = repository.home.config.worktrees.root
     text = _fill_in(pattern, _ROOT_SETTING, repository, draft)
-    root = (repository.home.project / Path(text).expanduser()).resolve()
+    root = (repository.home.project / arguments.path(_ROOT_SETTING, text)).resolve()
     if root.is_relative_to(repository.common):
         reason = f"{str(root)!r} is in git's own folder; choose another one in config.toml"
         raise InvalidInputError(_ROOT_SETTING, reason)
