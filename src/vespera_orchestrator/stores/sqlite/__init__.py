@@ -14,13 +14,9 @@ from typing import TYPE_CHECKING, Self
 
 from vespera_orchestrator._codec import dump_time
 from vespera_orchestrator._model import Attempt, Claim, utcnow
-<<<<<<< HEAD
-from vespera_orchestrator.stores.sql import claims, events, expiring, reading, urgency
-=======
 from vespera_orchestrator._text import show_value
 from vespera_orchestrator.errors import InvalidInputError
-from vespera_orchestrator.stores.sql import claims, expiring, reading, urgency
->>>>>>> 7fa59c4 (run: what goes astray is refused, given back, or fails its task)
+from vespera_orchestrator.stores.sql import claims, events, expiring, reading, urgency
 from vespera_orchestrator.stores.sql.observers import Observer
 from vespera_orchestrator.stores.sql.store import SQLStore
 from vespera_orchestrator.stores.sqlite.database import Database, Durability
