@@ -1,0 +1,153 @@
+"""What lies in a worktree is files: nothing in it is obeyed by git, or leads out of it."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+import vespera_orchestrator as vespera
+from support.git_project import git
+from vespera_orchestrator.errors import UnsavedFilesError
+
+DONE = {"summary": "s", "detailed_work": "d"}
+DRIVERS = """
+[core]
+    fsmonitor = touch {marks}/fsmonitor
+    hooksPath = {marks}/hooks
+[filter "x"]
+    clean = touch {marks}/clean
+    smudge = touch {marks}/smudge
+[diff "x"]
+    textconv = touch {marks}/textconv
+    command = touch {marks}/diff
+[merge "x"]
+    driver = touch {marks}/merge
+[uploadpack]
+    packObjectsHook = touch {marks}/pack
+[gpg]
+    program = touch {marks}/gpg
+[commit]
+    gpgsign = true
+"""
+
+
+@pytest.fixture
+def marks(tmp_path):
+    """A folder in which every command of a hostile repository would leave a file."""
+    folder = tmp_path / "marks"
+    (folder / "hooks").mkdir(parents=True)
+    for name in ("pre-commit", "post-checkout", "reference-transaction", "post-index-change"):
+        hook = folder / "hooks" / name
+        hook.write_text(f"#!/bin/sh\ntouch {folder}/{name}\n")
+        hook.chmod(0o755)
+    return folder
+
+
+def hostile_repository(folder, marks):
+    """Make a repository whose settings run commands, with a change that git would filter."""
+    folder.mkdir()
+    git(folder, "init", "-q")
+    (folder / "y").write_text("y")
+    git(folder, "add", "-A")
+    git(folder, "commit", "-qm", "y")
+    (folder / ".gitattributes").write_text("* filter=x diff=x merge=x\n")
+    (folder / "y").write_text("changed")
+    with (folder / ".git" / "config").open("a") as config:
+        config.write(DRIVERS.format(marks=marks))
+
+
+def work_beside(project, fill):
+    """Do a task in a worktree into which *fill* puts something, and look at everything."""
+    with vespera.open(project.folder) as orch:
+        orch.initialize_session("x", project_type="software_development")
+        orch.plan_tasks([{"title": "A"}, {"title": "B"}])
+        with orch.execute_task("a", worktree=True) as work:
+            fill(work.path)
+            work.checkpoint({"a": 1})
+            try:
+                work.complete(**DONE)
+            except UnsavedFilesError:
+                work.release()
+        orch.worktrees.list()
+        orch.worktrees.forecast()
+        orch.check()
+        return str(orch.get_task("a").status)
+
+
+def test_settings_of_a_repository_in_a_worktree_run_nothing(project, marks):
+    """An agent may have unpacked an archive with a ``.git`` folder of its own."""
+    work_beside(project, lambda path: hostile_repository(path / "vendor", marks))
+    assert [each.name for each in marks.iterdir()] == ["hooks"]
+
+
+def test_a_git_file_that_points_elsewhere_leads_nowhere(project, marks, tmp_path):
+    """The repository at its other end is somebody's, and stays as it is."""
+    elsewhere = tmp_path / "elsewhere"
+    hostile_repository(elsewhere, marks)
+    before = {path: path.read_bytes() for path in (elsewhere / ".git").rglob("*") if path.is_file()}
+
+    def fill(path):
+        (path / "sub").mkdir()
+        (path / "sub" / ".git").write_text(f"gitdir: {elsewhere}/.git\n")
+        (path / "sub" / "y").write_text("ours")
+
+    work_beside(project, fill)
+    assert [each.name for each in marks.iterdir()] == ["hooks"]
+    after = {path: path.read_bytes() for path in (elsewhere / ".git").rglob("*") if path.is_file()}
+    assert after == before
+
+
+@pytest.mark.parametrize("opened", [".", "server"])
+def test_a_folder_that_looks_like_a_bare_repository_is_none(project, marks, opened):
+    """Git takes such a folder of the tree for a repository, with the commands in its settings."""
+    bare = project.folder / "server"
+    for name in ("objects", "refs/heads"):
+        (bare / name).mkdir(parents=True)
+        (bare / name / "keep").touch()
+    (bare / "HEAD").write_text("ref: refs/heads/main\n")
+    settings = "[core]\n    repositoryformatversion = 0\n    bare = false\n    worktree = ..\n"
+    (bare / "config").write_text(settings + DRIVERS.format(marks=marks))
+    project.git("add", "-A", "-f")
+    project.git("commit", "-qm", "bare")
+    with vespera.open(project.folder / opened) as orch:
+        assert orch.project == project.folder
+        orch.initialize_session("x")
+        orch.plan_task("A")
+        with orch.execute_task("a", worktree=True) as work:
+            (work.path / "f").write_text("1")
+            work.complete(**DONE)
+    assert [each.name for each in marks.iterdir()] == ["hooks"]
+    assert {each.name for each in bare.iterdir()} == {"HEAD", "config", "objects", "refs"}
+
+
+def test_a_link_where_documents_go_is_not_followed(project, tmp_path):
+    """Neither the folder nor a file behind it is written."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "secret").write_text("kept")
+    (project.folder / "docs").symlink_to(outside)
+    (project.folder / "CHANGELOG.md").symlink_to(outside / "secret")
+    project.git("add", "-A")
+    project.git("commit", "-qm", "links")
+    with vespera.open(project.folder) as orch:
+        orch.initialize_session("x", project_type="software_development")
+        orch.plan_task("A")
+        with orch.execute_task("a", worktree=True) as work:
+            (work.path / "f.py").write_text("x = 1\n")
+            work.complete(**DONE)
+        orch.documents.update()
+    assert [each.name for each in outside.iterdir()] == ["secret"]
+    assert (outside / "secret").read_text() == "kept"
+
+
+def test_pipes_and_hard_links_in_a_worktree_hold_nothing_up(project):
+    """A pipe is no file; a second name of a file is a file."""
+
+    def fill(path):
+        os.mkfifo(path / "pipe")
+        (path / "new").write_text("1")
+        os.link(path / "new", path / "second")
+
+    assert work_beside(project, fill) == "completed"
+    assert "second" in project.git("ls-tree", "--name-only", "integration")
