@@ -397,7 +397,7 @@ class _Mending:
         """Return the commit that is checked out, if it is gone."""
         name, repository = self._worktree.name, self._repository
         head = repository.worktree_head(name) if repository.admin(name).exists() else None
-        if head is None or head == self._worktree.base:
+        if head is None or head in self._known_heads(self._quick):
             return None
         is_lost = bool(self._quick.missing_of(head)) or not self._quick.leads_back(head)
         return head if is_lost else None
@@ -450,13 +450,16 @@ class _Mending:
 
     def _last_known_head(self) -> str | None:
         """Return the commit that was checked out at the last snapshot, else the first one."""
-        looking = self._looking
-        snapshot = self._repository.tip(WIP + self._worktree.name)
-        heads = [self._worktree.base]
-        if snapshot is not None and looking.commit(snapshot) is not None:
-            heads = [*own_parents(looking.repo, snapshot)[:1], *heads]
+        heads = self._known_heads(self._looking)
         whole = (head for head in heads if not self._quick.missing_of(head))
         return next(whole, None)
+
+    def _known_heads(self, looking: _Looking) -> list[str]:
+        """Return what was checked out at the last snapshot, which keeps it, and at first."""
+        snapshot = self._repository.tip(WIP + self._worktree.name)
+        if snapshot is None or looking.commit(snapshot) is None:
+            return [self._worktree.base]
+        return [*own_parents(looking.repo, snapshot)[:1], self._worktree.base]
 
 
 def _is_there_again(repo: pygit2.Repository, path: bytes, name: str) -> bool:

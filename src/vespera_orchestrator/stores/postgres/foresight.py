@@ -98,9 +98,10 @@ class Foresight:
         """Return the copy; ``None`` where there is none, or somebody has written since."""
         if self._pinned is not None:
             return self._pinned
-        if self._copy is not None and self._copy[0] != self._state():
-            self._copy = None  # another thread may be reading it still
-        return None if self._copy is None else self._copy[1]
+        copy = self._copy
+        if copy is not None and copy[0] != self._state():
+            self._copy = copy = None  # another thread may be reading it still
+        return None if copy is None else copy[1]
 
     def _state(self) -> object:
         return self._store.first_row(_STATE)
