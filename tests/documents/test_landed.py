@@ -122,6 +122,51 @@ def test_an_agents_edit_beside_the_sections_merges(orch):
     assert_can_merge(orch)
 
 
+def test_an_agents_edit_inside_a_section_lands(orch):
+    """Others have landed meanwhile, and the section went on: the edit stays, ours is proposed."""
+    land(orch, "Add shine", {"shine.py": "shine = 1\n"})
+    work = orch.execute_task(orch.plan_task("Add polish"), worktree=True)
+    edit(work.path / "docs" / "CHANGELOG.md", "Add shine.", "Add shine, mind.")
+    (work.path / "polish.py").write_text("polish = 1\n")
+    land(orch, "Add wax", {"wax.py": "wax = 1\n"})
+    done = work.complete(summary="Add polish", detailed_work="x")
+    assert done.status == "completed"
+    changelog = shown(orch, "CHANGELOG.md")
+    assert "Add shine, mind." in changelog
+    assert "<<<<" not in changelog
+    (proposal,) = orch.documents.proposals()
+    assert "Add wax." in proposal.text
+    orch.documents.accept(proposal)
+    assert re.findall(r"^- Add (\w+)", shown(orch, "CHANGELOG.md"), re.MULTILINE) == [
+        "polish",
+        "wax",
+        "shine",
+    ]
+    assert_can_merge(orch)
+
+
+def test_two_edits_by_hand_of_one_section_are_a_conflict(orch):
+    """Nobody but a person can tell which of them is meant."""
+    land(orch, "Add shine", {"shine.py": "shine = 1\n"})
+    works = [
+        orch.execute_task(orch.plan_task(title), agent=title, worktree=True)
+        for title in ("One", "Other")
+    ]
+    for work, words in zip(works, ("Add shine at last.", "Add some shine."), strict=True):
+        edit(work.path / "docs" / "CHANGELOG.md", "Add shine.", words)
+    first, second = (work.complete(summary="Done", detailed_work="x") for work in works)
+    assert first.status == "completed"
+    assert second.status == "blocked"
+    assert "Add shine at last." in shown(orch, "CHANGELOG.md")
+
+
+def edit(path, old, new):
+    """Put other words into a file."""
+    text = path.read_text("utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new), "utf-8")
+
+
 def test_a_document_that_lands_deleted_stays_deleted(orch):
     """Whoever does not want one removes it where they work."""
     land(orch, "Add shine", {"new.py": "x = 1\n"})
@@ -241,6 +286,30 @@ def test_two_homes_write_into_one_document(orch, other_home):
 def entries(orch):
     """The changes that the changelog tells, in order."""
     return re.findall(r"^- ([^(<]+?\.) ", shown(orch, "CHANGELOG.md"), re.MULTILINE)
+
+
+def test_both_sides_of_a_merge_in_conflict_can_be_kept(orch, other_home):
+    """Each clone has added to the top of the same list: who keeps all lines has nothing to mend."""
+    land(other_home, "Add polish", {"polish.py": "def polish(): ...\n"})
+    land(orch, "Add wax", {"wax.py": "def wax(): ...\n"})
+    git(orch.project, "merge", "-q", "integration")
+    pulled = ("pull", "-q", "--no-rebase", str(other_home.project), "integration")
+    git(orch.project, *pulled, check=False)
+    for path in (orch.project / "docs").iterdir():
+        text = path.read_text("utf-8")
+        path.write_text(re.sub(r"^(<{7}|={7}|>{7}).*\n", "", text, flags=re.MULTILINE), "utf-8")
+    git(orch.project, "add", "-A")
+    git(orch.project, "commit", "-qm", "Merge the clone")
+    land(orch, "Add oil", {"oil.py": "def oil(): ...\n"})
+    assert sorted(entries(orch)) == ["Add oil.", "Add polish.", "Add shine.", "Add wax."]
+    assert orch.documents.proposals() == []
+    assert orch.documents.check() == []
+    api = shown(orch, "API_REFERENCE.md")
+    assert [api.count(f"def {name}()") for name in ("oil", "polish", "shiny", "wax")] == [1] * 4
+    git(other_home.project, "pull", "-q", str(orch.project), "integration")
+    land(other_home, "Add glue", {"glue.py": "def glue(): ...\n"})
+    assert len(entries(other_home)) == 5
+    assert other_home.documents.proposals() == []
 
 
 def test_what_another_home_takes_back_goes(orch, other_home):

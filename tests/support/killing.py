@@ -369,7 +369,8 @@ def _with_true_documents(orch):
     is_completed = str(orch.get_task("part").status) == "completed"
     assert changelog.count("Added a part.") == is_completed
     assert changelog.count("Added what comes before.") == 1
-    assert changelog.count("Read it.") == is_completed, "the words of a person"
+    # The work may have landed before the task was completed: it lands again, and changes nothing.
+    assert not is_completed or changelog.count("Read it.") == 1, "the words of a person"
 
 
 def landed(orch):

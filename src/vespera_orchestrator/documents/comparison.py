@@ -12,6 +12,7 @@ from vespera_orchestrator.documents.sections import (
     begin_marker,
     end_marker,
     normalize_sections,
+    outside_sections,
     parse_sections,
     replace_sections,
     section_contents,
@@ -175,6 +176,40 @@ def compare(
         lost=tuple(name for name in due if name not in present),
         notes=tuple(_notes(file, due, present)),
     )
+
+
+def merge_sections(
+    base: str, ours: str, theirs: str, is_ours: Callable[[str, str], bool]
+) -> str | None:
+    """Return what two sides made of a document; ``None`` if both edited the same by hand.
+
+    Args:
+        base: What it was when they parted.
+        ours: What the branch says.
+        theirs: What the other side says.
+        is_ours: Tells our own earlier texts from edits by hand: of a section, and what it says.
+    """
+    before, our_side, their_side = (outside_sections(text) for text in (base, ours, theirs))
+    if their_side in (before, our_side):
+        merged = ours
+    elif our_side == before:
+        merged = theirs
+    else:
+        return None
+    then, here, there = (section_contents(text) for text in (base, ours, theirs))
+    if not then.keys() == here.keys() == there.keys():
+        return None
+    chosen: dict[str, str] = {}
+    for name, content in here.items():
+        if there[name] in (then[name], content):
+            chosen[name] = content
+        elif content == then[name] or is_ours(name, content):
+            chosen[name] = there[name]
+        elif is_ours(name, there[name]):
+            chosen[name] = content
+        else:
+            return None
+    return replace_sections(merged, chosen)
 
 
 def _notes(file: DocumentFile, due: Mapping[str, str], present: Mapping[str, str]) -> list[str]:

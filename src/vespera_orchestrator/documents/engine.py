@@ -21,6 +21,7 @@ from vespera_orchestrator.documents.comparison import (
     compare,
     finding,
     findings,
+    merge_sections,
     read_text,
 )
 from vespera_orchestrator.documents.completed_work import ArtifactReader, Inclusion
@@ -291,6 +292,36 @@ class Documents:
         texts = _texts_of(changes)
         return {path: None if text is None else text.encode() for path, text in texts.items()}
 
+    def merge(self, path: str, base: bytes, ours: bytes, theirs: bytes) -> bytes | None:
+        """Merge a document that was edited in a worktree while the branch's own went on.
+
+        What only one side has changed is taken from it. Where both have changed a section, and what
+        the branch says is what we wrote there, the worktree's text stays: what we would say becomes
+        a proposal with the next update.
+
+        Args:
+            path: The document, from the top of the repository.
+            base: What it was when they parted.
+            ours: The branch's.
+            theirs: The worktree's.
+
+        Returns:
+            The merged document; ``None`` if it is none of ours, or both sides were edited by hand.
+        """
+        names = [name for name in packaged_names() if self._layout.path(name) == path]
+        if not names:
+            return None
+        try:
+            before, here, there = (read_text(path, each) for each in (base, ours, theirs))
+        except DocumentUpdateError:
+            return None
+
+        def is_ours(section: str, content: str) -> bool:
+            return self._versions.is_ours(path, section, content)
+
+        merged = merge_sections(before, here, there, is_ours)
+        return None if merged is None else merged.encode()
+
     @writes
     def catch_up(self) -> UpdateReport:
         """Do as `update` for the current session; without one there is nothing to do."""
@@ -499,7 +530,7 @@ class Documents:
             if artifact.metadata.get("section") not in edited:
                 self._proposals.answer(artifact, Answer.MOOT)
         for section in comparison.edited:
-            base = self._versions.our_last(path, section.name)
+            base = self._versions.our_nearest(path, section.name, section.theirs)
             text = None if base is None else merge(base, section.theirs, section.due)
             if text == section.theirs:
                 continue  # it has all that we would say
@@ -696,6 +727,9 @@ class Documents:
             if self._versions.is_ours(file.path, section, content):
                 return True
             if section in _FROM_FILES:
+                due = section_contents(rendered).get(section, "")
+                if self._versions.is_ours_in_lines(file.path, section, content, due):
+                    return True
                 return self._sections_behind(file, job).get(section) == content
             if self._versions.is_ours_beside_others(file.path, section, content, others):
                 return True

@@ -47,8 +47,13 @@ class _Part:
     ids: frozenset[str]
     text: str
 
+    @property
+    def is_item(self) -> bool:
+        """Whether it is an item of a list, on one line."""
+        return self.text.startswith("- ") and "\n" not in self.text
 
-@attrs.define
+
+@attrs.define(eq=False)
 class _Node:
     """A heading and what stands below it. The whole section is one without a heading."""
 
@@ -58,6 +63,16 @@ class _Node:
     """What stands before the first comment and the first heading."""
     parts: list[_Part] = attrs.field(factory=list)
     children: list[_Node] = attrs.field(factory=list)
+
+    @property
+    def is_group(self) -> bool:
+        """Whether it only holds others: items of a list, or further headings."""
+        return not self.preamble and all(part.is_item for part in self.parts)
+
+    @property
+    def content(self) -> set[_Part | str]:
+        """What stands directly below it."""
+        return {self.preamble, *self.parts}
 
     @property
     def is_bare(self) -> bool:
@@ -107,14 +122,28 @@ def combine(due: str, present: str, is_foreign: IsForeign) -> str:
     ours, theirs = _parse(due), _parse(present)
     if _foreign_only(theirs.root, is_foreign) is None:
         return due
+    _gather_repetitions(theirs.root)
     root = _joined(ours.root, theirs.root, is_foreign)
     definitions = _joined_definitions(ours, theirs, root)
     return _text(_Content(root, definitions))
 
 
-def differs_by_foreign_entries(one: str, other: str, is_foreign: IsForeign) -> bool:
-    """Tell whether two contents of a section are alike but for entries of other homes."""
+def differs_by_foreign_entries(
+    one: str, other: str, is_foreign: IsForeign, earlier: Collection[str] = ()
+) -> bool:
+    """Tell whether two contents of a section are alike but for entries of other homes.
+
+    Args:
+        one: What it says. Entries may stand there twice, where git has merged two lines of history
+            and somebody has kept both sides.
+        other: What we wrote.
+        is_foreign: Whether another home knows these ids, and this one does not.
+        earlier: What we wrote before: an entry that stands there twice may say so as well.
+    """
     pruned, contents = [], [_parse(one), _parse(other)]
+    for content in contents:
+        _gather_repetitions(content.root)
+    _drop_earlier_states(contents[0].root, contents[1].root, earlier)
     shared = {
         path
         for content in contents
@@ -227,6 +256,47 @@ def _paths(root: _Node, above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str
         yield from _paths(child, path)
 
 
+def _gather_repetitions(root: _Node) -> None:
+    """Put groups of the same heading together, and let each text stand once under its heading."""
+    groups: dict[str, _Node] = {}
+    texts: dict[str, set[_Part | str]] = {}
+    children = []
+    for child in root.children:
+        group = groups.get(child.heading)
+        if group is not None and child.is_group:
+            group.parts += child.parts
+            group.children += child.children
+            continue
+        if child.is_group:
+            groups[child.heading] = child
+        before = texts.setdefault(child.heading, set())
+        is_repeated = bool(before) and child.content <= before
+        child.parts = [part for part in child.parts if part not in before]
+        before |= child.content
+        if not is_repeated:
+            children.append(child)
+    root.children = children
+    root.parts = list(dict.fromkeys(root.parts))
+    for child in root.children:
+        _gather_repetitions(child)
+
+
+def _drop_earlier_states(root: _Node, reference: _Node, earlier: Collection[str]) -> None:
+    """Drop what an entry said earlier where it stands beside what it says now."""
+    latest = {part for node in _descendants(reference) for part in node.parts}
+    ids = {part.ids for part in latest}
+    for node in _descendants(root):
+        present = set(node.parts)
+        node.parts = [
+            part
+            for part in node.parts
+            if part in latest
+            or part.ids not in ids
+            or not any(each.ids == part.ids and each in present for each in latest)
+            or not any(part.text in text for text in earlier)
+        ]
+
+
 # --- taking apart ---------------------------------------------------------------
 
 
@@ -300,11 +370,16 @@ def _joined_children(
 ) -> list[_Node]:
     """Return nodes of ours and of other homes. Those of the same heading become one."""
     there = dict(zip(_keys(present), present, strict=True))
-    slots = []
+    places = {key: place for place, key in enumerate(there)}
+    slots, reached = [], -1
     for key, node in zip(_keys(ours), ours, strict=True):
-        node_there = there.get(key)
-        joined = node if node_there is None else _joined(node, node_there, is_foreign)
-        slots.append(_Slot(key=key, alone=joined))
+        place = places.get(key, -1)
+        if place > reached:
+            reached = place
+            slots.append(_Slot(key=key, alone=_joined(node, there[key], is_foreign)))
+        else:
+            # Not there, or in another order than ours: two homes would never agree on one.
+            slots.append(_Slot(key=node, alone=node))
     there_slots = [
         _Slot(key=key, alone=_foreign_only(node, is_foreign)) for key, node in there.items()
     ]
@@ -378,11 +453,10 @@ def _blocks(node: _Node) -> Iterator[str]:
     yield node.preamble
     listed: list[str] = []
     for part in node.parts:
-        is_item = part.text.startswith("- ") and "\n" not in part.text
-        if listed and not is_item:
+        if listed and not part.is_item:
             yield "\n".join(listed)
             listed = []
-        if is_item:
+        if part.is_item:
             listed.append(part.text)
         else:
             yield part.text

@@ -120,13 +120,51 @@ class DocumentVersions:
             content: What it says.
             is_foreign: Whether another home knows these ids, and this one does not.
         """
-        for version in itertools.islice(self._newest_first(path), _MOST_COMPARED):
-            earlier = self._contents(version).get(section)
-            if earlier is None or section in version.edited:
-                continue
-            if differs_by_foreign_entries(content, earlier, is_foreign):
-                return True
-        return False
+        ours = self._latest_of_ours(path, section)
+        return any(
+            differs_by_foreign_entries(content, each, is_foreign, earlier=ours) for each in ours
+        )
+
+    def is_ours_in_lines(self, path: str, section: str, content: str, due: str) -> bool:
+        """Tell whether a content has all lines that we last wrote, and none that we never did.
+
+        So it is where git has merged two lines of history, and somebody has kept both sides.
+
+        Args:
+            path: The document.
+            section: The section.
+            content: What it says.
+            due: What it should say.
+        """
+        ours = self._latest_of_ours(path, section)
+        if not ours:
+            return False
+        lines = set(content.split("\n"))
+        known = {line for text in (due, *ours) for line in text.split("\n")}
+        return set(ours[0].split("\n")) <= lines <= known
+
+    def _latest_of_ours(self, path: str, section: str) -> list[str]:
+        """Return what we wrote into a section in the latest versions, the newest first."""
+        versions = itertools.islice(self._newest_first(path), _MOST_COMPARED)
+        contents = [
+            self._contents(version).get(section)
+            for version in versions
+            if section not in version.edited
+        ]
+        return list(dict.fromkeys(each for each in contents if each is not None))
+
+    def our_nearest(self, path: str, section: str, theirs: str) -> str | None:
+        """Return what we wrote that an edited section is most like; ``None`` if that was nothing.
+
+        It is what was edited, also where ours has gone on meanwhile.
+        """
+        lines = set(theirs.split("\n"))
+        nearest, distance = None, -1
+        for ours in self._latest_of_ours(path, section):
+            difference = len(lines ^ set(ours.split("\n")))
+            if nearest is None or difference < distance:
+                nearest, distance = ours, difference
+        return self.our_last(path, section) if nearest is None else nearest
 
     def our_last(self, path: str, section: str) -> str | None:
         """Return what we last wrote into a section; ``None`` if that was nothing."""

@@ -537,6 +537,7 @@ class Completion:
             snapshot=snapshot,
             style=terms.style,
             check=terms.check,
+            merge_text=self._merge_document if self._keeps_documents(holder.task) else None,
         )
         artifacts = [*_telling_what_changed(drafts, landing), *self._warnings(holder, landing)]
         landing = self._with_documents(holder.task, ending, artifacts, landing)
@@ -790,6 +791,13 @@ class Completion:
         except Exception:  # also where a library stumbles over somebody's text
             log.exception("the documents do not land with the work")
         return landing
+
+    def _merge_document(self, path: str, base: bytes, ours: bytes, theirs: bytes) -> bytes | None:
+        try:
+            return self._rooms.documents.merge(path, base, ours, theirs)
+        except VesperaError as exc:
+            log.warning("%s is merged like any other file: %s", path, exc)
+            return None
 
     def _update_documents(self, task: Task) -> None:
         if not self._keeps_documents(task):

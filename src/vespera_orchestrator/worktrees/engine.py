@@ -75,6 +75,7 @@ if TYPE_CHECKING:
     from vespera_orchestrator.worktrees.rescue import Rescued
     from vespera_orchestrator.worktrees.snapshot import Snapshot
     from vespera_orchestrator.worktrees.terms import Check, LandingTerms, Style, WorktreeRef
+    from vespera_orchestrator.worktrees.tree_merge import MergeText
 
 
 _TRIES: Final = 200
@@ -709,6 +710,7 @@ class WorktreeEngine:
         snapshot: Snapshot | None = None,
         style: Style | None = None,
         check: Check | None = None,
+        merge_text: MergeText | None = None,
     ) -> Landing:
         """Merge the worktree's files into the integration branch in memory.
 
@@ -721,6 +723,7 @@ class WorktreeEngine:
             snapshot: What to land; by default the files as they are now, of any size.
             style: See `Worktrees.merge`.
             check: See `Worktrees.merge`.
+            merge_text: Merges files that git cannot merge, such as documents by their sections.
 
         Raises:
             MergeConflictError: With paths and report. Nothing was changed, and the snapshot is not
@@ -736,7 +739,7 @@ class WorktreeEngine:
         repository = self._repository()
         rules = landing.Rules.of(repository, style=style, check=check)
         saved = snapshot or self.prepare_snapshot(record, note="before landing", whole=True)
-        return landing.prepare(repository, record, saved, message, rules)
+        return landing.prepare(repository, record, saved, message, rules, merge_text=merge_text)
 
     def land(self, record: Worktree, message: str, terms: LandingTerms) -> Landing:
         """Land the worktree's files as they are now, whatever tasks there are, and record it.

@@ -40,6 +40,7 @@ from vespera_orchestrator.worktrees.writing import is_signing, tree_with, write_
 
 if TYPE_CHECKING:
     from vespera_orchestrator._model import Worktree
+    from vespera_orchestrator.worktrees.tree_merge import MergeText
 
 STYLES: Final[tuple[str, ...]] = get_args(Style)
 
@@ -242,8 +243,12 @@ def prepare(
     snapshot: Snapshot,
     message: str,
     rules: Rules,
+    *,
+    merge_text: MergeText | None = None,
 ) -> Landing:
     """Merge *snapshot* into the integration branch in memory, write it, and have it checked.
+
+    Where both sides have changed a file and git cannot merge it, *merge_text* is asked.
 
     Raises:
         MergeConflictError: With the paths and the report. Nothing was changed.
@@ -263,7 +268,13 @@ def prepare(
     recover_landing(repository)
     tip = repository.integration_tip()
     with git_errors(f"merge worktree {worktree.name} into {repository.integration_branch}"):
-        merge = _Merge(repository=repository, repo=repo, worktree=worktree, staging=staging)
+        merge = _Merge(
+            repository=repository,
+            repo=repo,
+            worktree=worktree,
+            staging=staging,
+            merge_text=merge_text,
+        )
         landing = merge.make_landing(snapshot, tip, message=message, style=rules.style)
     if landing.changed:
         landing.refuse_unsafe()
@@ -285,6 +296,7 @@ class _Merge:
     worktree: Worktree
     staging: Staging
     """Where new objects go."""
+    merge_text: MergeText | None = None
 
     def make_landing(self, snapshot: Snapshot, tip: str, *, message: str, style: Style) -> Landing:
         """Merge *snapshot* into the commit *tip*, in memory, and write what is to land."""
@@ -292,7 +304,7 @@ class _Merge:
         branch = self.repository.integration_branch
         mark = LandedMark.read(repo, self.repository.tip(LANDED + worktree.name))
         base = merge_base(repo, worktree, tip, snapshot.commit, mark)
-        merge = ThreeWayMerge(repo, tip, snapshot, base)
+        merge = ThreeWayMerge(repo, tip, snapshot, base, merge_text=self.merge_text)
         refuse_unresolved(repo, branch, snapshot.tree, mark)
         tree = merge.write_tree(branch)
         is_changed = tree != merge.our_tree

@@ -17,15 +17,23 @@ from vespera_orchestrator.worktrees.tree_merge import FileMerges, merged_tree
 if TYPE_CHECKING:
     from vespera_orchestrator.worktrees.landed_mark import MergeBase
     from vespera_orchestrator.worktrees.snapshot import Snapshot
+    from vespera_orchestrator.worktrees.tree_merge import MergeText
 
 
 class ThreeWayMerge:
     """A three-way merge: the branch is ours, the snapshot is theirs."""
 
     def __init__(
-        self, repo: pygit2.Repository, tip: str, snapshot: Snapshot, base: MergeBase
+        self,
+        repo: pygit2.Repository,
+        tip: str,
+        snapshot: Snapshot,
+        base: MergeBase,
+        *,
+        merge_text: MergeText | None = None,
     ) -> None:
         self._repo = repo
+        self._merge_text = merge_text
         self._tip = tip
         self._snapshot = snapshot
         self._base = base
@@ -83,7 +91,10 @@ class ThreeWayMerge:
 
     def _merge_whole(self) -> pygit2.Index:
         index = self._merge_by_libgit2()
-        FileMerges(self._repo).solve(index)
+        files = FileMerges(self._repo)
+        files.solve(index)
+        if self._merge_text is not None:
+            files.solve_texts(index, self._merge_text)
         return index
 
     def _merge_by_libgit2(self) -> pygit2.Index:

@@ -18,7 +18,7 @@ from vespera_orchestrator.worktrees.merge_drivers import UNION, MergeDrivers
 from vespera_orchestrator.worktrees.paths import folders_above
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 File: TypeAlias = "tuple[str, int] | None"
 """Object and mode of a path; ``None`` where there is no file."""
@@ -26,6 +26,11 @@ MergedFile: TypeAlias = "File | Literal[False]"
 """What becomes of a path; ``False`` for a conflict."""
 Changes: TypeAlias = "dict[str, tuple[File, File]]"
 """For each path that was changed, the file before and after."""
+
+MergeText: TypeAlias = "Callable[[str, bytes, bytes, bytes], bytes | None]"
+"""Merges a file that both sides have changed: its path, what it was, ours, theirs. ``None`` where
+it cannot.
+"""
 
 _PLAIN_FILES = frozenset({FileMode.BLOB, FileMode.BLOB_EXECUTABLE})
 
@@ -91,6 +96,21 @@ class FileMerges:
             if merged:
                 del index.conflicts[ours.path]
                 index.add(index_entry(ours.path, merged))
+
+    def solve_texts(self, index: pygit2.Index, merge_text: MergeText) -> None:
+        """Take out of a merge's index, in memory, the conflicts that *merge_text* solves."""
+        for base, ours, theirs in list(index.conflicts or ()):
+            if base is None or ours is None or theirs is None:
+                continue
+            sides = [_file_of(side) for side in (base, ours, theirs)]
+            mode = _merged_mode(*sides)
+            if mode is None:
+                continue
+            merged = merge_text(ours.path, *(_content(self.repo, side) for side in sides))
+            if merged is not None:
+                del index.conflicts[ours.path]
+                blob = str(self.repo.create_blob(merged))
+                index.add(index_entry(ours.path, (blob, mode)))
 
     def _merge(
         self,
