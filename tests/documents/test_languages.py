@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from textwrap import dedent
 
 import pytest
@@ -359,6 +360,52 @@ def test_what_cannot_be_read_is_named(make_project, monkeypatch):
     )
     assert "no public names" not in project.text("API_REFERENCE.md"), "that is not known"
     assert "leaves out Go (2 files): pip install 'vespera-orchestrator[languages]'" in str(report)
+
+
+def test_a_package_of_npm_shows_what_it_brings_out(reference):
+    """Under the names that ``package.json`` gives, also of what is built; nothing else."""
+    text = reference(
+        {
+            "web/package.json": json.dumps(
+                {
+                    "name": "@tea/pot",
+                    "exports": {
+                        ".": {"types": "./dist/index.d.ts", "import": "./dist/index.js"},
+                        "./cups": "./src/cups.ts",
+                        "./styles/*": "./styles/*.css",
+                    },
+                }
+            ),
+            "web/src/index.ts": 'export * from "./inner";\nexport { pour as fill } from "./pour";\n'
+            'export * from "tea-leaves";\n',
+            "web/src/inner/index.ts": 'export function brew(): void {}\nexport * from "./deep";\n',
+            "web/src/inner/deep.ts": "export const LONGEST = 5;\n",
+            "web/src/pour.ts": "export function pour(): void {}\nexport function spill() {}\n",
+            "web/src/cups.ts": "export class Cup {}\n",
+            "other/package.json": "{not json",
+            "other/tool.js": "export function tool() {}\n",
+        }
+    )
+    headings = [line for line in text.splitlines() if line.startswith("##")]
+    assert headings == [
+        *("### `other/tool`", "#### `tool`"),
+        *("### `@tea/pot`", "#### `brew`", "#### `fill`", "### `@tea/pot/cups`", "#### `Cup`"),
+    ]
+    assert "- `const LONGEST = 5`" in text
+    assert "function fill(): void" in text
+    assert "Also here: everything in `tea-leaves`." in text
+    assert "spill" not in text
+
+
+def test_the_architecture_names_what_it_does_not_draw(make_project):
+    """Rather than to say that there is nothing."""
+    project = make_project()
+    project.write("src/pot.rs", "pub fn pour() {}\n")
+    project.write("src/lib.rs", "pub mod pot;\n")
+    project.complete("Add tea")
+    project.documents.update()
+    components = section_contents(project.text("ARCHITECTURE.md"))["components"]
+    assert components == "Not drawn, as only the imports of Python are read: Rust (2 files)."
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from vespera_orchestrator.documents.markdown import (
     inline,
     labelled_lines,
 )
+from vespera_orchestrator.documents.sources.other_languages import count_languages
 from vespera_orchestrator.documents.sources.python_api import import_name, package_folders
 
 if TYPE_CHECKING:
@@ -105,6 +106,8 @@ class Architecture:
     """How many arrows are drawn."""
     all_arrows: int
     """How many there would be if all were drawn."""
+    languages_not_drawn: tuple[str, ...]
+    """Languages whose imports are not read, with the number of their files."""
     decisions: tuple[Decision, ...]
     """The latest first."""
     design_notes: tuple[DesignNote, ...]
@@ -121,6 +124,7 @@ class Architecture:
                 drawing="",
                 arrows=0,
                 all_arrows=0,
+                languages_not_drawn=(),
                 decisions=(),
                 design_notes=(),
             )
@@ -141,6 +145,7 @@ class Architecture:
             drawing=graph.drawing(),
             arrows=len(graph.drawn_arrows()),
             all_arrows=len(graph.all_arrows()),
+            languages_not_drawn=tuple(count_languages(work.tree.files)),
             decisions=(),
             design_notes=(),
         )

@@ -23,11 +23,13 @@ from vespera_orchestrator.documents.sources.languages import (
 )
 from vespera_orchestrator.documents.sources.languages.c import is_cplusplus
 from vespera_orchestrator.documents.sources.languages.source_file import SourceFile
+from vespera_orchestrator.documents.sources.node_packages import node_packages, stem_of
 from vespera_orchestrator.documents.sources.python_api import (
     Entry,
     Module,
     breaking_changes,
     change_since,
+    last_version,
 )
 
 if TYPE_CHECKING:
@@ -88,8 +90,7 @@ class OtherLanguages:
     def _read(cls, work: CompletedWork) -> OtherLanguages:
         code_now = _Code(work, work.tree)
         before = None
-        tags = work.tree.tags
-        tree = work.tree.at(tags[-1].commit) if tags else None
+        tree, _ = last_version(work)
         if tree is not None:
             before = _public(_Code(work, tree).modules(None))
         modules = tuple(code_now.modules(before))
@@ -118,6 +119,29 @@ def is_api_file(path: str, language: str) -> bool:
     return not _NO_API_FOLDERS.intersection(folders)
 
 
+def count_languages(paths: Iterable[str]) -> Iterator[str]:
+    """Yield the languages besides Python, with the number of their files that belong to an API."""
+    counts: Counter[str] = Counter()
+    for path in paths:
+        language = _language_name(path)
+        if language and is_api_file(path, language):
+            counts[language] += 1
+    yield from _counted(counts)
+
+
+def _language_name(path: str) -> str:
+    """Return the language of a file; empty if it is none, or Python."""
+    language = language_of(path)
+    if language is not None:
+        return language.name
+    return COUNTED_ONLY.get(f".{path.rpartition('.')[2]}", "")
+
+
+def _counted(counts: Counter[str]) -> Iterator[str]:
+    for name, number in sorted(counts.items()):
+        yield f"{name} ({number} {'file' if number == 1 else 'files'})"
+
+
 @attrs.frozen(kw_only=True)
 class _Draft:
     """A module, before it is known what it has in common with others."""
@@ -138,20 +162,20 @@ class _Code:
         self._unread: Counter[str] = Counter()
         self._crates: dict[str, dict[str, SourceFile]] = {}
         """The modules of each Rust crate, by the folder of its root."""
+        self._node_packages = node_packages(tree)
+        self._inner: dict[str, SourceFile] = {}
+        """Files of packages of npm that nobody can import, by their paths without ending."""
         self._go_modules = dict(self._find_go_modules())
         for path in tree.files:
             self._read(path)
 
     def left_out(self) -> Iterator[str]:
         """Yield the languages that are not read, with the number of their files."""
-        for name, number in sorted(self._unread.items()):
-            yield f"{name} ({number} {'file' if number == 1 else 'files'})"
+        yield from _counted(self._unread)
 
     def _read(self, path: str) -> None:
         language = language_of(path)
-        name = COUNTED_ONLY.get(f".{path.rpartition('.')[2]}", "")
-        if language is not None:
-            name = language.name
+        name = _language_name(path)
         if not name or not is_api_file(path, name):
             return
         if language is None or not language.is_installed:
@@ -183,14 +207,48 @@ class _Code:
     def _module_name(self, path: str, language: Language, file: SourceFile) -> str:
         """Return the module that a file belongs to; empty if it is none that can be imported."""
         if language.name in _ECMASCRIPT:
-            stem = re.sub(r"(?:\.d)?\.[cm]?[jt]sx?\Z", "", path)
+            stem = stem_of(path)
             is_declared_twice = path.endswith(".d.ts") and f"{stem}.ts" in self._tree.files
-            return "" if is_declared_twice else stem
+            return "" if is_declared_twice else self._node_name(stem, file)
         if language.name == "Go":
             return "" if file.package == "main" else self._go_path(posixpath.dirname(path), file)
         if language.name == "Java":
             return file.package or "(no package)"
         return path
+
+    # --- JavaScript ---------------------------------------------------------------
+
+    def _node_name(self, stem: str, file: SourceFile) -> str:
+        """Return the name by which a file is imported; empty if its package keeps it inside."""
+        for package in self._node_packages:
+            if package.holds(stem):
+                name = package.entries.get(stem, "")
+                if not name:
+                    self._inner[stem] = file
+                return name
+        return stem
+
+    def _from_inside(
+        self, stem: str, reexport: Reexport, steps: int
+    ) -> Iterator[tuple[str, Definition]]:
+        """Yield what a file brings out of one that its package keeps inside, by its new name."""
+        if not steps or not reexport.source.startswith(".") or reexport.public_name == "default":
+            return
+        target = posixpath.normpath(posixpath.join(posixpath.dirname(stem), reexport.source))
+        inner = stem_of(target)
+        if inner not in self._inner:
+            inner = posixpath.join(target, "index")
+        file = self._inner.get(inner)
+        if file is None or (reexport.name == "*" and reexport.public_name != "*"):
+            return
+        is_all = reexport.name == "*"
+        for definition in file.definitions:
+            if is_all or definition.name == reexport.name:
+                yield (definition.name if is_all else reexport.public_name), definition
+        for other in file.reexports:
+            for name, definition in self._from_inside(inner, other, steps - 1):
+                if is_all or name == reexport.name:
+                    yield (name if is_all else reexport.public_name), definition
 
     # --- Go -----------------------------------------------------------------------
 
@@ -257,9 +315,14 @@ class _Code:
         for file in files:
             for definition in file.definitions:
                 definitions.setdefault(definition.name, definition)
-        elsewhere = [
-            text for path, file in draft.files.items() for text in self._brought_out(path, file)
-        ]
+        elsewhere: list[str] = []
+        for path, file in draft.files.items():
+            for reexport in file.reexports:
+                brought_out = list(self._from_inside(path, reexport, _MOST_STEPS))
+                for name, definition in brought_out:
+                    definitions.setdefault(name, _renamed(definition, name))
+                if not brought_out:
+                    elsewhere.append(_named_elsewhere(path, reexport))
         with_methods = (_with_methods(each, files) for each in definitions.values())
         return make_module(
             draft.name,
@@ -270,16 +333,15 @@ class _Code:
             before=before,
         )
 
-    def _brought_out(self, path: str, file: SourceFile) -> Iterator[str]:
-        """Yield what a file of JavaScript brings out of others, as Markdown."""
-        for reexport in file.reexports:
-            if reexport.name == "*" and reexport.public_name == "*":
-                source = reexport.source
-                if source.startswith("."):
-                    source = posixpath.normpath(posixpath.join(posixpath.dirname(path), source))
-                yield f"everything in {code(re.sub(r'[.][cm]?[jt]sx?$', '', source))}"
-            else:
-                yield code(reexport.public_name)
+
+def _named_elsewhere(path: str, reexport: Reexport) -> str:
+    """Say what a file of JavaScript brings out of another one, as Markdown."""
+    if reexport.name != "*" or reexport.public_name != "*":
+        return code(reexport.public_name)
+    source = reexport.source
+    if source.startswith("."):
+        source = posixpath.normpath(posixpath.join(posixpath.dirname(path), source))
+    return f"everything in {code(stem_of(source))}"
 
 
 def _with_methods(definition: Definition, files: Iterable[SourceFile]) -> Definition:

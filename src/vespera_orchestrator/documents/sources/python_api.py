@@ -116,20 +116,18 @@ class PythonApi:
     @classmethod
     def _read(cls, work: CompletedWork) -> PythonApi:
         package = _Packages.read(work, work.tree)
-        before, tag = _last_version(work)
+        tree, tag = last_version(work)
+        before = None if tree is None else _Packages.read(work, tree).public()
         modules = package.modules(before)
         breaking = () if before is None else tuple(breaking_changes(before, package.public()))
         return cls(modules=modules, since="" if tag is None else tag.name, breaking=breaking)
 
 
-def _last_version(work: CompletedWork) -> tuple[Mapping[str, Definition] | None, VersionTag | None]:
+def last_version(work: CompletedWork) -> tuple[ProjectTree | None, VersionTag | None]:
+    """Return the files of the project's last version, and its tag; ``None`` where there is none."""
     tags = work.tree.tags
-    if not tags:
-        return None, None
-    tree = work.tree.at(tags[-1].commit)
-    if tree is None:
-        return None, None
-    return _Packages.read(work, tree).public(), tags[-1]
+    tree = work.tree.at(tags[-1].commit) if tags else None
+    return (None, None) if tree is None else (tree, tags[-1])
 
 
 # --- files and modules ----------------------------------------------------------
