@@ -341,6 +341,19 @@ def test_an_edit_beside_another_homes_entries_stays(other_home):
     assert entries(other_home) == ["Add wax.", "Add a polish, mind.", "Add shine."]
 
 
+def test_an_edit_that_comes_from_another_clone_is_proposed_once(orch, other_home):
+    """Beside an entry that came along: what is accepted has each entry once, and the edit."""
+    edit(other_home.project / "docs" / "CHANGELOG.md", "Add shine.", "Add shine, mind.")
+    git(other_home.project, "commit", "-qam", "Say it better")
+    land(other_home, "Add polish", {"polish.py": "def polish(): ...\n"})
+    git(orch.project, "pull", "-q", str(other_home.project), "integration")
+    land(orch, "Add wax", {"wax.py": "def wax(): ...\n"})
+    (proposal,) = orch.documents.proposals()
+    orch.documents.accept(proposal)
+    told = re.findall(r"^- Add (\w+)", shown(orch, "CHANGELOG.md"), re.MULTILINE)
+    assert told == ["wax", "polish", "shine"]
+
+
 def test_decisions_of_two_homes_have_different_numbers(orch, tmp_path):
     """A number that another home has given is taken; each says of its own what replaced it."""
     decide(orch, "Use slate")

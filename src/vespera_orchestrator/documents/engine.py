@@ -531,6 +531,9 @@ class Documents:
                 self._proposals.answer(artifact, Answer.MOOT)
         for section in comparison.edited:
             base = self._versions.our_nearest(path, section.name, section.theirs)
+            if base is not None:
+                # What other homes have added since is no part of the edit.
+                base = combine(base, section.theirs, self._others(comparison.rendered))
             text = None if base is None else merge(base, section.theirs, section.due)
             if text == section.theirs:
                 continue  # it has all that we would say
