@@ -118,6 +118,14 @@ def test_it_is_told_day_by_day_where_the_person_is(orch, clock):
     assert str(history.History()) == "nothing has happened yet"
 
 
+def test_a_task_that_is_opened_again_says_why(orch):
+    """And not what was said when it was done."""
+    orch.plan_task("A")
+    orch.complete_task("a", summary="all well", detailed_work="d")
+    orch.reopen_task("a", "the figures are wrong")
+    assert sentences(orch, "a")[-1].endswith(": the figures are wrong")
+
+
 def test_moments_are_told_by_the_person_s_clock(tmp_path, clock):
     """Also those within a sentence; to the minute, and whose clock is meant is known."""
     with vespera.open(tmp_path, clock=clock, agent="ada") as orch:

@@ -118,6 +118,18 @@ def test_the_page_says_all_that_matters():
     ]
 
 
+def test_no_call_in_a_line_is_cut_and_a_question_has_its_own():
+    """Who is told to decide or to answer is told how, whole."""
+    sentence = (
+        "a person must decide after 2 failed attempts: orch.retry_task('pack_the_books'), "
+        "orch.abandon_task('pack_the_books'), or plan a replacement (no boxes)"
+    )
+    asked = task("paint", question="May we paint the walls? " * 20)
+    text = str(status(blocked=(why("pack_the_books", sentence),), questions=(asked,)))
+    assert sentence in text
+    assert text.count("orch.answer('paint', …)") == 1
+
+
 def test_what_rests_is_listed_with_the_moment_when_it_wakes():
     """What is tried again by itself is named; what somebody has put off is not spoken of."""
     retry_at = NOW + timedelta(seconds=30)

@@ -617,6 +617,10 @@ def _snooze(orch, _, ack):
     ack(field="asleep", of="part", value=True)
 
 
+class PostError(VesperaError):
+    """The letter could not be sent: whoever sends it says so, and it is in doubt."""
+
+
 class _Letters:
     """A file of letters that were sent, each of them once."""
 
@@ -625,10 +629,13 @@ class _Letters:
 
     def send(self):
         """Send the letter, durably."""
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write("letter\n")
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write("letter\n")
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as exc:
+            raise PostError(str(exc)) from exc
         return "sent"
 
     def look(self):

@@ -67,6 +67,21 @@ def test_a_plan_has_limits(orch):
     assert str(orch.plan_tasks(plan, existing="update")) == "1 as before"
 
 
+def test_whoever_leaves_the_block_is_told_what_works_now(orch):
+    """A task that is tried again by itself cannot be retried by hand: it is not blocked."""
+    orch.plan_task("Fetch", retry_after="2 min", max_attempts=2)
+    notes = []
+    for _ in range(2):
+        with pytest.raises(ConnectionError) as caught, orch.execute_task("fetch"):
+            raise ConnectionError("refused")
+        notes.append("".join(caught.value.__notes__))
+        orch.snooze_task("fetch", None)
+    assert "orch.snooze_task('fetch', None)" in notes[0]
+    assert "retry_task" not in notes[0]
+    assert notes[1].endswith("To simply try again: orch.retry_task('fetch')")
+    orch.retry_task("fetch")
+
+
 def test_a_failure_is_told_everywhere(orch, clock):
     """In `why`, in the next step, in the history, in the way back, and to who tries too early."""
     orch.plan_task("Fetch", retry_after="2 min")

@@ -226,5 +226,7 @@ class _Values(dict[str, str]):
 
 def _detail(event: Event) -> str:
     """Return what somebody wrote about it."""
-    text = next((event.data[key] for key in _DETAILS if event.data.get(key)), "")
+    # A task that is opened again still has its summary: what was wrong with it matters now.
+    keys = ("reason",) if event.kind == EventKind.TASK_REOPENED else _DETAILS
+    text = next((event.data[key] for key in keys if event.data.get(key)), "")
     return one_line(str(text), _DETAIL_WIDTH)

@@ -11,7 +11,7 @@ from vespera_orchestrator._model import EventKind, NextStep
 from vespera_orchestrator._records import JsonForm, Record
 from vespera_orchestrator._text import ago, clip, one_line, plural, tokens
 from vespera_orchestrator.progress.low_energy import way_back
-from vespera_orchestrator.progress.status import Status, elsewhere_lines
+from vespera_orchestrator.progress.status import Status, elsewhere_lines, question_line
 from vespera_orchestrator.tasks import dates
 from vespera_orchestrator.tasks.next_step import decision_sentence
 
@@ -30,6 +30,8 @@ LISTED_CHANGES: Final = 5
 COUNTED_CHANGES: Final = 100
 """Further changes are not counted."""
 _LINE_WIDTH: Final = 130
+_DECISION_WIDTH: Final = 200
+"""So long that no call in a sentence of ours is cut."""
 _GOAL_WIDTH: Final = 500
 _SHORTEST_GOAL: Final = 60
 _STEP_WIDTH: Final = 420
@@ -399,14 +401,14 @@ def _date_lines(status: Status) -> list[_Line]:
 def _trouble_lines(facts: ResumeFacts) -> list[_Line]:
     status = facts.status
     decisions = [why for why in status.blocked if why.needs_person]
-    texts = [f"Question: {task.alias}: {task.question}" for task in status.questions[:1]]
+    texts = [f"Question: {question_line(task)}" for task in status.questions[:1]]
     texts += [f"To decide: {why.alias}: {decision_sentence(why)}" for why in decisions[:2]]
     texts += [f"Blocked: {why}" for why in status.blocked if not why.needs_person][:1]
     texts += [f"Conflict: {conflict}" for conflict in facts.conflicts[:1]]
     texts += [f"Conflict ahead: {clash}" for clash in status.clashes[:1]]
     if facts.active_problem:
         texts.append(f"Note: {facts.active_problem}")
-    return [_Line(text=_shorten(text), rank=_DECISION) for text in texts]
+    return [_Line(text=one_line(text, _DECISION_WIDTH), rank=_DECISION) for text in texts]
 
 
 def _left_out_lines(status: Status) -> list[_Line]:

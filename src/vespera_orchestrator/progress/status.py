@@ -28,6 +28,9 @@ from vespera_orchestrator.progress.low_energy import Gentleness  # noqa: TC001 -
 from vespera_orchestrator.tasks import dates, lifecycle
 from vespera_orchestrator.tasks.next_step import counts_line
 
+_LINE_WIDTH: Final = 200
+"""Longest line within a section: so long that no call in a sentence of ours is cut."""
+_QUESTION_WIDTH: Final = 120
 _BAR_WIDTH: Final = 20
 """In characters."""
 
@@ -273,7 +276,7 @@ class Status(Record):
     def _questions_section(self) -> _Section:
         return _Section(
             title="Questions for you",
-            lines=[f"{task.alias}: {task.question}" for task in self.questions],
+            lines=[question_line(task) for task in self.questions],
             total=len(self.questions),
             rest_call="orch.get_status().questions",
         )
@@ -377,7 +380,7 @@ class _Section:
     def print(self, count: int) -> list[str]:
         """Return the title and the first *count* lines."""
         lines = self.lines[:count]
-        visible = [f"  {one_line(line, 120)}" for line in lines]
+        visible = [f"  {one_line(line, _LINE_WIDTH)}" for line in lines]
         hidden = self.total - len(visible)
         if hidden > 0:
             visible.append(f"  … and {hidden} more: {self.rest_call}")
@@ -390,6 +393,12 @@ class _Section:
             f"<tr><th style='text-align:left;vertical-align:top'>{self.title}</th>"
             f"<td style='text-align:left'>{lines}</td></tr>"
         )
+
+
+def question_line(task: Task) -> str:
+    """Return a question, and the call that answers it."""
+    question = one_line(task.question or task.title, _QUESTION_WIDTH)
+    return f"{question}  →  orch.answer({task.alias!r}, …)"
 
 
 def elsewhere_lines(count: int) -> list[str]:

@@ -26,6 +26,7 @@ from vespera_orchestrator._model import (
     JsonValue,
     NextAction,
     Task,
+    TaskStatus,
     Worktree,
 )
 from vespera_orchestrator._rooms import Rooms
@@ -659,10 +660,10 @@ class Work:
             )
         elif isinstance(exc, Exception):
             task = self.fail(exc)
-            exc.add_note(
-                f"{self._completion.why(task)}; its partial work is kept. "
-                f"To simply try again: orch.retry_task({task.alias!r})"
-            )
+            note = f"{self._completion.why(task)}; its partial work is kept."
+            if task.status is TaskStatus.BLOCKED:
+                note += f" To simply try again: orch.retry_task({task.alias!r})"
+            exc.add_note(note)
         else:
             self.interrupt(f"interrupted: {type(exc).__name__}")
 

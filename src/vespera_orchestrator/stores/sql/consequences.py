@@ -216,7 +216,8 @@ def _skipped_whole(tx: Transaction, task: Task) -> Task | None:
 
 def _complete_answered(tx: Transaction, task: Task) -> None:
     outputs = reading.answer_of(tx, task)
-    summary = one_line(f"answered: {outputs}", _SUMMARY_WIDTH)
+    words = "answered" if task.signal is None else f"signal {task.signal}"
+    summary = one_line(f"{words}: {outputs}", _SUMMARY_WIDTH)
     end_task(tx, task, TaskStatus.COMPLETED, outputs=outputs, summary=summary)
     data = {"attempt": task.attempts, "artifacts": [], "summary": summary}
     events.record_for(tx, task, EventKind.TASK_COMPLETED, data)
