@@ -306,3 +306,19 @@ def test_an_agent_may_be_on_any_branch(orch, work, command):
     orch.test_project.commit("more", {"more.txt": "more"}, work.path)
     assert work.complete(**DONE).status == "completed"
     assert {"own.txt", "more.txt"} < set(landed(orch))
+
+
+def test_what_a_rebase_could_not_put_back(orch, work):
+    """``git rebase --autostash`` succeeds all the same, and leaves the edits in the stash."""
+    project = orch.test_project
+    project.commit("own", {"own.txt": "own"}, work.path)
+    project.git("branch", "theirs", "HEAD~1")
+    project.git("switch", "-q", "theirs")
+    project.commit("theirs", {"a.txt": "theirs\n"})
+    project.git("switch", "-q", "main")
+    project.write({"a.txt": "two hours\n"}, work.path)
+    project.git("rebase", "-q", "--autostash", "theirs", cwd=work.path)
+    project.git("checkout", "-q", "HEAD", "--", "a.txt", cwd=work.path)
+    assert work.checkpoint({}).left_out == ("stash@{0}",)
+    with pytest.raises(UnsavedFilesError, match="git stash pop"):
+        work.complete(**DONE)

@@ -22,8 +22,12 @@ if TYPE_CHECKING:
     from vespera_orchestrator.worktrees.repository import ProjectRepository
 
 _BRANCHES: Final = "refs/heads/"
-_STASH_LINE: Final = re.compile(r".*> (\d+) [+-]\d{4}\t(?:WIP on|On) (.+?): ")
-"""A line of the stash's log: when, and on which branch."""
+_STASH_LINE: Final = re.compile(r"\w+ (\w+) .*> (\d+) [+-]\d{4}\t(.*)")
+"""A line of the stash's log: commit, time and message."""
+_AUTOSTASH: Final = "autostash"
+"""What git says there of a stash that ``git rebase --autostash`` could not put back."""
+_BRANCH: Final = re.compile("(?:WIP on|On) (.+?): ")
+"""Begins a message: on which branch it was stashed."""
 
 
 def find_set_aside(
@@ -41,13 +45,15 @@ def find_set_aside(
     head = (read_text_if_present(admin / "HEAD") or "").strip()
     present = head.removeprefix(f"ref: {_BRANCHES}")
     since = int(worktree.created_at.timestamp())
-    for number in _stashed(repository, {worktree.branch, present}, since):
+    for number in _stashed(repository, repo, {worktree.branch, present}, since):
         yield LeftOut(path=f"stash@{{{number}}}", kind=LeftOutKind.STASH)
     if present != worktree.branch and _is_deserted(repository, repo, worktree, tree):
         yield LeftOut(path=worktree.branch, kind=LeftOutKind.BRANCH)
 
 
-def _stashed(repository: ProjectRepository, branches: set[str], since: int) -> Iterator[int]:
+def _stashed(
+    repository: ProjectRepository, repo: pygit2.Repository, branches: set[str], since: int
+) -> Iterator[int]:
     """Yield the numbers of the entries that were stashed on one of these branches.
 
     The highest comes first: whoever takes it out does not change the numbers of the others.
@@ -55,7 +61,13 @@ def _stashed(repository: ProjectRepository, branches: set[str], since: int) -> I
     lines = (read_text_if_present(repository.common / "logs/refs/stash") or "").splitlines()
     for number, line in zip(range(len(lines) - 1, -1, -1), lines, strict=True):
         entry = _STASH_LINE.match(line)
-        if entry is not None and entry[2] in branches and int(entry[1]) >= since:
+        if entry is None or int(entry[2]) < since:
+            continue
+        commit, _, message = entry.groups()
+        if message == _AUTOSTASH and commit in repo:
+            message = repo[commit].peel(pygit2.Commit).message
+        branch = _BRANCH.match(message)
+        if branch is not None and branch[1] in branches:
             yield number
 
 
