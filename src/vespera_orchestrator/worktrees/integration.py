@@ -106,8 +106,7 @@ def recover_landing(repository: ProjectRepository) -> str | None:
     Returns:
         A sentence that says what was done; ``None`` where there was nothing to do.
     """
-    locks = _journal_file(repository).parent
-    if not any(locks.glob("*landing.json*")):
+    if not _journal_names(repository):
         return None
     with repository.lock(_LANDING):
         return _recover(repository)
@@ -129,8 +128,9 @@ def _bring_along(repository: ProjectRepository, old: str, new: str) -> None:
 
 def _recover(repository: ProjectRepository) -> str | None:
     path = _journal_file(repository)
-    for unfinished in path.parent.glob(f".{path.name}.*"):
-        unfinished.unlink()
+    for name in _journal_names(repository):
+        if name.startswith("."):  # it was never finished
+            path.with_name(name).unlink()
     journal = _read_journal(repository, path)
     if journal is None:
         return None
@@ -166,6 +166,15 @@ class _LandingJournal:
 
 def _journal_file(repository: ProjectRepository) -> Path:
     return repository.home.locks / "landing.json"
+
+
+def _journal_names(repository: ProjectRepository) -> list[str]:
+    """Return the names of the journal and of those that were begun."""
+    name = _journal_file(repository).name
+    with suppress(FileNotFoundError), os.scandir(repository.home.locks) as entries:
+        names = [entry.name for entry in entries]
+        return [each for each in names if each == name or each.startswith(f".{name}.")]
+    return []
 
 
 def _read_journal(repository: ProjectRepository, path: Path) -> _LandingJournal | None:

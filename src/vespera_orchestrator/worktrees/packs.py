@@ -86,7 +86,8 @@ def write_pack(
     """
     with _room(Path(repo.path)) as room:
         _pack_into(repo, names, room)
-        return _publish(room, durable=durable, keep=keep)
+        (index,) = room.glob("*.idx")
+        return _publish(room, index.stem, durable=durable, keep=keep)
 
 
 def write_new_pack(common: Path, objects: Mapping[bytes, GitObject], *, durable: bool) -> str:
@@ -106,7 +107,7 @@ def write_new_pack(common: Path, objects: Mapping[bytes, GitObject], *, durable:
     with _room(common) as room:
         for suffix, content in ((".pack", data), (".idx", index)):
             _create(room / f"new{suffix}", content)
-        return _publish(room, durable=durable, keep=True)
+        return _publish(room, "new", durable=durable, keep=True)
 
 
 def _create(file: Path, content: bytes) -> None:
@@ -124,13 +125,15 @@ def _room(common: Path) -> Iterator[Path]:
     try:
         yield room
     finally:
-        shutil.rmtree(room, ignore_errors=True)
+        try:
+            room.rmdir()
+        except OSError:  # there is something in it, after an error
+            shutil.rmtree(room, ignore_errors=True)
 
 
-def _publish(room: Path, *, durable: bool, keep: bool) -> str:
-    """Move the pack in *room* to where git finds it, and return its name."""
-    (index,) = room.glob("*.idx")
-    data = index.with_suffix(".pack")
+def _publish(room: Path, stem: str, *, durable: bool, keep: bool) -> str:
+    """Move the pack *stem* from *room* to where git finds it, and return its name."""
+    data, index = room / f"{stem}.pack", room / f"{stem}.idx"
     if durable:
         sync_file(data)
         sync_file(index)

@@ -295,19 +295,19 @@ class ProjectRepository:
         Read from the files: libgit2 gives wrong answers while another process makes a worktree.
         """
         ref = f"refs/heads/{branch}"
-        return [
-            (git_dir, folder)
-            for git_dir, folder in self._checkouts()
-            if folder.exists() and ref in _checked_out_refs(git_dir)
-        ]
+        git_dirs = [self.common, *self.admins()]
+        named = [git_dir for git_dir in git_dirs if ref in _checked_out_refs(git_dir)]
+        folders = [(git_dir, self._checkout_of(git_dir)) for git_dir in named]
+        return [(git_dir, folder) for git_dir, folder in folders if folder is not None]
 
-    def _checkouts(self) -> Iterator[tuple[Path, Path]]:
-        if not self.open().is_bare:
-            yield self.common, self.home.project
-        for admin in self.admins():
-            folder = linked_folder(admin)
-            if _is_checkout_of(folder, admin):
-                yield admin, folder
+    def _checkout_of(self, git_dir: Path) -> Path | None:
+        """Return the folder that has the checkout of a git directory, if there is one."""
+        if git_dir == self.common:
+            folder, is_checkout = self.home.project, not self.open().is_bare
+        else:
+            folder = linked_folder(git_dir)
+            is_checkout = _is_checkout_of(folder, git_dir)
+        return folder if is_checkout and folder.exists() else None
 
     def admins(self) -> list[Path]:
         """Return the admin directories of all linked worktrees."""
