@@ -33,6 +33,7 @@ from vespera_orchestrator._rooms import Rooms
 from vespera_orchestrator.artifacts import browsing, drafting, garbage, input_checks
 from vespera_orchestrator.artifacts.browsing import Exported
 from vespera_orchestrator.artifacts.content import Collected
+from vespera_orchestrator.artifacts.content.decoding import decoded
 from vespera_orchestrator.artifacts.content.media_types import is_text
 from vespera_orchestrator.artifacts.context import Context, candidates, choose, room_for_passages
 from vespera_orchestrator.artifacts.damage import Damage, Verification
@@ -284,9 +285,10 @@ class Artifacts:
             yield stream
 
     def text(self, artifact: str | Artifact) -> str:
-        """Return the text, decoded as UTF-8. The offsets of a `Hit` count in this text.
+        """Return the text. The offsets of a `Hit` count in it.
 
-        Bytes that are not valid UTF-8 become U+FFFD.
+        It is read as UTF-8, or as UTF-16 or Windows-1252 where the bytes are clearly that. What
+        the encoding does not have becomes U+FFFD.
 
         Raises:
             ArtifactNotFoundError: No artifact has this id.
@@ -300,7 +302,7 @@ class Artifacts:
                 f"{record.id} is {record.media_type}, not text; "
                 f"artifacts.read({record.id!r}) returns its bytes",
             )
-        return self.read(record).decode("utf-8", "replace")
+        return decoded(self.read(record))
 
     def show(self, artifact: str | Artifact) -> Shown:
         """Return the artifact with its content, to print or to view in a notebook.

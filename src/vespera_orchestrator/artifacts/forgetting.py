@@ -25,6 +25,7 @@ from vespera_orchestrator._model import ArtifactQuery, EventKind
 from vespera_orchestrator._records import Record
 from vespera_orchestrator._text import one_line
 from vespera_orchestrator.artifacts import garbage
+from vespera_orchestrator.artifacts.content.decoding import decoded
 from vespera_orchestrator.artifacts.whereabouts import Whereabouts
 from vespera_orchestrator.errors import (
     CorruptContentError,
@@ -300,7 +301,7 @@ class Forgetting:
         for tombstone in tombstones:
             if tombstone.digest is not None:
                 with suppress(CorruptContentError):
-                    yield self._rooms.content.read(tombstone.digest).decode("utf-8", "replace")
+                    yield decoded(self._rooms.content.read(tombstone.digest))
 
     # documents
 

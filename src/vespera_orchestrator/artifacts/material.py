@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from vespera_orchestrator._model import ArtifactQuery
 from vespera_orchestrator._text import CHARS_PER_TOKEN
+from vespera_orchestrator.artifacts.content.decoding import decoded
 from vespera_orchestrator.artifacts.content.media_types import is_text
 from vespera_orchestrator.artifacts.context import Material, UnreadArtifact
 from vespera_orchestrator.artifacts.search.passages import has_words
@@ -147,4 +148,4 @@ class MaterialReader:
         except StoreError as exc:
             self._unread.append(UnreadArtifact.of(artifact, exc))
             return ""
-        return beginning.decode("utf-8", "replace")[:max_chars]
+        return decoded(beginning)[:max_chars]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from vespera_orchestrator._model import ArtifactQuery, find_ids
+from vespera_orchestrator.artifacts.content.decoding import decoded
 from vespera_orchestrator.artifacts.content.media_types import is_text
 from vespera_orchestrator.artifacts.hits import Hit
 from vespera_orchestrator.artifacts.search.passages import PASSAGE_CHARACTERS, has_words
@@ -106,4 +107,4 @@ def _beginning(record: Artifact, content: ContentStore) -> str:
             beginning = stream.read(_MOST_BYTES)
     except StoreError:
         return ""  # the record is found all the same; `Artifacts.read` says what is wrong
-    return beginning.decode("utf-8", "replace")[: PASSAGE_CHARACTERS[1]]
+    return decoded(beginning)[: PASSAGE_CHARACTERS[1]]

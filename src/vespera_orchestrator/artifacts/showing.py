@@ -11,6 +11,7 @@ import attrs
 from vespera_orchestrator._model import Artifact
 from vespera_orchestrator._records import JsonForm, Record
 from vespera_orchestrator._text import showing
+from vespera_orchestrator.artifacts.content.decoding import decoded
 from vespera_orchestrator.artifacts.content.media_types import is_text
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ class Shown(Record):
         return len(self.content) == self.artifact.size_bytes
 
     def _text(self) -> str:
-        text = self.content.decode("utf-8", "replace")
+        text = decoded(self.content)
         if len(text) <= _MOST_TEXT_CHARS and self._is_whole():
             return text
         call = f"orch.artifacts.read({self.artifact.id!r})"

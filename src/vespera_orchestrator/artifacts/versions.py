@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from vespera_orchestrator._model import Artifact, ArtifactKind, ArtifactQuery
+from vespera_orchestrator.artifacts.content.decoding import decoded
 from vespera_orchestrator.artifacts.content.media_types import is_text
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def _is_comparable(artifact: Artifact) -> bool:
 
 
 def _lines(content: bytes) -> list[str]:
-    return content.decode("utf-8", "replace").splitlines(keepends=True)
+    return decoded(content).splitlines(keepends=True)
 
 
 def _with_line_end(line: str) -> str:

@@ -17,6 +17,7 @@ from vespera_orchestrator._model import (
 )
 from vespera_orchestrator._text import CHARS_PER_TOKEN
 from vespera_orchestrator.agents.roles.role import Role, read_roles, role_named
+from vespera_orchestrator.artifacts.content.decoding import decoded
 from vespera_orchestrator.artifacts.content.media_types import is_text
 from vespera_orchestrator.artifacts.input_checks import clean_title
 from vespera_orchestrator.artifacts.surroundings import upstream_tasks
@@ -207,7 +208,7 @@ class _Collection:
             return WorkRecord(artifact=artifact, problem=_way_to(exc))
         except VesperaError as exc:
             return WorkRecord(artifact=artifact, problem=f"it cannot be read here: {exc}")
-        text = content.decode("utf-8", "replace")[: self._max_chars]
+        text = decoded(content)[: self._max_chars]
         is_whole = len(content) >= artifact.size_bytes and len(text) < self._max_chars
         if artifact.kind == ArtifactKind.CONFLICT:
             from vespera_orchestrator.worktrees.conflict_report import WHOLE_FILES

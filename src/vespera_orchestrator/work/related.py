@@ -10,6 +10,7 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 from vespera_orchestrator._model import SECONDARY_KINDS, ArtifactKind, ArtifactQuery
+from vespera_orchestrator.artifacts.content.decoding import decoded
 from vespera_orchestrator.artifacts.content.media_types import is_text
 from vespera_orchestrator.artifacts.relatedness import Topic
 from vespera_orchestrator.artifacts.selection import ALL_SESSIONS
@@ -89,7 +90,7 @@ class RelatedTexts:
     def _beginning(self, record: Artifact) -> str:
         try:
             with self._artifacts.open(record) as stream:
-                return stream.read(_COMPARED_CHARS).decode("utf-8", "replace")
+                return decoded(stream.read(_COMPARED_CHARS))
         except ContentElsewhereError as exc:
             unread = UnreadText(title=record.title, artifact_id=record.id, where=exc.where)
             self.unread.append(unread)

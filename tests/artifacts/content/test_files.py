@@ -22,7 +22,7 @@ from vespera_orchestrator.errors import SourceFileNotFoundError
         ("picture.png", b"\x89PNG", "image/png"),
         ("data.tar.gz", b"\x1f\x8b", "application/octet-stream"),
         ("unknown.bin7", b"a\0b", "application/octet-stream"),
-        ("latin", b"caf\xe9 au lait", "application/octet-stream"),
+        ("latin", b"caf\xe9 au lait", "text/plain"),
         ("long", ("ü" * 5000 + "x").encode(), "text/plain"),
         ("empty", b"", "text/plain"),
     ],

@@ -18,13 +18,15 @@ from vespera_orchestrator.artifacts.content import media_types
         ("report", b"%PDF-1.7", "application/pdf"),
         ("Makefile", b"all:\n", "text/plain"),
         ("cut", "text with \u00fc".encode()[:-1], "text/plain"),
-        ("latin", b"caf\xe9 au lait", "application/octet-stream"),
+        ("latin", b"caf\xe9 au lait", "text/plain"),
+        ("wide.log", "\ufeffdone".encode("utf-16-le"), "text/plain"),
         ("zeros", b"a\0b", "application/octet-stream"),
+        ("noise.dat7", bytes(range(128, 256)), "application/octet-stream"),
         ("empty", b"", "text/plain"),
     ],
 )
 def test_the_name_decides_and_then_the_bytes(name, beginning, media_type):
-    """A suffix comes first, then a signature; without either, valid UTF-8 is text."""
+    """A suffix comes first, then a signature; without either, what can be read is text."""
     assert media_types.detect(name, beginning) == media_type
 
 
@@ -50,6 +52,8 @@ def test_each_type_has_a_usual_suffix(media_type, suffix):
         ("text/markdown; charset=utf-8", True),
         ("application/json", True),
         ("application/ld+json", True),
+        ("message/rfc822", True),
+        ("application/x-tcl", True),
         ("image/png", False),
         ("application/octet-stream", False),
     ],

@@ -229,3 +229,27 @@ def test_a_long_question_is_no_trouble_for_either(tmp_path):
     artifacts.save("One", "word7 word8")
     question = " ".join(f"word{number}" for number in range(600))
     assert titles(artifacts, question) == ["One"]
+
+
+def test_base64_is_passed_over_and_all_else_searched(tmp_path):
+    """A notebook with figures is found by its cells, and a hit is where it says; digests stay."""
+    picture = "".join(f"iVBORw0KGgo{number:06}AAAANSUhEUgAA" for number in range(20_000))
+    lines = [picture[start : start + 76] for start in range(0, 40_000, 76)]
+    cell = {"cell_type": "code", "source": ["plot(corona)"], "png": picture, "text": "heliopause"}
+    digests = "\n".join(f"{number:064x}" for number in range(2**60, 2**60 + 30))
+    with vespera.open(tmp_path) as orch:
+        orch.initialize_session("Figures")
+        orch.artifacts.save(
+            "Notebook", json.dumps({"cells": [cell]}), media_type="application/x-ipynb+json"
+        )
+        orch.artifacts.save("Mail", "Subject: supernova\n\n" + "\n".join(lines) + "\n\nYours, Ada")
+        orch.artifacts.save("Digests", digests)
+        scan = orch.artifacts.save("Scan", b"%PDF-1.7 \0")
+        for word, title in [("corona", "Notebook"), ("heliopause", "Notebook"), ("Yours", "Mail")]:
+            hit = orch.artifacts.search(word, mode="text")[0]
+            assert hit.title == title
+            assert orch.artifacts.text(hit.artifact_id)[hit.start : hit.end] == hit.text
+        assert titles(orch.artifacts, f"{2**60 + 7:064x}", mode="text") == ["Digests"]
+        status = orch.artifacts.index_status()
+        assert (status.passages < 20, status.not_text) == (True, (scan.id,))
+        assert str(status).endswith(f"; not searched, since they are no text: {scan.id}")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import codecs
 import os
 from functools import cache
 from typing import TYPE_CHECKING
+
+from vespera_orchestrator.artifacts.content import decoding
 
 if TYPE_CHECKING:
     from mimetypes import MimeTypes
@@ -50,15 +51,24 @@ _TEXT_TYPES = frozenset(
         "application/json",
         "application/sql",
         "application/toml",
+        "application/x-csh",
         "application/x-httpd-php",
         "application/x-ipynb+json",
+        "application/x-latex",
         "application/x-ndjson",
         "application/x-sh",
+        "application/x-tcl",
         "application/x-tex",
+        "application/x-texinfo",
+        "application/x-troff",
+        "application/x-troff-man",
+        "application/x-troff-me",
+        "application/x-troff-ms",
         "application/x-yaml",
         "application/xml",
         "application/yaml",
         "image/svg+xml",
+        "message/rfc822",
     }
 )
 _TEXT_ENDINGS = ("+json", "+xml", "+yaml")
@@ -99,14 +109,7 @@ def detect(name: str, beginning: bytes) -> str:
     media_type = by_name(name) or by_signature(beginning)
     if media_type is not None:
         return media_type
-    if b"\0" in beginning:
-        return _BINARY
-    try:
-        # Not final: the end of *beginning* may cut a character in two.
-        codecs.getincrementaldecoder("utf-8")().decode(beginning)
-    except UnicodeDecodeError:
-        return _BINARY
-    return "text/plain"
+    return "text/plain" if decoding.is_text(beginning) else _BINARY
 
 
 def suffix_of(media_type: str) -> str:

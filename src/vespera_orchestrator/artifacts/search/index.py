@@ -34,6 +34,7 @@ from vespera_orchestrator._model import (
     Severity,
 )
 from vespera_orchestrator._records import Record
+from vespera_orchestrator.artifacts.content.decoding import decoded
 from vespera_orchestrator.artifacts.content.media_types import is_text
 from vespera_orchestrator.artifacts.search import passages, ranking, sqlite_table, upkeep
 from vespera_orchestrator.artifacts.search.notes_before import NotesBefore
@@ -95,6 +96,7 @@ _SEARCH_WIDTHS = (100, 1000, 5000)
 """How many passages to fetch; more when one long artifact fills the first helping."""
 _LEVELS = 8
 """More than there are folders within each other in a generation of the index."""
+_MOST_NAMED = 20
 _MAX_UTF8_BYTES = 4
 """No character takes more in UTF-8."""
 
@@ -116,6 +118,8 @@ class IndexStatus(Record):
     """What there is to know or do about vectors; empty when all is well."""
     in_part: tuple[str, ...] = ()
     """Ids of the artifacts of which only the first two million characters are searched."""
+    not_text: tuple[str, ...] = ()
+    """Ids of the artifacts that are found by their id only: pictures, PDFs and other formats."""
 
     def __str__(self) -> str:
         text = f"{self.passages:,} passages"
@@ -127,7 +131,9 @@ class IndexStatus(Record):
             text += f": {self.note}"
         if self.in_part:
             beginning = f"the first {passages.MAX_TEXT_CHARACTERS:,} characters"
-            text += f"; only {beginning} of: {', '.join(self.in_part)}"
+            text += f"; only {beginning} of: {_some(self.in_part)}"
+        if self.not_text:
+            text += f"; not searched, since they are no text: {_some(self.not_text)}"
         return text
 
     def __repr__(self) -> str:
@@ -192,6 +198,8 @@ class ArtifactIndex:
         self._measured: tuple[IndexState, TableSize] | None = None
         """The size of the table, in a state of the index."""
         self._scan_cost = upkeep.ScanCost()
+        self._are_longer: dict[str, bool] = {}
+        """Whether a text of this digest is longer than what is searched."""
 
     @property
     def embedder(self) -> Embedder | None:
@@ -432,9 +440,9 @@ class ArtifactIndex:
         most_bytes = _MAX_UTF8_BYTES * (passages.MAX_TEXT_CHARACTERS + 1)
         if artifact.size_bytes <= most_bytes:
             content = read_content(self._content, artifact.digest, artifact.size_bytes)
-            return content.decode("utf-8", "replace")
+            return decoded(content)
         with self._content.open(artifact.digest) as stream:
-            return stream.read(most_bytes).decode("utf-8", "replace")
+            return decoded(stream.read(most_bytes))
 
     def _fill_vectors(self, state: IndexState) -> IndexState:
         """Make the vectors that could not be made when their passages were written."""
@@ -538,7 +546,13 @@ class ArtifactIndex:
             embedder=self._searched_embedder(state),
             note=self._vectors.note(state),
             in_part=tuple(self._searched_in_part()),
+            not_text=tuple(self._not_text()),
         )
+
+    def _not_text(self) -> Iterator[str]:
+        for artifact in self._scope.store.artifacts(ArtifactQuery()):
+            if not is_text(artifact.media_type):
+                yield artifact.id
 
     def _searched_in_part(self) -> Iterator[str]:
         """Yield the ids of the texts that are longer than what is searched of them."""
@@ -546,12 +560,20 @@ class ArtifactIndex:
         for artifact in self._scope.store.artifacts(query):
             if not is_text(artifact.media_type):
                 continue
+            if self._is_longer_than_searched(artifact):
+                yield artifact.id
+
+    def _is_longer_than_searched(self, artifact: Artifact) -> bool:
+        """Tell whether the text is; read once, since a digest is always of the same bytes."""
+        known = self._are_longer.get(artifact.digest)
+        if known is None:
             try:
                 text = self._searched_text(artifact)
             except StoreError:
-                continue  # nothing of it is searched; Artifacts.verify() names it
-            if len(text) > passages.MAX_TEXT_CHARACTERS:
-                yield artifact.id
+                return False  # nothing of it is searched; Artifacts.verify() names it
+            known = len(text) > passages.MAX_TEXT_CHARACTERS
+            self._are_longer[artifact.digest] = known
+        return known
 
     def _searched_embedder(self, state: IndexState | None) -> str | None:
         """Return whose vectors a search here would use."""
@@ -878,6 +900,13 @@ def _search_widely(
         if there_is_no_more or len(artifact_ids) >= filters.limit:
             break
     return text_matches, vector_matches
+
+
+def _some(names: Sequence[str]) -> str:
+    """List the first names, and count the rest."""
+    text = ", ".join(names[:_MOST_NAMED])
+    more = len(names) - _MOST_NAMED
+    return f"{text} and {more:,} more" if more > 0 else text
 
 
 def _finding(artifact_id: str, problem: str) -> Finding:

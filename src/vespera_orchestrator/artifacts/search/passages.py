@@ -34,6 +34,9 @@ MAX_TEXT_CHARACTERS = 2_000_000
 """How much of one text is searched. The rest is kept and can be read, but is not found."""
 
 _BLOCK_CHARACTERS = 20_000
+_LEAST_ENCODED = 400
+_ENCODED = re.compile(r"(?:[A-Za-z0-9+/]{60,}(?:\\n|\r?\n)?)+(?:[A-Za-z0-9+/]+={0,2})?={0,2}")
+"""Base64 in lines of 60 characters and more, as in mail, or in one, as in notebooks."""
 
 _PROSE_TYPES = frozenset({"text/markdown", "text/x-markdown", "text/plain", "text/x-rst"})
 
@@ -58,7 +61,8 @@ def split(text: str, media_type: str) -> list[Passage]:
         media_type: Prose is cut as Markdown, everything else at blank lines and line ends.
 
     Returns:
-        The passages in order. White space between them belongs to none; a blank text has none.
+        The passages in order. White space between them belongs to none, nor does base64, which
+        is no text; a blank text has none.
     """
     from semantic_text_splitter import MarkdownSplitter, TextSplitter
 
@@ -66,11 +70,24 @@ def split(text: str, media_type: str) -> list[Passage]:
     splitter_class = MarkdownSplitter if is_prose else TextSplitter
     splitter = splitter_class(PASSAGE_CHARACTERS)
     passages = []
-    for block_start, block in _blocks(text[:MAX_TEXT_CHARACTERS]):
+    readable = _ENCODED.sub(_blanked, text[:MAX_TEXT_CHARACTERS])
+    for block_start, block in _blocks(readable):
         for offset, chunk in splitter.chunk_indices(block):
             start = block_start + offset
-            passages.append(Passage(start=start, end=start + len(chunk), text=chunk))
+            end = start + len(chunk)
+            passages.append(Passage(start=start, end=end, text=text[start:end]))
     return passages
+
+
+def _blanked(encoded: re.Match[str]) -> str:
+    """Return spaces in place of base64: nobody searches for its letters.
+
+    Digests, which are as long and have small letters only, stay.
+    """
+    run = encoded[0]
+    kinds = (str.isupper, str.islower, str.isdigit)
+    is_base64 = all(any(map(kind, run)) for kind in kinds)
+    return " " * len(run) if is_base64 and len(run) >= _LEAST_ENCODED else run
 
 
 def _blocks(text: str) -> Iterator[tuple[int, str]]:
