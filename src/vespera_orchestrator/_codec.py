@@ -173,8 +173,15 @@ def dump_time(at: datetime | None) -> int | None:
 
 
 def load_time(stamp: int) -> datetime:
-    """Turn microseconds since 1970 into an aware datetime."""
-    return _EPOCH + timedelta(microseconds=stamp)
+    """Turn microseconds since 1970 into an aware datetime.
+
+    Raises:
+        CorruptRecordError: It is no time, or one that no calendar has.
+    """
+    try:
+        return _EPOCH + timedelta(microseconds=stamp)
+    except (OverflowError, TypeError) as exc:
+        raise CorruptRecordError("a stored time", f"{show_value(stamp)} is no time") from exc
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -219,3 +219,29 @@ def test_every_cell_with_every_value_on_postgres(tmp_path, postgres, postgres_ur
                 with refused, edited(server, table, column, value):
                     make_calls(tally, orch, READING, f"{(table, column)} = {value!r}"[:150])
     tally.judge(f"rows, PostgreSQL, {''.join(tables()[number : number + 1])}")
+
+
+@pytest.mark.parametrize(
+    ("edit", "call"),
+    [
+        ("attempts SET ending = 'zz'", READING["status"]),
+        ("given SET given_at = 253402300800000000", READING["context_uses"]),
+        ("tasks SET attempts = -1 WHERE alias = 'a'", READING["next_step"]),
+        ("tasks SET id = '' WHERE alias = 'b'", READING["graph"]),
+    ],
+)
+def test_what_was_once_a_raw_error(tmp_path, edit, call):
+    """Faults that the search above has met."""
+    project = tmp_path / "project"
+    shutil.copytree(used_home(), project)
+    file = project / ".task_orchestrator" / "orchestrator.db"
+    with contextlib.closing(sqlite3.connect(file)) as database:
+        database.execute("PRAGMA ignore_check_constraints = ON")
+        assert database.execute(f"UPDATE {edit}").rowcount
+        database.commit()
+    tally = Tally()
+    with vespera.open(project) as orch:
+        tally.call(edit, call, orch)
+        for name in ("resume", "check"):
+            tally.call(edit, READING[name], orch)
+    tally.judge(edit)

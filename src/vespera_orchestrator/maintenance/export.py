@@ -161,7 +161,7 @@ def _readable(table: str, row: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
         if row[name] is not None:
             try:
                 values[name] = load_time(row[name]).isoformat()
-            except (OverflowError, TypeError) as exc:
+            except CorruptRecordError as exc:
                 raise CorruptRecordError(f"a row of {table}", f"{name} is no time") from exc
     for name in TABLES[table].structures:
         if row[name] is not None:

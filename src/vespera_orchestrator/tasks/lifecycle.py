@@ -489,7 +489,7 @@ def merge_hint(task: Task) -> str:
     return hint
 
 
-_SETBACKS: Final = {
+_SETBACKS: Final[dict[str, str]] = {
     AttemptEnding.FAILED: "did not succeed",
     AttemptEnding.TIMED_OUT: "did not succeed",
     AttemptEnding.STALLED: "stalled",
@@ -499,7 +499,7 @@ _SETBACKS: Final = {
 
 def setback(task: Task, attempt: Attempt) -> str:
     """Say how the latest attempt at a pending task ended, if it came to nothing by itself."""
-    words = _SETBACKS.get(AttemptEnding(attempt.ending)) if attempt.ending else None
+    words = _SETBACKS.get(attempt.ending or "")
     if words is None:
         return ""
     number = str(attempt.number)

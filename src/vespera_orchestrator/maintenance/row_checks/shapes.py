@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from vespera_orchestrator._codec import load_time
 from vespera_orchestrator._model import EventKind
 from vespera_orchestrator.contracts import TABLES
+from vespera_orchestrator.errors import CorruptRecordError
 from vespera_orchestrator.home.files import parts_of, stays_inside
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def _is_time(stamp: object) -> bool:
         return False
     try:
         load_time(stamp)
-    except OverflowError:
+    except CorruptRecordError:
         return False
     return True
 

@@ -126,7 +126,7 @@ class RowType(Generic[R]):
             if values[name] is not None:
                 try:
                     values[name] = load_time(values[name])
-                except (OverflowError, TypeError) as exc:
+                except CorruptRecordError as exc:
                     raise self._damaged(row, name, "no time") from exc
         for name in self._structures:
             text = values[name]
