@@ -271,6 +271,19 @@ def test_an_edit_inside_a_section_stays(make_project):
     assert "Ada" in proposal.text
 
 
+def test_marks_of_a_conflict_are_told(make_project):
+    """Somebody has committed them: the section stays as it is, and a check says why."""
+    project = make_project()
+    project.complete("Add tea")
+    project.documents.update()
+    path = project.path("CHANGELOG.md")
+    text = project.text("CHANGELOG.md")
+    path.write_text(text.replace("- Add", "<<<<<<< HEAD\n- Add", 1), "utf-8")
+    first, *_ = project.documents.check()
+    assert first.severity == "warning"
+    assert "section 'changelog' has the marks of a merge in conflict" in first.sentence
+
+
 def test_a_declined_proposal_comes_back_with_news_only(make_project):
     """Somebody who said no is not asked the same thing twice."""
     project = make_project()

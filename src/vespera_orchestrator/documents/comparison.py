@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import attrs
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 
+_CONFLICT = re.compile(r"^<{7} ", re.MULTILINE)
 _UPDATE = "orch.documents.update() does it"
 _ANSWER = (
     "orch.documents.proposals() shows what we would write there; "
@@ -240,6 +242,7 @@ def findings(comparison: Comparison) -> list[Finding]:
     if comparison.addable:
         return [_unmarked(path, comparison.addable)]
     result = [finding(path, note) for note in comparison.notes]
+    result += _left_in_conflict(comparison)
     if comparison.edited:
         names = list_sections(comparison.edited_names)
         sentence = f"{path}: somebody edited inside {names}, and that text stays"
@@ -252,6 +255,16 @@ def findings(comparison: Comparison) -> list[Finding]:
         remedy = f"to have it back, add:\n{_marker_lines(comparison.lost)}"
         result.append(finding(path, comparison.lost_markers, remedy=remedy))
     return result
+
+
+def _left_in_conflict(comparison: Comparison) -> list[Finding]:
+    """Tell of sections in which git's marks of a conflict were left."""
+    names = [each.name for each in comparison.edited if _CONFLICT.search(each.theirs)]
+    if not names:
+        return []
+    sentence = f"{comparison.path}: {list_sections(names)} has the marks of a merge in conflict"
+    remedy = "take the marks away and keep the lines of both sides"
+    return [finding(comparison.path, sentence, remedy=remedy, severity=Severity.WARNING)]
 
 
 def finding(
