@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import subprocess
 
 import pytest
@@ -119,6 +120,31 @@ def test_news_that_come_while_somebody_looks_are_still_news(pair):
     assert "Nothing has changed" not in second
     assert "late" in second
     assert "Running" not in second
+
+
+def test_a_briefing_is_of_one_state_too(pair):
+    """What others plan and agree on while it is read is in it as a whole, or not at all."""
+    orch, bob = pair
+    orch.plan_task("after_0", alias="whole")
+    orch.plan_task("Mine", parent_task_id="whole")
+    work = orch.execute_task("mine")
+    numbers = itertools.count(1)
+
+    def write():
+        number = next(numbers)
+        bob.update_task("whole", title=f"after_{number}")
+        bob.share_context(newest=f"after_{number} is agreed")
+
+    writer = Writer(orch._store, write)
+    write()
+    work.briefing()
+    for at in range(1, writer.reads + 1):
+        writer.arm(at)
+        text = work.briefing()
+        writer.arm(-1)
+        agreed = re.search(r"(after_\d+) is agreed", text).group(1)
+        assert set(re.findall(r"after_\d+", text)) == {agreed}, text
+        assert text.count(agreed) > 1, text
 
 
 def test_git_is_asked_while_nothing_is_being_read(tmp_path, monkeypatch):
