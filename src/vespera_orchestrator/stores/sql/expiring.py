@@ -124,7 +124,7 @@ def expired(tx: Transaction, gone: Collection[str] = ()) -> list[Attempt]:
         return _expired_in_locked_session(tx, gone)
     sql = f"""
         SELECT {rows.ATTEMPT.columns} FROM attempts
-        WHERE ended_at IS NULL AND {_is_over(f"{tx.mark}1")}
+        WHERE ended_at IS NULL AND {_is_over(f"{tx.mark}1")} ORDER BY lease_until
     """
     attempts = rows.ATTEMPT.read_all(tx.execute(sql, (tx.now,)))
     if gone:

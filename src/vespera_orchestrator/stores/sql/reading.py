@@ -232,8 +232,11 @@ def aliases(tx: Transaction, session_id: str) -> list[str]:
 
 
 def dependent_ids(tx: Transaction, task_id: str) -> list[str]:
-    """Return the ids of the tasks that wait, or waited, for this one."""
-    sql = f"SELECT task_id FROM dependencies WHERE needs_id = {tx.mark}1"
+    """Return the ids of the tasks that wait, or waited, for this one, in the order planned."""
+    sql = f"""
+        SELECT task_id FROM dependencies JOIN tasks ON tasks.id = task_id
+        WHERE needs_id = {tx.mark}1 ORDER BY seq
+    """
     return first_column(tx.execute(sql, (task_id,)).fetchall())
 
 

@@ -263,6 +263,15 @@ class _Crashes(StoreFixtures):
         task = current(store, a)
         assert (task.is_ready, task.crashes) == (True, 0)
 
+    def test_attempts_end_in_the_order_of_their_leases(self, store, clock, session_id):
+        """Whoever reads the log finds it in that order, in every store."""
+        planned = store.plan(session_id, [draft(name) for name in "abcdef"])
+        for number, task in enumerate(planned):
+            store.claim(session_id, "ada", task_id=task.id, lease_s=60 - number)
+        clock.advance(seconds=61)
+        ended = [attempt.task_id for attempt in store.expire()]
+        assert ended == [task.id for task in reversed(planned)]
+
     def test_whoever_settles_a_doubt_has_brought_something(self, store, clock, session_id):
         """An effect that an earlier attempt began, and this one records."""
         a = store.plan(session_id, [draft("a", max_attempts=2)])[0]
