@@ -122,7 +122,12 @@ def test_a_mark_is_read_and_written_as_ever(tmp_path):
         commit=stored,
     )
     again = repo[mark.write(repo, "caught up: work")]
-    assert (again.message, [str(parent) for parent in again.parent_ids]) == (message, commits)
+    # Between the two that count, a commit holds the files of the origin: who reads takes the first
+    # parent and the last, as earlier versions do.
+    first, holder, last = again.parent_ids
+    assert (again.message, [str(first), str(last)]) == (message, commits)
+    assert str(repo[holder].tree_id) == tree
+    assert attrs.evolve(LandedMark.read(repo, str(again.id)), commit=stored) == mark
 
 
 def test_a_snapshot_is_known_by_its_message():
