@@ -23,7 +23,8 @@ def test_an_export_comes_back_the_same(orch, tmp_path):
     assert (report.contents, report.rows["tasks"]) == (6, 10)
     (tmp_path / "new").mkdir()
     with vespera.open(tmp_path / "new") as fresh:
-        fresh.import_(tmp_path / "all.jsonl")
+        report = fresh.import_(tmp_path / "all.jsonl")
+        assert f"exported {report.as_of}: what was forgotten after that" in str(report)
         after, before = rows_of(fresh), rows_of(orch)
         assert after.pop("events")[:-1] == before.pop("events")
         assert after == before

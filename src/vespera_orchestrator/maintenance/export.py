@@ -22,6 +22,7 @@ import attrs
 
 from vespera_orchestrator._codec import load_json, load_time
 from vespera_orchestrator._records import Record
+from vespera_orchestrator._text import one_line
 from vespera_orchestrator._version import __version__
 from vespera_orchestrator.contracts import COPIED_TABLES, TABLES
 from vespera_orchestrator.errors import (
@@ -61,12 +62,20 @@ class ExportReport(Record):
     """How many contents are in it; 0 when it only names them."""
     problems: tuple[str, ...] = ()
     """Contents that were damaged before, and are not in it."""
+    as_of: str = ""
+    """Of an import: when it was exported, in ISO 8601. What its home forgot later is in it."""
 
     def __str__(self) -> str:
         rows = counted_all(self.rows) or "nothing"
         contents = counted(self.contents, "contents")
         lines = [f"{self.path}: {rows}, {contents}"]
         lines.extend(f"- not in it: {problem}" for problem in self.problems)
+        if self.as_of:
+            moment = one_line(self.as_of, 40)
+            lines.append(
+                f"- exported {moment}: what was forgotten after that is in it again, under the "
+                "same id; orch.artifacts.forget(id) removes it here"
+            )
         return "\n".join(lines)
 
 

@@ -65,7 +65,11 @@ def import_(rooms: Rooms, path: Path, *, progress: Callable[[str], None]) -> Exp
         with rooms.scope.activating(active):
             pass  # it came with the rows
     return ExportReport(
-        path=path, rows=head["rows"], contents=len(digests), problems=tuple(missing)
+        path=path,
+        rows=head["rows"],
+        contents=len(digests),
+        problems=tuple(missing),
+        as_of=head["exported_at"],
     )
 
 
