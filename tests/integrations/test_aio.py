@@ -9,6 +9,7 @@ import threading
 import pytest
 
 import vespera_orchestrator as vespera
+from support.hostile_values import VALUES
 from vespera_orchestrator.integrations import aio
 from vespera_orchestrator.integrations.aio import AsyncOrchestrator
 from vespera_orchestrator.testing import ManualClock
@@ -370,3 +371,18 @@ def test_a_run_refuses_what_is_wrong(tmp_path):
         for options in ({"handlers": do}, {"handlers": len, "on_recovery": do}):
             with pytest.raises(vespera.InvalidInputError, match=r"AsyncOrchestrator\.run"):
                 orch.run(**options)
+
+
+@pytest.mark.parametrize(
+    "words", ["a mapping that cannot be read", "a mapping too deep to be printed"]
+)
+def test_functions_that_are_none_are_refused(tmp_path, words):
+    """Before any of them is looked at for being a coroutine function."""
+
+    async def attempt():
+        async with AsyncOrchestrator.open(tmp_path) as orch:
+            await orch.initialize_session("x")
+            with pytest.raises(vespera.InvalidInputError):
+                await orch.run(VALUES[words]())
+
+    asyncio.run(attempt())

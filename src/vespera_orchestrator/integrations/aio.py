@@ -50,6 +50,7 @@ from vespera_orchestrator import (
     Worktree,
     Worktrees,
 )
+from vespera_orchestrator._mistakes import listed
 from vespera_orchestrator.tasks.arguments import whole_number
 from vespera_orchestrator.tasks.lifecycle import LEASE_S
 from vespera_orchestrator.work.errand import Handler
@@ -326,7 +327,11 @@ class _Calls:
     def in_threads(self, handlers: Any) -> Any:
         """Return functions that the threads of a run can call."""
         if isinstance(handlers, Mapping):
-            return {word: self.in_threads(handler) for word, handler in handlers.items()}
+            words = listed("handlers", handlers)
+            return {word: self._in_thread(handlers[word]) for word in words}
+        return self._in_thread(handlers)
+
+    def _in_thread(self, handlers: Any) -> Any:
         if not callable(handlers) or not is_coroutine_function(handlers):
             return handlers
 
