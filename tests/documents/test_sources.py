@@ -453,7 +453,7 @@ def test_a_story_has_one_sheet_a_character_and_its_chapters_in_order(make_projec
     assert "- **Age:** 36; earlier 34 (Cast, 2026-03-01)" in sheets
     assert "- **Eyes:** grey" in sheets
     assert "She keeps the light." in sheets
-    assert "- Chapter One: once" in sheets
+    assert "- Chapter One (`ch/01.md`): once" in sheets
     assert "Age: 36 in the latest sheet, but 30 in `ch/01.md`." in sheets
     plot = section_contents(project.text("PLOT_OUTLINE.md"))
     assert (
@@ -607,8 +607,8 @@ def test_every_character_has_one_sheet(make_project):
         "Tomas Varga",
     ]
     okafor, ilse, pell, tomas = sheets.split("### ")[1:]
-    assert "Chapter 1: once\n" in okafor
-    assert "Chapter 1: point of view\n" in ilse, "Varga may be either of them"
+    assert "(`chapters/01.md`): once\n" in okafor
+    assert "(`chapters/01.md`): point of view\n" in ilse, "Varga may be either of them"
     assert "She counts.\n\nHer coat is grey." in ilse
     assert "Not here" not in sheets
     assert "He forges.\n\nA clerk" in pell
@@ -678,7 +678,7 @@ def test_only_changed_chapters_are_read_again(make_project, monkeypatch):
     project.documents.update()
     assert read == ["chapters/3.md"]
     sheet = section_contents(project.text("CHARACTER_SHEETS.md"))["characters"]
-    assert "- Chapter 3: twice" in sheet
+    assert "- Chapter 3 (`chapters/3.md`): twice" in sheet
     assert sheet.count(": once") == 4
 
 

@@ -538,7 +538,9 @@ def _pattern(callings: tuple[str, ...]) -> re.Pattern[str]:
 
 def _appearance(mention: _Mention) -> str:
     title = mention.chapter.title
-    if not mentions((title,), "chapter"):
+    if mention.chapter.place:
+        title = f"{title} ({mention.chapter.place})"
+    elif not mentions((title,), "chapter"):
         title = f"{title} (chapter {mention.number})"
     facts = []
     if mention.times:
