@@ -555,33 +555,47 @@ def _status(draft: _Draft) -> str:
 def _superseded(
     work: CompletedWork, drafts: list[_Draft], numbers: Mapping[int, int]
 ) -> dict[int, int]:
-    """Return which decision replaced which, by position: the later by the earlier."""
-    superseded: dict[int, int] = {}
+    """Return which decision replaced which, by position: the later by the earlier.
+
+    Of several that replace one, the last counts. Each is looked up by what it can be named with, so
+    that thousands of them take no longer than in proportion.
+    """
+    last: dict[tuple[str, object], int] = {}
     for index, draft in enumerate(drafts):
-        for earlier in range(index):
-            if _replaces(work, draft, drafts[earlier], number=numbers[earlier]):
-                superseded[earlier] = index
+        last |= dict.fromkeys(_replaced_names(draft), index)
+    superseded: dict[int, int] = {}
+    for earlier, draft in enumerate(drafts):
+        names = _names_of(work, draft, number=numbers[earlier])
+        latest = max((last.get(name, -1) for name in names), default=-1)
+        if latest > earlier:
+            superseded[earlier] = latest
     return superseded
 
 
-def _replaces(work: CompletedWork, draft: _Draft, earlier: _Draft, *, number: int) -> bool:
-    follower = work.followers.get(earlier.passage.artifact.id)
-    if follower is not None and follower.id == draft.passage.artifact.id:
-        return True
-    task, other = draft.passage.task, earlier.passage.task
-    if task is not None and other is not None and work.withdrawn.get(other.id) == task.id:
-        return True
-    if comparable(draft.title) == comparable(earlier.title):
-        return True
+def _replaced_names(draft: _Draft) -> Iterator[tuple[str, object]]:
+    """Yield the names of what a decision replaces, if it comes earlier."""
+    yield "title", comparable(draft.title)
+    yield "artifact", draft.passage.artifact.id
+    if draft.passage.task is not None:
+        yield "task", draft.passage.task.id
     for label, value in labelled_lines(draft.text).items():
-        if comparable(label) not in ("supersedes", "replaces", "ersetzt", "remplace", "заменяет"):
-            continue
-        named = _NUMBER.search(value)
-        if comparable(value) == comparable(earlier.title):
-            return True
-        if named is not None and int(named[0]) == number:
-            return True
-    return False
+        if comparable(label) in ("supersedes", "replaces", "ersetzt", "remplace", "заменяет"):
+            yield "title", comparable(value)
+            named = _NUMBER.search(value)
+            if named is not None:
+                yield "number", int(named[0])
+
+
+def _names_of(work: CompletedWork, draft: _Draft, *, number: int) -> Iterator[tuple[str, object]]:
+    """Yield the names under which a later decision replaces this one."""
+    yield "title", comparable(draft.title)
+    yield "number", number
+    follower = work.followers.get(draft.passage.artifact.id)
+    if follower is not None:
+        yield "artifact", follower.id
+    task = draft.passage.task
+    if task is not None and task.id in work.withdrawn:
+        yield "task", work.withdrawn[task.id]
 
 
 def _design_notes(work: CompletedWork) -> Iterator[DesignNote]:
