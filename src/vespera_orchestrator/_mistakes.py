@@ -24,7 +24,7 @@ from typing import Any, ClassVar, Final, Literal, TypeVar, cast
 import attrs
 
 from vespera_orchestrator._secrets import mask
-from vespera_orchestrator._text import one_line, show_methods, show_value
+from vespera_orchestrator._text import named_error, one_line, show_methods, show_value
 
 _MESSAGE_CHARS: Final = 5000
 """A longer message has a value in it that nobody would read to its end."""
@@ -125,7 +125,7 @@ def listed(name: str, values: Iterable[_Item], *, most: int = MOST_ITEMS) -> lis
     try:
         items = list(islice(values, most + 1))
     except Exception as exc:
-        problem = f"going through {show_value(values)} failed: {type(exc).__name__}"
+        problem = f"going through {show_value(values)} failed: {named_error(exc)}"
         raise InvalidInputError(name, problem) from exc
     if len(items) > most:
         raise InvalidInputError(name, f"{show_value(values)} has more than {most:,} items")

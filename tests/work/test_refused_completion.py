@@ -227,16 +227,19 @@ def test_of_an_empty_completion_nothing_is_kept(orch):
     assert kept(orch) == []
 
 
-def test_a_type_error_from_inside_is_the_callers_own(orch):
-    """It is not taken for a misspelt name."""
+def test_a_type_error_from_inside_is_told_as_the_callers_own(orch):
+    """It is not taken for a misspelt name, and costs neither the task nor the work."""
 
     def paths():
         yield "a.txt"
         raise TypeError("mine")
 
     with orch.execute_task("train") as work:
-        with pytest.raises(TypeError, match="mine"):
+        with pytest.raises(InvalidInputError, match="failed: TypeError: mine") as caught:
             work.complete(summary="s", detailed_work=TEXT, file_paths=paths())
+        assert caught.value.name == "file_paths"
+        assert isinstance(caught.value.__cause__, TypeError)
+        assert orch.artifacts.text(caught.value.kept_artifact_id) == TEXT
         work.complete(summary="s", detailed_work=TEXT)
 
 
