@@ -1927,8 +1927,7 @@ class Orchestrator:
 
         Args:
             task: The task.
-            hard: Remove it for good. Its artifacts stay, because they are the record of the work;
-                ``orch.artifacts.forget`` removes one with every trace of it.
+            hard: Remove it for good; its artifacts stay.
 
         Raises:
             TransitionError: It has not ended; or (hard) others depend on it or are below it.

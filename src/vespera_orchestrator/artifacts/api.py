@@ -287,9 +287,6 @@ class Artifacts:
     def text(self, artifact: str | Artifact) -> str:
         """Return the text. The offsets of a `Hit` count in it.
 
-        It is read as UTF-8, or as UTF-16 or Windows-1252 where the bytes are clearly that. What
-        the encoding does not have becomes U+FFFD.
-
         Raises:
             ArtifactNotFoundError: No artifact has this id.
             InvalidInputError: It is not a text.
