@@ -36,6 +36,7 @@ OWN_FILES = {
     "stores/sqlite/reserve.py": "a file that it has just looked at",
     "worktrees/ignored_files.py": "copies what it has just looked at",
     "worktrees/merge_drivers.py": "a file of its own that a command has written",
+    "worktrees/packs.py": "writes a new file",
     "worktrees/torn.py": "a file that it has just looked at",
     "worktrees/tree_switch.py": "folders, and a file without waiting for it",
 }

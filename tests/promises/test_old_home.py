@@ -62,6 +62,7 @@ def test_an_old_home_reads_the_same(old):
     for session in (*old.answers.values(), *answers.values()):
         if isinstance(session, dict):  # documents are named in capitals since: update() moves them
             session["check"] = [line for line in session["check"] if line[1] != "document"]
+            session["found"] = sorted(session["found"])  # the ranking may get better
     assert list(differences(old.answers, answers)) == []
 
 
