@@ -91,6 +91,7 @@ def test_a_person_works_through_a_project_in_a_shell(tmp_path):
     run("later", "clear_the_gutter", "2031-05-02")
     assert "it rests until" in run("why", "clear_the_gutter")
     run("done", "lay_tiles", "All laid", "-", stdin="Row by row.")
+    assert "[completed]" in run("done", "clear_the_gutter", "It was quick"), "before its day"
     run("pause", "tired", "call the neighbour")
     assert run().splitlines()[2:4] == [
         "Paused by you, just now: “tired”",

@@ -191,8 +191,13 @@ def _watch(
 def _done(
     orch: Orchestrator, options: argparse.Namespace, out: _Terminal, _: _Terminal, stdin: IO[str]
 ) -> int:
-    """Complete a task. Where no more is said than the summary, that is the whole record."""
+    """Complete a task. Where no more is said than the summary, that is the whole record.
+
+    One that rests is woken first: whoever has done it does not want to wait for its day.
+    """
     work = stdin.read() if options.work == "-" else options.work or options.summary
+    if orch.get_task(options.task).asleep:
+        orch.snooze_task(options.task, None)
     task = orch.complete_task(options.task, summary=options.summary, detailed_work=work)
     out.print(_shown(task, as_json=options.json))
     return 0
