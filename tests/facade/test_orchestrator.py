@@ -318,6 +318,16 @@ def test_no_repository_serves_for_all_but_worktrees(tmp_path, prepare, missing):
         assert orch.artifacts.search("method")[0].title == "Write"
 
 
+def test_a_reopened_task_is_told_with_its_reason(orch):
+    """What it came to before is no news."""
+    orch.initialize_session("Goal")
+    orch.plan_task("Mail")
+    orch.complete_task("mail", summary="sent", detailed_work="sent")
+    orch.resume()
+    orch.reopen_task("mail", "Bob has none")
+    assert "mail open again: Bob has none" in str(orch.resume())
+
+
 # --- documents ----------------------------------------------------------------
 
 

@@ -105,10 +105,18 @@ def test_a_person_works_through_a_project_in_a_shell(tmp_path):
             for alias in ("buy_tiles", "lay_tiles")
         )
         orch.plan_task("Colour", question="Which colour?")
+        orch.plan_task("Gate", question="May we?")
     assert (bought, laid) == ("Bought 200", "Row by row.")
-    run("answer", "colour", "red")
+    run("answer", "colour", "brick", "red")
+    run("answer", "gate", "approved=yes", "cups=3", "of=tea", "but softly")
     with vespera.open(tmp_path) as orch:
-        assert orch.get_task("colour").outputs == {"answer": "red"}
+        assert orch.get_task("colour").outputs == {"answer": "brick red"}
+        gate = orch.get_task("gate").outputs
+    assert gate == {"approved": True, "cups": 3, "of": "tea", "answer": "but softly"}
+    run("plan", "Sweep")
+    run("later", "sweep", "in 3 days")
+    run("later", "sweep", "now")
+    assert run("why", "sweep") == "sweep is ready\n"
 
 
 def test_events_are_printed_as_they_come(folder):

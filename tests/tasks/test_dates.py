@@ -85,7 +85,9 @@ def test_what_is_no_date_is_refused(value):
         ("Friday", "2026-06-11T22:00+00:00"),
         ("wednesday", "2026-06-16T22:00+00:00"),
         ("next week", "2026-06-14T22:00+00:00"),
+        ("next Monday", "2026-06-14T22:00+00:00"),
         ("3 days", "2026-06-13T08:00+00:00"),
+        ("in 3 days", "2026-06-13T08:00+00:00"),
         ("90 min", "2026-06-10T09:30+00:00"),
         (timedelta(hours=2), "2026-06-10T10:00+00:00"),
         ("2026-07-01", "2026-06-30T22:00+00:00"),
@@ -96,6 +98,19 @@ def test_a_rest_is_named_in_a_persons_words(words, until):
     """A day begins at its midnight, and a weekday is the next one."""
     rest = dates.snooze_until("until", words, now=NOW, zone=in_berlin)
     assert rest == datetime.fromisoformat(until)
+
+
+@pytest.mark.parametrize("words", ["now", None])
+def test_a_rest_can_be_ended(words):
+    """In a shell there is no ``None``."""
+    assert dates.snooze_until("until", words, now=NOW, zone=in_berlin) is None
+
+
+@pytest.mark.parametrize("words", ["none", "someday", "in a while"])
+def test_words_that_name_no_day_are_answered_with_those_that_do(words):
+    """And not with the form of dates that machines write."""
+    with pytest.raises(InvalidInputError, match="say tomorrow, a weekday, next week, a length"):
+        dates.snooze_until("until", words, now=NOW, zone=in_berlin)
 
 
 @pytest.mark.parametrize("words", ["yesterday", "2026-06-10", "0 days", "", " "])

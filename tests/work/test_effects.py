@@ -99,15 +99,36 @@ def test_without_a_probe_a_person_is_asked_only_in_doubt(orch, step):
     assert not orch.check().errors
 
 
-def test_an_answer_that_settles_nothing_is_asked_again(orch):
-    """A cancelled question, and one that was answered with other words."""
-    for settle in (orch.cancel_task, lambda question: orch.answer(question, "maybe")):
-        work = killed(orch, "after the effect") if not letters(orch) else orch.execute_task("write")
-        with pytest.raises(AnswerNeededError) as caught:
-            work.once("letter", lambda: send(orch))
-        settle(caught.value.question)
+def test_a_question_that_was_cancelled_is_asked_again(orch):
+    """Nobody has settled it."""
+    work = killed(orch, "after the effect")
+    with pytest.raises(AnswerNeededError) as caught:
+        work.once("letter", lambda: send(orch))
+    orch.cancel_task(caught.value.question)
     with pytest.raises(AnswerNeededError):
         orch.execute_task("write").once("letter", lambda: send(orch))
+    assert letters(orch) == 1
+
+
+@pytest.mark.parametrize("words", [("maybe",), (), ({"happened": "no"},)])
+def test_an_answer_that_settles_nothing_is_refused(orch, words):
+    """The question stays open, and says what would settle it."""
+    with pytest.raises(AnswerNeededError, match=r"happened=True\), or happened=False") as caught:
+        killed(orch, "after the effect").once("letter", lambda: send(orch))
+    with pytest.raises(InvalidInputError, match="happened=True or happened=False"):
+        orch.answer(caught.value.question, *words)
+    assert orch.get_task(caught.value.question).status == "pending"
+    orch.answer(caught.value.question, happened=False)
+    orch.execute_task("write").once("letter", lambda: send(orch))
+    assert letters(orch) == 2, "the person said that it had not happened"
+
+
+def test_a_result_that_cannot_be_stored_is_told_with_what_is_recorded(orch):
+    """It has happened, and does not happen again."""
+    work = orch.execute_task("write")
+    with pytest.raises(InvalidInputError, match="has happened is recorded, with None as its"):
+        work.once("letter", lambda: send(orch) and object())
+    assert work.once("letter", lambda: send(orch)) is None
     assert letters(orch) == 1
 
 

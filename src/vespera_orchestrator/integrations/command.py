@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import json
 import os
+import re
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -22,6 +24,7 @@ from vespera_orchestrator.home.locate import Home
 from vespera_orchestrator.integrations.tools.table import PREFIX, TABLE, ToolSpec
 
 if TYPE_CHECKING:
+    from vespera_orchestrator._model import JsonValue
     from vespera_orchestrator.orchestrator import Orchestrator
 
 _PROGRAM: Final = "python -m vespera_orchestrator"
@@ -30,7 +33,10 @@ _INTERRUPTED: Final = 130
 _COMMANDS: Final = {spec.command: spec for spec in TABLE if spec.command}
 _WATCHED: Final = "watch"
 _DONE: Final = "done"
+_ANSWER: Final = "answer"
 _BY_DEFAULT: Final = "resume"
+_NAMED_VALUE: Final = re.compile(r"[A-Za-z_]\w*=")
+_YES_AND_NO: Final = {"yes": True, "true": True, "no": False, "false": False}
 _FIRST: Final = next(spec for spec in TABLE if spec.path == "initialize_session")
 
 
@@ -203,6 +209,30 @@ def _done(
     return 0
 
 
+def _answer(
+    orch: Orchestrator, options: argparse.Namespace, out: _Terminal, _: _Terminal, __: IO[str]
+) -> int:
+    """Answer a task: words are its answer, and ``name=value`` a value that conditions can read."""
+    named = dict(word.split("=", 1) for word in options.answer if _NAMED_VALUE.match(word))
+    words = [word for word in options.answer if not _NAMED_VALUE.match(word)]
+    values = {name: _value(text) for name, text in named.items()}
+    if words:
+        values["answer"] = " ".join(words)
+    task = orch.answer(options.task, values)
+    out.print(_shown(task, as_json=options.json))
+    return 0
+
+
+def _value(text: str) -> JsonValue:
+    """Return what a word means: yes, no, or anything in JSON; else the word itself."""
+    if text.lower() in _YES_AND_NO:
+        return _YES_AND_NO[text.lower()]
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
 def _tool(
     orch: Orchestrator, options: argparse.Namespace, out: _Terminal, _: _Terminal, stdin: IO[str]
 ) -> int:
@@ -219,6 +249,7 @@ _Command = Callable[["Orchestrator", argparse.Namespace, _Terminal, _Terminal, I
 _COMMAND_FUNCTIONS: Final[dict[str, _Command]] = {
     _WATCHED: _watch,
     _DONE: _done,
+    _ANSWER: _answer,
     "tool": _tool,
 }
 
@@ -241,6 +272,11 @@ def _parser() -> argparse.ArgumentParser:
     done.add_argument("task", metavar="TASK")
     done.add_argument("summary", metavar="SUMMARY", help="one line")
     done.add_argument("work", metavar="WORK", nargs="?", help="all of it; - for standard input")
+    answer = _add(commands, _ANSWER, "answer a task that waits for you")
+    answer.add_argument("task", metavar="TASK")
+    answer.add_argument(
+        "answer", metavar="WORD", nargs="+", help="your words; or approved=yes, cups=3, and so on"
+    )
     watch = _add(commands, _WATCHED, "print events as they are recorded, until you stop it")
     watch.add_argument(
         "--timeout", type=float, metavar="SECONDS", help="stop after so long without an event"
@@ -262,7 +298,6 @@ def _parser() -> argparse.ArgumentParser:
 _HELP: Final = {
     "new": "begin: say what you want to reach",
     "plan": "plan a task",
-    "answer": "answer a task that waits for you",
     "later": "let a task rest, until tomorrow if you name no day",
     "pause": "leave off: keep your words for when you come back",
     "resume": "where you were, what changed, the next step",
@@ -276,9 +311,7 @@ _HELP: Final = {
 }
 
 
-_OPTIONAL_WORDS: Final = frozenset(
-    {"task", "goal", "description", "note", "next_step", "until", "answer"}
-)
+_OPTIONAL_WORDS: Final = frozenset({"task", "goal", "description", "note", "next_step", "until"})
 """Parameters with a default that are a word of the command, and no flag."""
 _TEXT_FLAGS: Final = {"project_type": "TYPE", "due_date": "DAY", "parent_task_id": "TASK"}
 """Parameters with a default that are a flag with a text, and what its help calls the text."""

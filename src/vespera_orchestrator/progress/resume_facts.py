@@ -414,8 +414,14 @@ def _change(record: _ChangeRecord) -> Change:
         words=change_words(event),
         at=event.at,
         agent=None if data.get("taken_by") else event.agent,
-        detail=str(data.get("summary") or data.get("reason") or ""),
+        detail=_detail(event),
     )
+
+
+def _detail(event: Event) -> str:
+    """Return why, or what came of it. What a reopened task came to before is no news."""
+    summary = "" if event.kind == EventKind.TASK_REOPENED else event.data.get("summary")
+    return str(summary or event.data.get("reason") or "")
 
 
 def _landing(event: Event) -> str | None:

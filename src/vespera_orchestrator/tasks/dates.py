@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from vespera_orchestrator._model import Task
 
 _EXAMPLES: Final = "such as 2026-12-24 or 2026-12-24T18:00"
+_DAYS_ADVICE: Final = (
+    "say tomorrow, a weekday, next week, a length such as '3 days', or a date such as 2026-12-24; "
+    "now ends the rest"
+)
 _WEEKDAYS: Final = (
     "Monday",
     "Tuesday",
@@ -114,20 +118,21 @@ def snooze_until(
     Args:
         name: The parameter, for the error.
         value: ``"tomorrow"``, ``"monday"``, ``"next week"``, a length such as ``"3 days"``, a
-            `timedelta`, a date, or a datetime; ``None`` for no rest at all.
+            `timedelta`, a date, or a datetime; ``None`` or ``"now"`` for no rest at all.
         now: The time now.
         zone: Returns the person's zone.
 
     Raises:
         InvalidInputError: It is none of these, or not in the future.
     """
-    if value is None:
+    if value is None or value == "now":
         return None
-    if isinstance(value, str):
-        value = _in_words(value, now, zone)
-    if isinstance(value, timedelta):
-        value = now + value
-    until = start_in_utc(name, value, zone)
+    moment = _in_words(value, now, zone) if isinstance(value, str) else value
+    if isinstance(moment, timedelta):
+        moment = now + moment
+    if isinstance(moment, str) and not moment[:1].isdigit():
+        raise InvalidInputError(name, f"{show_value(value)} is no day that we know; {_DAYS_ADVICE}")
+    until = start_in_utc(name, moment, zone)
     if until <= now:
         problem = f"{until:%Y-%m-%d %H:%M} UTC is over; name a later day, or None to start now"
         raise InvalidInputError(name, problem)
@@ -168,7 +173,7 @@ def length_s(name: str, value: object) -> float:
 def _in_words(text: str, now: datetime, zone: Callable[[], tzinfo]) -> object:
     """Return the day or the length that the words mean; other words as they are."""
     words = " ".join(text.lower().split())
-    length = _LENGTH.fullmatch(words)
+    length = _LENGTH.fullmatch(words.removeprefix("in "))
     if length is not None:
         return _LENGTHS[length[2][0]] * int(length[1])
     today = now.astimezone(zone()).date()
@@ -177,6 +182,7 @@ def _in_words(text: str, now: datetime, zone: Callable[[], tzinfo]) -> object:
     if words == "next week":
         words = "monday"
     names = [day.lower() for day in _WEEKDAYS]
+    words = words.removeprefix("next ")
     if words not in names:
         return text.strip()
     ahead = (names.index(words) - today.weekday()) % _DAYS_OF_WEEK

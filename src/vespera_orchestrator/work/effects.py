@@ -89,7 +89,7 @@ class Effects:
         )
         remedy = (
             f"nobody knows whether {key!r} has happened. Look, then say it: "
-            f"orch.answer({asking.alias!r}, happened=True)"
+            f"orch.answer({asking.alias!r}, happened=True), or happened=False"
         )
         return AnswerNeededError(
             self._task.alias, "pending", f"do {key!r} for", remedy, question=asking.alias
@@ -111,9 +111,12 @@ class Effects:
         store, task, number = self._rooms.store, self._task, self._attempt.number
         try:
             recorded = store.record_effect(task.id, number, key, result)
-        except InvalidInputError:
+        except InvalidInputError as exc:
             store.record_effect(task.id, number, key, None)
-            raise
+            problem = (
+                f"{exc.problem}; that {key!r} has happened is recorded, with None as its result"
+            )
+            raise InvalidInputError(exc.name, problem, exc.where) from exc
         current = store.find_task(task.id, None)
         if current is None or current.attempts != number:
             reason = f"another attempt followed it; that {key!r} has happened is recorded"

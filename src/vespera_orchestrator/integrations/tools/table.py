@@ -103,7 +103,7 @@ _PLANNING = _rows(
     _row("correct_task", is_core=False, is_repeatable=True),
     _row("simplify", is_core=False, items="tasks", is_repeatable=True, without=("by",)),
     _row("undo_simplify", is_core=False, is_repeatable=True),
-    _row("answer", is_core=False, command="answer"),
+    _row("answer", is_core=False),
     _row("signal", is_core=False),
 )
 _LOOKING = _rows(

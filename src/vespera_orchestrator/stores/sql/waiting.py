@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from vespera_orchestrator._codec import dump_json
 from vespera_orchestrator._model import EventKind, TaskStatus
-from vespera_orchestrator.errors import TransitionError
+from vespera_orchestrator.errors import InvalidInputError, TransitionError
 from vespera_orchestrator.stores.sql import events, reading, rows
 from vespera_orchestrator.stores.sql.consequences import recount, set_columns
 from vespera_orchestrator.stores.sql.transaction import first_column
@@ -35,10 +35,21 @@ def answer(tx: Transaction, task_id: str, outputs: Mapping[str, JsonValue], *, a
     if reading.has_open_children(tx, task.id):
         remedy = "its subtasks come first; answer one of these, or plan a task with a question"
         raise TransitionError(task.alias, task.status, "be answered", remedy)
+    if _asks_about_an_effect(tx, task_id) and not isinstance(outputs.get("happened"), bool):
+        problem = "it is asked whether something has happened; say happened=True or happened=False"
+        raise InvalidInputError("answer", problem)
     data = {"outputs": dict(outputs)}
     events.record_for(tx, task, EventKind.TASK_ANSWERED, data, agent=agent)
     _keep(tx, task_id, text)
     return reading.task(tx, task_id)
+
+
+def _asks_about_an_effect(tx: Transaction, task_id: str) -> bool:
+    sql = f"""
+        SELECT 1 FROM dependencies JOIN effects ON effects.task_id = dependencies.task_id
+        WHERE needs_id = {tx.mark}1 AND question_id = {tx.mark}1 LIMIT 1
+    """
+    return tx.execute(sql, (task_id,)).fetchone() is not None
 
 
 def _keep(tx: Transaction, task_id: str, outputs: str) -> None:
