@@ -31,9 +31,12 @@ _MESSAGE_CHARS: Final = 5000
 MOST_ITEMS: Final = 200_000
 """As many tasks as a plan may have."""
 _MASKED_CHARS: Final = 50_000
+"""How much of either end of a longer message is searched for keys and passwords."""
 _LARGEST: Final = 2**53
 """A greater number fits into no column, and not into JSON everywhere."""
 _ITEMS_LOOKED_AT: Final = 100
+_KEY_AND_ITEM: Final = 2
+"""How many annotations the parts of a mapping have."""
 _DEEPEST: Final = 100
 _YEARS: Final = range(2, 9999)
 """A moment outside of these cannot be turned into another time zone."""
@@ -157,7 +160,7 @@ def names_mistakes(function: _Function) -> _Function:
 
 
 def names_mistakes_in_calls(kind: _Kind) -> _Kind:
-    """Do so for every public method of a class."""
+    """Apply `names_mistakes` to every public method of a class."""
     for name, value in list(vars(kind).items()):
         if name.startswith("_"):
             continue
@@ -200,7 +203,7 @@ def _values(
 
 
 def _problem(value: object, hint: Any, depth: int) -> str | None:
-    """Say why a value is none that the annotation asks for; ``None`` if it is one."""
+    """Say why a value does not fit its annotation; ``None`` if it does."""
     if not _fits(value, hint):
         return f"{show_value(value)} should be {_words(hint)}"
     if depth > _DEEPEST:
@@ -236,7 +239,7 @@ def _is_a(value: object, kind: Any) -> bool:
 
 
 def _is_unusable(value: object) -> bool:
-    """Tell whether a value is of the right kind, and still none that a call can work with."""
+    """Tell whether no call can work with a value, although its type is right."""
     try:
         return not isinstance(value, Enum) and _is_odd(value)
     except Exception:  # noqa: BLE001 - somebody's own class may do anything
@@ -282,7 +285,7 @@ def _parts(value: object, hint: Any) -> Iterable[tuple[object, Any]]:
         return ()
     inner = [part for part in _inner_hints(hint, value) if part is not Ellipsis]
     if isinstance(value, Mapping):
-        key_hint, item_hint = inner if len(inner) == len(("key", "item")) else (Any, Any)
+        key_hint, item_hint = inner if len(inner) == _KEY_AND_ITEM else (Any, Any)
         pairs = list(islice(value.items(), _ITEMS_LOOKED_AT))
         keys = [(key, key_hint) for key, _ in pairs]
         return keys + [(item, item_hint) for _, item in pairs]

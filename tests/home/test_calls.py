@@ -135,6 +135,18 @@ def test_a_type_error_of_the_method_itself_is_not_touched():
         Room().add("a")
 
 
+def test_what_only_python_knows_is_passed_on_in_its_words():
+    """An argument that goes by position only, passed by its name: no other advice fits."""
+
+    @explains_calls
+    class Kettle:
+        def boil(self, litres, /):
+            return litres
+
+    with pytest.raises(InvalidInputError, match="positional-only"):
+        Kettle().boil(litres=1)
+
+
 def test_signatures_and_hints_are_the_written_ones():
     """For editors, hosts that make tools of methods, and readers."""
     assert list(inspect.signature(vespera.Orchestrator.why).parameters) == ["self", "task"]

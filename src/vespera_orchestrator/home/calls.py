@@ -172,7 +172,7 @@ class _CallReading:
         for name in self._required:
             if name not in self._fitting:
                 return name, f"{self._method}() needs it: {name}=…"
-        return "arguments", python_says  # pragma: no cover - there is no other mistake
+        return "arguments", python_says  # such as one that goes by position only, by its name
 
     def _advice(self, name: str) -> str:
         free = [each for each in self._names if each not in self._fitting]

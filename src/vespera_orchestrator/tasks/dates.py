@@ -58,8 +58,9 @@ _LENGTHS: Final = {
 }
 """Lengths of calendar time, by the first letter of their unit."""
 _SOON: Final = timedelta(days=2)
-"""A date is mentioned from so long before."""
+"""How early a due date is mentioned, before it is over."""
 _LEAD: Final = timedelta(days=1)
+"""How early a task goes first, before its work should begin."""
 _CALENDAR_HOURS: Final = 3.0
 """Eight hours of work take a day of 24 hours."""
 
@@ -87,8 +88,8 @@ def due_fields(name: str, value: object, zone: Callable[[], tzinfo]) -> dict[str
         return {"due_at": _in_utc(name, moment, zone), "due_day": None, "zone": zone_name(zone())}
     # Noon is the same day in nearly every zone, so that whoever reads only the moment is right.
     noon = datetime.combine(moment, time(12), zone())
-    at = _in_utc(name, noon, zone)
-    return {"due_at": at, "due_day": moment.isoformat(), "zone": zone_name(zone())}
+    due_at = _in_utc(name, noon, zone)
+    return {"due_at": due_at, "due_day": moment.isoformat(), "zone": zone_name(zone())}
 
 
 def start_fields(name: str, value: object, zone: Callable[[], tzinfo]) -> dict[str, Any]:
@@ -233,8 +234,8 @@ def due_until(task: Task) -> datetime | None:
     """Return when the due date is over: the moment itself, or the end of the day."""
     if task.due_day is None or task.due_at is None:
         return task.due_at
-    following = date.fromisoformat(task.due_day) + timedelta(days=1)
-    return datetime.combine(following, time(), _zone_of(task)).astimezone(UTC)
+    next_day = date.fromisoformat(task.due_day) + timedelta(days=1)
+    return datetime.combine(next_day, time(), _zone_of(task)).astimezone(UTC)
 
 
 def moved_due(task: Task, until: datetime, zone: str) -> dict[str, Any]:

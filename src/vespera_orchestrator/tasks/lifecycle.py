@@ -42,6 +42,7 @@ LEASE_S: Final = 900.0
 _SILENT_SHARE: Final = 0.5
 """The share of its lease after which a silent holder may be gone."""
 MAX_LEASE_S: Final = 10 * 365 * 86_400.0
+"""The longest lease that a caller may ask for, in seconds."""
 MAX_PRIORITY: Final = 2**53
 """Whole numbers up to here are the same in every store and in JSON."""
 CONDITION_VERSION: Final = conditions.VERSION
@@ -50,6 +51,9 @@ RECOVERY: Final = "recovery"
 """The type of a recovery task."""
 PERSON_CHOICES: Final = ("retry", "abandon", "replace")
 _REASON_WIDTH: Final = 300
+"""Up to how many characters of a reason are shown."""
+_DECISION_REASON_WIDTH: Final = 200
+"""The same in a sentence that also says what a person may do."""
 
 # --- states ------------------------------------------------------------------
 
@@ -415,14 +419,15 @@ _HAVE_BUILT: Final = frozenset({TaskStatus.IN_PROGRESS, TaskStatus.COMPLETED})
 def why(situation: Situation) -> Why:
     """Name the smallest set of causes that keep the task from being ready; none when it is."""
     task = situation.task
-    why = _why(task, _causes(situation), note=return_note(task) or _outdated_note(situation))
-    if task.status is not TaskStatus.PENDING or situation.attempt is None or why.causes:
-        return why
-    return attrs.evolve(why, setback=setback(task, situation.attempt))
+    note = return_note(task) or _outdated_note(situation)
+    result = _why(task, _causes(situation), note)
+    if task.status is not TaskStatus.PENDING or situation.attempt is None or result.causes:
+        return result
+    return attrs.evolve(result, setback=setback(task, situation.attempt))
 
 
 def _outdated_note(situation: Situation) -> str:
-    """Name what a task that has begun was built on and is done again, or was since."""
+    """Name the dependencies that were reopened, or done again, since the task built on them."""
     task = situation.task
     if task.status not in _HAVE_BUILT:
         return ""
@@ -508,9 +513,9 @@ def setback(task: Task, attempt: Attempt) -> str:
     return f"attempt {number} {words}: {_short(attempt.error) or 'no reason given'}"
 
 
-def _short(reason: str | None) -> str:
+def _short(reason: str | None, width: int = _REASON_WIDTH) -> str:
     words = (reason or "").split()
-    return " ".join(words)[:_REASON_WIDTH]
+    return " ".join(words)[:width]
 
 
 def _causes(situation: Situation) -> list[Cause]:
@@ -557,7 +562,7 @@ def _merge_cause(task: Task) -> Cause:
 def may_be_gone(silent_s: float, lease_s: float) -> bool:
     """Tell whether a holder has been silent so long that another agent may take the task over.
 
-    Whoever reads of that earlier does it too often, and one day to somebody who is at work.
+    An agent that is told so any earlier takes over too often, even from one that is working.
     """
     return silent_s > _SILENT_SHARE * lease_s
 
@@ -608,7 +613,7 @@ def _decision_sentence(task: Task, recovery: Task | None) -> str:
         cause = f"after {plural(task.failures, 'failed attempt')}"
     else:
         cause = "as its recovery did not succeed"
-    reason = " ".join((task.reason or "no reason given").split())[:200]
+    reason = _short(task.reason or "no reason given", _DECISION_REASON_WIDTH)
     return (
         f"a person must decide {cause}: orch.retry_task({task.alias!r}), "
         f"orch.abandon_task({task.alias!r}), or plan a replacement ({reason})"
@@ -715,7 +720,7 @@ def _child_causes(situation: Situation) -> list[Cause]:
 # --- the brake ----------------------------------------------------------------
 
 _LOST_FOR_EACH_ATTEMPT: Final = 10
-"""For each of a task's ``max_attempts``, so many attempts in a row may be lost, in vain or not."""
+"""How many attempts in a row may be lost for each of a task's ``max_attempts``, in vain or not."""
 
 
 def brake_reason(rounds: int, last_words: str | None) -> str:
@@ -733,7 +738,7 @@ def crash_reason(crashes: int, words: str) -> str:
 
 
 def most_lost(task: Task) -> int:
-    """Return after how many lost attempts in a row a person looks, whatever each has brought."""
+    """Return how many attempts in a row may be lost before a person looks, in vain or not."""
     return _LOST_FOR_EACH_ATTEMPT * task.max_attempts
 
 

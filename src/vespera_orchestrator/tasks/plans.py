@@ -123,7 +123,7 @@ def _read_spec(
         "place": at_line(place, line_of(written)),
         "planned_by": planned_by,
     }
-    named: set[str] = set()
+    named_fields: set[str] = set()
     mistakes = []
     for name, value in {"title": None, **spec}.items():
         try:
@@ -131,11 +131,11 @@ def _read_spec(
         except InvalidInputError as exc:
             mistakes.append(PlanError(str(exc), at_line(place, line_of(written, name))))
             continue
-        named |= checked.keys() if value is not None else set()
-        is_default = _PARAMETERS[name].empty_is_default and not any(checked.values())
-        if not is_default:
+        if value is not None:
+            named_fields |= checked.keys()
+        if not _means_default(name, checked):
             fields |= {field: part for field, part in checked.items() if part is not None}
-    return _with_specialist(TaskDraft(**fields, named=frozenset(named))), mistakes
+    return _with_specialist(TaskDraft(**fields, named=frozenset(named_fields))), mistakes
 
 
 def _checked(name: str, value: Any, zone: Zone) -> dict[str, Any]:
@@ -147,6 +147,11 @@ def _checked(name: str, value: Any, zone: Zone) -> dict[str, Any]:
         fields: dict[str, Any] = parameter.check(name, value, zone)
         return fields
     return {parameter.field or name: parameter.check(name, value)}
+
+
+def _means_default(name: str, checked: Mapping[str, Any]) -> bool:
+    """Tell whether a parameter was passed empty, where that means the draft's default."""
+    return _PARAMETERS[name].empty_is_default and not any(checked.values())
 
 
 def _with_specialist(task: TaskDraft) -> TaskDraft:
@@ -164,10 +169,13 @@ def changes(values: Mapping[str, Any], *, zone: Zone = _utc) -> dict[str, Any]:
     """
     result: dict[str, Any] = {}
     for name, value in values.items():
-        if value is not None:
-            checked = _checked(name, value, zone)
-            is_default = _PARAMETERS[name].empty_is_default and not any(checked.values())
-            result |= {name: _DEFAULTS[name]} if is_default else checked
+        if value is None:
+            continue
+        checked = _checked(name, value, zone)
+        if _means_default(name, checked):
+            result[name] = _DEFAULTS[name]
+        else:
+            result |= checked
     return result
 
 
@@ -320,8 +328,8 @@ class _PlanReader:
     ) -> None:
         values = {name: value for name, value in spec.items() if name in _PARAMETERS}
         unknown = (key for key in spec if key not in _SPEC_KEYS)
+        known = ", ".join(sorted(_SPEC_KEYS))
         for key in islice(unknown, _MOST_MISTAKES):
-            known = ", ".join(sorted(_SPEC_KEYS))
             problem = f"unknown key {show_value(key)}{_similar_key(key)}; known are {known}"
             self._refuse(problem, at_line(place, line_of(spec, key)))
         if parent is not None:

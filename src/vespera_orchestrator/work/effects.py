@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from vespera_orchestrator._rooms import Rooms
 
 _KEY_WIDTH: Final = 200
-"""So much of a key is shown to a person."""
+"""How many characters of a key are shown to a person."""
 
 
 class Effects:

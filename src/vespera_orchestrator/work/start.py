@@ -48,11 +48,11 @@ if TYPE_CHECKING:
 
 
 _SETUP_MARGIN_S: Final = 60.0
-"""How much longer than the set-up command of a worktree may take, the lease lasts."""
+"""How much longer the lease lasts than the set-up command of a worktree may take."""
 _GOES_ON: Final = (None, AttemptEnding.ABANDONED)
 """How the attempt of somebody who comes back may have ended: a lease that expired is regained."""
 _LOOKED_THROUGH: Final = 200
-"""Among how many ready tasks one is looked for that can be started here."""
+"""Up to how many ready tasks are tried until one can be started here."""
 
 
 @attrs.frozen(kw_only=True)
@@ -216,7 +216,8 @@ class Starter:
 
         Args:
             task: The task.
-            agent: Who holds it; ``None`` for whom this process began it for, else for its agent.
+            agent: Who holds it; ``None`` for the agent of the `Work` that this process has begun,
+                or else for the agent of this orchestrator.
             saves_files: The call saves the worktree's files, so the worktree has to be there.
 
         Raises:
@@ -229,10 +230,13 @@ class Starter:
         agent = agent or self._rooms.scope.agent
         attempts = self._rooms.store.attempts(task.id)
         own = [attempt for attempt in attempts if attempt.agent == agent]
-        if not own or (own[-1] is attempts[-1] and own[-1].ending not in _GOES_ON):
+        if not own:
+            raise _not_held(task, attempts, agent)
+        last = own[-1]
+        is_current = last is attempts[-1]
+        if is_current and last.ending not in _GOES_ON:
             raise _not_held(task, attempts, agent)
         worktree = self._files.assignments.worktree_of(task)
-        is_current = own[-1] is attempts[-1]
         if worktree is not None and saves_files and is_current and not self._is_here(worktree):
             return self.take_up(StartRequest.again(task, agent), keeps_lease=True)
         return Work(
@@ -240,9 +244,9 @@ class Starter:
             self._artifacts,
             self._completion,
             self._files,
-            claim=Claim(task=task, attempt=own[-1], resumed_from=None),
+            claim=Claim(task=task, attempt=last, resumed_from=None),
             assignment=None if worktree is None else Assignment(worktree=worktree),
-            lease_s=own[-1].lease_s,
+            lease_s=last.lease_s,
         )
 
     def _is_here(self, worktree: Worktree) -> bool:
@@ -330,7 +334,7 @@ class Starter:
         last = self._rooms.store.attempts(claim.task.id)[-1]
         if last.number != claim.attempt.number:
             return True
-        return last.ending not in {None, AttemptEnding.ABANDONED}
+        return last.ending not in _GOES_ON
 
     def with_last_checkpoint(self, claim: Claim) -> Claim:
         """Return the claim as it should be continued now, after this attempt's own checkpoints."""
@@ -338,7 +342,6 @@ class Starter:
         return attrs.evolve(claim, resumed_from=last)
 
     def _claim(self, request: StartRequest) -> Claim:
-        store, scope = self._rooms.store, self._rooms.scope
         if request.task is None and request.wanted is not None:
             return self._claim_wanted(request)
         if request.task is None:
@@ -348,20 +351,24 @@ class Starter:
             # Else the best task, which this home cannot start, would be taken every time.
             request = attrs.evolve(request, task=self._next_startable(request))
         if request.task is None:
-            session_id = scope.session_id()
-            claim = store.claim(
-                session_id,
-                request.agent,
-                lease_s=request.lease_s,
-                process=request.process,
-                parents=request.parents,
-            )
-            if claim is None:
-                raise self._nothing_ready()
-            return claim
-        task = scope.task(request.task)
+            return self._claim_best(request)
+        return self._claim_named(self._rooms.scope.task(request.task), request)
+
+    def _claim_best(self, request: StartRequest) -> Claim:
+        claim = self._rooms.store.claim(
+            self._rooms.scope.session_id(),
+            request.agent,
+            lease_s=request.lease_s,
+            process=request.process,
+            parents=request.parents,
+        )
+        if claim is None:
+            raise self._nothing_ready()
+        return claim
+
+    def _claim_named(self, task: Task, request: StartRequest) -> Claim:
         try:
-            claim = store.claim(
+            claim = self._rooms.store.claim(
                 task.session_id,
                 request.agent,
                 task_id=task.id,
@@ -370,7 +377,7 @@ class Starter:
                 process=request.process,
             )
         except NotReadyError as exc:
-            raise _telling_the_holder(exc, task, request.agent) from None
+            raise _with_advice_to_holder(exc, task, request.agent) from None
         assert claim is not None  # noqa: S101 - only an unnamed claim comes back empty
         return claim
 
@@ -399,18 +406,18 @@ class Starter:
     def _next_startable(self, request: StartRequest) -> Task:
         """Return the best ready task that this home can go on with."""
         choice = request.worktree
-        refused: WorktreeElsewhereError | SettingsConflictError | None = None
+        refusal: WorktreeElsewhereError | SettingsConflictError | None = None
         for task in self._candidates(request):
             try:
                 self._files.assignments.refuse_unavailable(task, choice, self._rooms.scope.agent)
             except (WorktreeElsewhereError, SettingsConflictError) as exc:
-                refused = refused or exc
+                refusal = refusal or exc
             except WorktreeBusyError:
                 continue
             else:
                 return task
-        if refused is not None:
-            raise refused
+        if refusal is not None:
+            raise refusal
         raise self._nothing_ready()
 
     def _nothing_ready(self) -> NothingReadyError:
@@ -447,7 +454,7 @@ def _what_comes_next(task: Task) -> str:
     return f"orch.why({task.alias!r}) says what comes next"
 
 
-def _telling_the_holder(exc: NotReadyError, task: Task, agent: str) -> NotReadyError:
+def _with_advice_to_holder(exc: NotReadyError, task: Task, agent: str) -> NotReadyError:
     """Tell an agent that starts what it holds already how to go on, instead of taking it over."""
     if exc.why is None or not any(_is_held_by(cause, agent) for cause in exc.why.causes):
         return exc

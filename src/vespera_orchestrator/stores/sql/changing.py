@@ -35,7 +35,7 @@ _LIMITS: Final = frozenset({"time_limit_s", "stalled_after_s"})
 """Fields that hold for the running attempt, too."""
 _NAMED_EDGES: Final = 5
 """How many dependencies of a task an error names."""
-_BESIDE: Final = frozenset({"condition_names", "due_day", "zone"})
+_DERIVED: Final = frozenset({"condition_names", "due_day", "zone"})
 """Fields that follow from others, and are not named to people."""
 
 
@@ -44,10 +44,10 @@ def update_task(tx: Transaction, task_id: str, changes: Mapping[str, JsonValue])
     task = reading.task(tx, task_id)
     fields = {name: value for name, value in changes.items() if name in _DRAFT_FIELDS}
     draft = TaskDraft(**{"title": task.title, **fields}, place=task.title, named=frozenset(fields))
-    named = Drafts(tx, task.session_id, [draft], matches={0: task})
-    named.tasks()
-    take_down(tx, named.changes)
-    put_up(tx, named.changes)
+    drafts = Drafts(tx, task.session_id, [draft], matches={0: task})
+    drafts.tasks()
+    take_down(tx, drafts.changes)
+    put_up(tx, drafts.changes)
     if "worktree" in changes and changes["worktree"] != task.worktree:
         set_columns(tx, task_id, worktree=changes["worktree"])
         data = {"worktree": changes["worktree"]}
@@ -90,7 +90,7 @@ def put_up(tx: Transaction, changes: Sequence[Change]) -> dict[str, tuple[str, .
     for change in changes:
         _follow(tx, change)
     return {
-        change.task.id: tuple(sorted(change.fields.keys() - _BESIDE))
+        change.task.id: tuple(sorted(change.fields.keys() - _DERIVED))
         for change in changes
         if change.fields
     }
@@ -176,10 +176,8 @@ def _govern(tx: Transaction, change: Change) -> None:
     sql = f"UPDATE dependencies SET governed = {tx.mark}3 WHERE task_id = {tx.mark}1"
     sql += f" AND needs_id = {tx.mark}2"
     governed = set(names.values())
-    tx.executemany(
-        sql,
-        [(change.task.id, needs, int(needs in governed)) for needs in _edges_after(change)],
-    )
+    edges = [(change.task.id, needs, int(needs in governed)) for needs in _edges_after(change)]
+    tx.executemany(sql, edges)
 
 
 def _refuse_circles(tx: Transaction, change: Change) -> None:

@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from vespera_orchestrator._model import Attempt, JsonValue, Task
     from vespera_orchestrator.stores.sql.transaction import Transaction
 
-_CLOCK_STEP: Final = 1_000_000
-"""How far a clock may be set back, in microseconds, before it makes a difference."""
+_CLOCK_STEP_US: Final = 1_000_000
+"""How far a clock may be set back before it makes a difference."""
 
 
 def lease_is_due(mark: str) -> str:
@@ -55,7 +55,7 @@ def _is_over(mark: str) -> str:
 
 def _from_the_future(mark: str) -> str:
     """Return the test for leases that were renewed later than now: the clock was set back."""
-    return f"last_sign_at > {mark} + {_CLOCK_STEP}"
+    return f"last_sign_at > {mark} + {_CLOCK_STEP_US}"
 
 
 @attrs.frozen(kw_only=True)
@@ -70,15 +70,15 @@ class Due:
 
 def due(tx: Transaction) -> Due:
     """Return what `expire` may have to do."""
-    is_due = lease_is_due(f"{tx.mark}1")
+    lease_test = lease_is_due(f"{tx.mark}1")
     sql = f"""
-        SELECT process, {is_due} FROM attempts
-        WHERE ended_at IS NULL AND ({is_due} OR process <> '')
+        SELECT process, {lease_test} FROM attempts
+        WHERE ended_at IS NULL AND ({lease_test} OR process <> '')
     """
-    found = tx.execute(sql, (tx.now,)).fetchall()
-    processes = frozenset(process for process, _ in found if process)
-    is_late = any(is_late for _, is_late in found)
-    return Due(is_due=is_late or timing.has_due(tx), processes=processes)
+    attempts = tx.execute(sql, (tx.now,)).fetchall()
+    processes = frozenset(process for process, _ in attempts if process)
+    has_due_lease = any(is_due for _, is_due in attempts)
+    return Due(is_due=has_due_lease or timing.has_due(tx), processes=processes)
 
 
 def gone_among(processes: Collection[str], is_gone: Callable[[str], bool] | None) -> frozenset[str]:
@@ -169,9 +169,12 @@ def expire(
 
     Args:
         tx: The transaction.
-        taken_over: A task.
-        taken_by: Who takes it over.
-        gone: Processes that have ended; what ends with them is over, too.
+        taken_over: The id of a task whose attempt ends even if its lease has not expired.
+        taken_by: The agent that takes it over.
+        gone: Processes that have ended; attempts that end with them are over, too.
+
+    Returns:
+        The attempts that were ended, as they were before.
     """
     timing.follow_clock(tx)
     _follow_clock(tx)
@@ -192,17 +195,16 @@ def _end(tx: Transaction, attempt: Attempt, taken_by: str, gone: Collection[str]
     """End an attempt that is over, in the way that came first."""
     task = reading.task(tx, attempt.task_id)
     if attempt.process in gone:
-        data: dict[str, JsonValue] = {"process_ended": True}
-        _lose(tx, task, attempt, "its process has ended", data)
+        _crash(tx, task, attempt, "its process has ended", {"process_ended": True})
     elif taken_by:
-        _lose(tx, task, attempt, f"taken over by {taken_by}", {"taken_by": taken_by})
+        _take_over(tx, task, attempt, taken_by)
     elif _is_reached(attempt.times_out_at, attempt, tx.now):
         _time_out(tx, task, attempt)
     elif _is_reached(attempt.stalls_at, attempt, tx.now):
         _stall(tx, task, attempt)
     else:
         error = f"no sign of life since {attempt.last_sign_at:%Y-%m-%d %H:%M:%S} UTC"
-        _lose(tx, task, attempt, error, {})
+        _crash(tx, task, attempt, error, {})
 
 
 def _is_reached(limit: datetime | None, attempt: Attempt, now: int) -> bool:
@@ -212,25 +214,37 @@ def _is_reached(limit: datetime | None, attempt: Attempt, now: int) -> bool:
     return limit < load_time(now)
 
 
-def _lose(
+def _crash(
     tx: Transaction, task: Task, attempt: Attempt, error: str, data: dict[str, JsonValue]
 ) -> None:
-    """End the attempt of a holder that is gone, or is replaced."""
+    """End the attempt of a holder that is gone, and count it as a crash."""
+    _abandon(tx, task, attempt, error, data)
+    failing.count_crash(tx, task, f"it crashed: {error}", agent=attempt.agent)
+
+
+def _take_over(tx: Transaction, task: Task, attempt: Attempt, taken_by: str) -> None:
+    """End the attempt of a holder that is replaced.
+
+    It is no crash: the agent that takes the task over knows that it was tried before.
+    """
+    _abandon(tx, task, attempt, f"taken over by {taken_by}", {"taken_by": taken_by})
+    set_columns(tx, task.id, status=str(TaskStatus.PENDING))
+    recount(tx, task.id)
+
+
+def _abandon(
+    tx: Transaction, task: Task, attempt: Attempt, error: str, data: dict[str, JsonValue]
+) -> None:
     claims.end_attempt(tx, task, AttemptEnding.ABANDONED, error)
     data = {"attempt": attempt.number, **data}
     events.record_for(tx, task, EventKind.LEASE_EXPIRED, data, agent=attempt.agent)
-    if "taken_by" in data:  # whoever takes it over knows that it was tried before
-        set_columns(tx, task.id, status=str(TaskStatus.PENDING))
-        recount(tx, task.id)
-    else:
-        failing.count_crash(tx, task, f"it crashed: {error}", agent=attempt.agent)
 
 
 def _stall(tx: Transaction, task: Task, attempt: Attempt) -> None:
     """End the attempt of a holder that lives, and has brought nothing new for too long."""
     error = f"nothing new for {duration(int(task.stalled_after_s or 0))}"
     claims.end_attempt(tx, task, AttemptEnding.STALLED, error)
-    _tell_limit(tx, task, attempt, EventKind.ATTEMPT_STALLED, task.stalled_after_s)
+    _record_limit(tx, task, attempt, EventKind.ATTEMPT_STALLED, task.stalled_after_s)
     failing.count_crash(tx, task, f"it stalled: {error}", agent=attempt.agent)
 
 
@@ -238,14 +252,14 @@ def _time_out(tx: Transaction, task: Task, attempt: Attempt) -> None:
     """End an attempt that took too long, which is a failure."""
     reason = f"it took longer than its time limit of {duration(int(task.time_limit_s or 0))}"
     claims.end_attempt(tx, task, AttemptEnding.TIMED_OUT, reason)
-    _tell_limit(tx, task, attempt, EventKind.ATTEMPT_TIMED_OUT, task.time_limit_s)
+    _record_limit(tx, task, attempt, EventKind.ATTEMPT_TIMED_OUT, task.time_limit_s)
     context = {"worktree": task.worktree} if task.worktree else {}
     ending = Ending(action=NextAction.BLOCKED, reason=reason, recovery=context, may_retry=True)
     data: dict[str, JsonValue] = {"attempt": attempt.number, "artifacts": [], "reason": reason}
     failing.fail(tx, task, ending, attempt.agent, data)
 
 
-def _tell_limit(
+def _record_limit(
     tx: Transaction, task: Task, attempt: Attempt, kind: EventKind, limit_s: float | None
 ) -> None:
     data: dict[str, JsonValue] = {"attempt": attempt.number, "limit_s": limit_s}

@@ -119,7 +119,7 @@ def count_crash(tx: Transaction, task: Task, words: str, *, agent: str) -> None:
 def brake(
     tx: Transaction, task: Task, reason: str, counts: Mapping[str, JsonValue], *, agent: str
 ) -> None:
-    """Block a task that is not brought on, again and again; it needs a person, no recovery."""
+    """Block a task on which attempt after attempt came to nothing: a person must look at it."""
     status = TaskStatus.BLOCKED
     set_columns(tx, task.id, status=str(status), reason=reason, was_blocked=1)
     data = {"attempt": task.attempts, "artifacts": [], "reason": reason, **counts}
