@@ -400,6 +400,16 @@ def test_two_agents_are_not_let_into_one_folder(project, orch):
     assert on_branch(project, "half.txt") == "half"
 
 
+def test_the_best_task_is_one_that_the_agent_of_the_call_can_start(project, orch):
+    """Whoever opened the project: a folder is busy for the agent that asks, or is its own."""
+    with orch.execute_task("one", worktree="agent") as work:
+        project.write({"half.txt": "half"}, work.path)
+        work.release()
+    orch.execute_task("two", worktree="agent")
+    assert orch.execute_task(agent="carol").task.alias == "three"
+    assert orch.execute_task().task.alias == "one"
+
+
 def _take(folder, task, agent, start, won):
     with vespera.open(folder) as orch:
         start.wait()

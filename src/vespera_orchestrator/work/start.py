@@ -409,7 +409,7 @@ class Starter:
         refusal: WorktreeElsewhereError | SettingsConflictError | None = None
         for task in self._candidates(request):
             try:
-                self._files.assignments.refuse_unavailable(task, choice, self._rooms.scope.agent)
+                self._files.assignments.refuse_unavailable(task, choice, request.agent)
             except (WorktreeElsewhereError, SettingsConflictError) as exc:
                 refusal = refusal or exc
             except WorktreeBusyError:
