@@ -328,6 +328,20 @@ def test_a_reopened_task_is_told_with_its_reason(orch):
     assert "mail open again: Bob has none" in str(orch.resume())
 
 
+def test_whoever_works_alone_is_told_of_no_others(orch):
+    """A task that is taken up three times is one thing, and an answer is nobody else's work."""
+    orch.initialize_session("Goal")
+    orch.plan_tasks([{"title": "Mail"}, {"title": "Gate", "question": "May we?"}])
+    for _ in range(2):
+        orch.execute_task("mail").release()
+    orch.execute_task("mail").complete(summary="sent", detailed_work="d")
+    orch.answer("gate", "yes")
+    orch.set_energy("low")
+    text = str(orch.get_status())
+    assert "Today: 1 thing begun, 1 done." in text
+    assert "Others" not in text
+
+
 # --- documents ----------------------------------------------------------------
 
 

@@ -291,14 +291,21 @@ class _LogReader:
         return bool(last) and self._now - max(last) >= timedelta(days=days)
 
     def gentleness(self) -> Gentleness:
-        """Return what was done in the last day, by the caller and by others."""
+        """Return what was done in the last day, by the caller and by others.
+
+        A task counts once, however often it was taken up. What nobody's hands have completed, such
+        as a question by its answer, is nobody's.
+        """
         begun = self._recent((EventKind.TASK_STARTED,))
         completed = self._recent((EventKind.TASK_COMPLETED,))
-        own = sum(event.agent == self._reader for event in completed)
+        own = {event.task_id for event in completed if event.agent == self._reader}
+        by_others = {
+            event.task_id for event in completed if event.agent not in (self._reader, None)
+        }
         return Gentleness(
-            begun=sum(event.agent == self._reader for event in begun),
-            completed=own,
-            others_completed=len(completed) - own,
+            begun=len({event.task_id for event in begun if event.agent == self._reader}),
+            completed=len(own),
+            others_completed=len(by_others - own),
         )
 
     def has_just_said(self, energy: Energy) -> bool:

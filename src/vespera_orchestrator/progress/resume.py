@@ -346,7 +346,9 @@ def _news_line(facts: ResumeFacts) -> str:
         return f"Nothing has changed since you looked, {since}.{more}"
     plus = "+" if facts.new_changes >= COUNTED_CHANGES else ""
     noun = "change" if facts.new_changes == 1 else "changes"
-    return f"Since you looked, {since}: {facts.new_changes}{plus} {noun}, the last:"
+    # Where earlier ones stand below as well, the words must not call them new.
+    below = ", the last:" if facts.new_changes >= len(facts.changes) else ". The last changes:"
+    return f"Since you looked, {since}: {facts.new_changes}{plus} {noun}{below}"
 
 
 def _change_line(change: Change, facts: ResumeFacts) -> str:
