@@ -199,7 +199,7 @@ def file_in(text):
     _, *middle, step = text.splitlines()
     if PATH.search(step.partition("git merge")[0]) and "git merge" not in step:
         return PATH.search(step)[0]
-    name = re.search(r"\('([a-z_0-9]+)'", step)
+    name = re.search(r"\('([a-z_0-9]+)'", step) or re.search(r"\b([a-z]+(?:_[a-z0-9]+)+)\b", step)
     if name:
         alias = name[1].removeprefix("recover_")
         for line in middle:
