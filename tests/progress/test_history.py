@@ -126,6 +126,17 @@ def test_a_task_that_is_opened_again_says_why(orch):
     assert sentences(orch, "a")[-1].endswith(": the figures are wrong")
 
 
+def test_a_rest_tells_where_the_due_date_went(orch):
+    """Otherwise nobody could find the old one again; and no rest is a word, not ``None``."""
+    orch.plan_task("A", due_date="2027-01-01")
+    orch.snooze_task("a", "2027-02-01")
+    orch.snooze_task("a", None)
+    assert [line.partition(": ")[2] for line in sentences(orch, "a")[-2:]] == [
+        "rests until 2027-02-01 00:00; it is due 2027-02-01 now",
+        "its rest is over",
+    ]
+
+
 def test_moments_are_told_by_the_person_s_clock(tmp_path, clock):
     """Also those within a sentence; to the minute, and whose clock is meant is known."""
     with vespera.open(tmp_path, clock=clock, agent="ada") as orch:

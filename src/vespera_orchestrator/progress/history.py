@@ -178,6 +178,8 @@ class _Wording:
             return one_line(event.kind.replace("_", " "), _VALUE_WIDTH)
         if event.kind == EventKind.LEASE_EXPIRED:
             template = _lost_words(event)
+        if event.kind == EventKind.TASK_SNOOZED:
+            template = _rest_words(event)
         values = _Values({key: self._value(value) for key, value in event.data.items()})
         values["changes"] = ", ".join(dict.fromkeys(self._changes(event.data)))
         return template.format_map(values)
@@ -222,6 +224,17 @@ class _Values(dict[str, str]):
 
     def __missing__(self, key: str) -> str:
         return "…"
+
+
+def _rest_words(event: Event) -> str:
+    """Say how long a task rests, and where its due date went."""
+    if event.data.get("until") is None:
+        return "its rest is over"
+    words = _WORDS[EventKind.TASK_SNOOZED]
+    for name in ("due_day", "due_at"):
+        if event.data.get(name):
+            return f"{words}; it is due {{{name}}} now"
+    return words
 
 
 def _detail(event: Event) -> str:
