@@ -123,13 +123,38 @@ def test_an_answer_that_settles_nothing_is_refused(orch, words):
     assert letters(orch) == 2, "the person said that it had not happened"
 
 
-def test_a_result_that_cannot_be_stored_is_told_with_what_is_recorded(orch):
-    """It has happened, and does not happen again."""
+def in_doubt(orch):
+    """Begin an effect that fails after it may have happened."""
     work = orch.execute_task("write")
-    with pytest.raises(InvalidInputError, match="has happened is recorded, with None as its"):
-        work.once("letter", lambda: send(orch) and object())
-    assert work.once("letter", lambda: send(orch)) is None
+    with pytest.raises(ZeroDivisionError):
+        work.once("letter", lambda: 1 / 0)
+    return work
+
+
+def test_a_probe_that_says_no_lets_it_be_done(orch):
+    """``lambda: letter_exists()`` is what people write."""
+    work = in_doubt(orch)
+    assert work.once("letter", lambda: send(orch), probe=lambda: False) == "sent"
     assert letters(orch) == 1
+
+
+def test_what_a_person_says_has_happened_is_not_done_again(orch):
+    """Also where it returned nothing."""
+    with pytest.raises(AnswerNeededError) as caught:
+        in_doubt(orch).once("letter", lambda: send(orch))
+    orch.answer(caught.value.question, happened=True, result=None)
+    assert orch.execute_task("write").once("letter", lambda: send(orch)) is None
+    assert letters(orch) == 0
+
+
+@pytest.mark.timeout(60)
+def test_an_effect_within_itself_is_refused(orch):
+    """It would wait for itself for ever; another key, or the same later, is no mistake."""
+    work = orch.execute_task("write")
+    with pytest.raises(InvalidInputError, match="being done by the call around"):
+        work.once("letter", lambda: work.once("letter", lambda: 2))
+    assert work.once("card", lambda: work.once("stamp", lambda: 2)) == 2
+    assert work.once("letter", lambda: send(orch), probe=lambda: None) == "sent"
 
 
 def test_an_effect_that_raises_is_in_doubt(orch):
@@ -162,7 +187,7 @@ def test_a_holder_that_was_replaced_records_what_it_did(orch):
 def test_a_result_that_cannot_be_stored_does_not_repeat_the_effect(orch):
     """The caller is told, and the effect counts as done."""
     work = orch.execute_task("write")
-    with pytest.raises(InvalidInputError):
+    with pytest.raises(InvalidInputError, match="has happened is recorded, with None as its"):
         work.once("letter", lambda: {send(orch)})
     assert work.once("letter", lambda: send(orch)) is None
     assert letters(orch) == 1

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from vespera_orchestrator._model import TaskStatus
@@ -17,13 +18,16 @@ from vespera_orchestrator.errors import AnswerNeededError, InvalidInputError, Le
 from vespera_orchestrator.tasks import arguments
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from vespera_orchestrator._model import Attempt, Effect, JsonValue, Task
     from vespera_orchestrator._rooms import Rooms
 
 _KEY_WIDTH: Final = 200
 """How many characters of a key are shown to a person."""
+
+
+_NOT_HAPPENED: Final = object()
 
 
 class Effects:
@@ -35,38 +39,54 @@ class Effects:
         self._attempt = attempt
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         """Threads of one holder wait for each other: what one of them has begun is in no doubt."""
+        self._under_way: set[tuple[int, str]] = set()
+        """Which thread is at which effect."""
 
     def once(
         self, key: str, do: Callable[[], JsonValue], probe: Callable[[], JsonValue] | None
     ) -> JsonValue:
         """See `Work.once`."""
         arguments.words("key", key, "does not name an effect; give a short text")
-        with self._locks[key]:
+        with self._alone(key):
             store, task, number = self._rooms.store, self._task, self._attempt.number
             known = store.find_effect(task.id, key)
             if known is not None and known.is_done:
                 return known.result
             if known is not None:
                 result = self._settle(known, probe)
-                if result is not None:
+                if result is not _NOT_HAPPENED:
                     return self._record(key, result)
             begun = store.begin_effect(task.id, number, key, again=known is not None)
             if begun.is_done:
                 return begun.result
             return self._record(key, do())
 
+    @contextmanager
+    def _alone(self, key: str) -> Iterator[None]:
+        """Let one thread at a time be at an effect; within itself it could only wait for ever."""
+        entry = threading.get_ident(), key
+        if entry in self._under_way:
+            raise InvalidInputError("key", f"{key!r} is being done by the call around this one")
+        with self._locks[key]:
+            self._under_way.add(entry)
+            try:
+                yield
+            finally:
+                self._under_way.discard(entry)
+
     def _settle(self, known: Effect, probe: Callable[[], JsonValue] | None) -> JsonValue:
-        """Return what came of an effect in doubt; ``None`` if it has not happened.
+        """Return what came of an effect in doubt, or `_NOT_HAPPENED`.
 
         Raises:
             AnswerNeededError: Only a person can tell.
         """
         if probe is not None:
-            return probe()
+            result = probe()
+            return _NOT_HAPPENED if result is None or result is False else result
         answer = self._answer(known)
         if answer is None:
             raise self._ask_about(known)
-        return answer.get("result", True) if answer["happened"] else None
+        return answer.get("result", True) if answer["happened"] else _NOT_HAPPENED
 
     def _answer(self, known: Effect) -> dict[str, JsonValue] | None:
         """Return what a person has said about the effect, if it can be understood."""

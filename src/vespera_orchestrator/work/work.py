@@ -444,7 +444,8 @@ class Work:
             key: What it is, unique in the task, such as ``"mail to Ada"``.
             do: Does it, and returns what to remember: anything JSON can hold.
             probe: Looks whether it has happened. Returns what *do* would have returned, or ``True``
-                if there is nothing to remember; ``None`` if it has not happened, and may be done.
+                if there is nothing to remember; ``None`` or ``False`` if it has not happened, and
+                may be done.
 
         Returns:
             What *do* or *probe* returned, now or earlier.
