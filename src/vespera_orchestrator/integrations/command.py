@@ -98,9 +98,10 @@ def main(
         0, 1 with warnings, 2 with errors; those of ``hook`` are what coding agents expect.
     """
     words = sys.argv[1:] if arguments is None else list(arguments)
-    options = _parser().parse_args(words)
+    parser = _parser()
+    options = parser.parse_args(words)
     if options.command is None:
-        options = _parser().parse_args([*words, _BY_DEFAULT])
+        options = parser.parse_args([*words, _BY_DEFAULT])
     terminal = _Terminal.of(sys.stdout if out is None else out)
     errors = _Terminal.of(sys.stderr if err is None else err)
     try:
@@ -268,6 +269,13 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     for name, spec in _COMMANDS.items():
         _add_arguments(_add(commands, name, _HELP[name]), spec)
+    _add_for_people(commands)
+    _add_for_agents(commands)
+    return parser
+
+
+def _add_for_people(commands: Any) -> None:
+    """Offer what takes its words otherwise than the call behind it."""
     done = _add(commands, _DONE, "a task is done: hand it in")
     done.add_argument("task", metavar="TASK")
     done.add_argument("summary", metavar="SUMMARY", help="one line")
@@ -281,6 +289,10 @@ def _parser() -> argparse.ArgumentParser:
     watch.add_argument(
         "--timeout", type=float, metavar="SECONDS", help="stop after so long without an event"
     )
+
+
+def _add_for_agents(commands: Any) -> None:
+    """Offer what coding agents call, and what prepares a project for them."""
     tool = _add(commands, "tool", "call any tool, with its arguments as JSON")
     tool.add_argument("name", help="such as plan_task")
     tool.add_argument("arguments", nargs="?", default="{}", help="JSON, or - for standard input")
@@ -292,7 +304,6 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("trust", help=trust, description=trust)
     agents = commands.add_parser("agents-md", help="keep a block about this in AGENTS.md")
     agents.add_argument("file", nargs="?", default="AGENTS.md")
-    return parser
 
 
 _HELP: Final = {
