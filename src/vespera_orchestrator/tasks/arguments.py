@@ -36,6 +36,10 @@ _STATUS_SYNONYMS: Final = {
 """What people write for a status."""
 
 
+_COMPARED_CHARS: Final = 100
+"""Of a longer word no more is compared with those that exist."""
+
+
 # --- plain values ------------------------------------------------------------
 
 
@@ -280,14 +284,18 @@ def _status(name: str, value: str) -> TaskStatus:
 def _no_status(value: object) -> str:
     word = value if isinstance(value, str) else ""
     statuses = [str(status) for status in TaskStatus]
-    similar: list[str] = difflib.get_close_matches(word, statuses, 1)
     synonym = _STATUS_SYNONYMS.get(word.lower())
-    if synonym is not None:
-        similar = [str(synonym)]
-    hint = ""
-    if similar:
-        hint = f", did you mean {similar[0]}?"
-    return f"{show_value(value)} is not a status{hint} ({', '.join(statuses)})"
+    meant = _nearest(word, statuses) if synonym is None else [str(synonym)]
+    return f"{show_value(value)} is not a status{_hint(meant)} ({', '.join(statuses)})"
+
+
+def _nearest(word: str, names: Iterable[str]) -> list[str]:
+    """Return the name that is most like *word*, if one is."""
+    return difflib.get_close_matches(word[:_COMPARED_CHARS], list(names), 1)
+
+
+def _hint(names: list[str]) -> str:
+    return f", did you mean {names[0]}?" if names else ""
 
 
 def project_type(value: object, known: tuple[str, ...]) -> str | None:
@@ -302,8 +310,7 @@ def project_type(value: object, known: tuple[str, ...]) -> str | None:
     for name in (word, plain):
         if name in known:
             return name
-    similar = difflib.get_close_matches(plain[:100], known, 1)
-    hint = f", did you mean {similar[0]}?" if similar else ""
+    hint = _hint(_nearest(plain, known))
     raise InvalidInputError(
         "project_type", f"{show_value(value)} is no project type{hint} ({', '.join(known)})"
     )
