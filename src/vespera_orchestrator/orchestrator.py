@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, TypeAlias
 import attrs
 
 import vespera_orchestrator as vespera
-from vespera_orchestrator._mistakes import names_mistakes_in_calls
 from vespera_orchestrator._model import (
     Artifact,
     Dependency,
@@ -101,7 +100,6 @@ def _is_another_store(named: str | Store, store: Store) -> bool:
 
 
 @explains_calls
-@names_mistakes_in_calls
 class Orchestrator:
     """Sessions, tasks, artifacts, worktrees and documents of one project. Made by `open`.
 

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from vespera_orchestrator._codec import dump_json
-from vespera_orchestrator._mistakes import names_mistakes_in_calls
 from vespera_orchestrator._model import JsonValue, SharedValue
 from vespera_orchestrator._records import Record
 from vespera_orchestrator._secrets import mask_value
@@ -95,7 +94,6 @@ def _history_elsewhere(key: str) -> list[SharedValue]:
 
 @show_methods
 @explains_calls
-@names_mistakes_in_calls
 class SharedContext(Mapping[str, JsonValue]):
     """What agents share in a session, those above it included: a mapping from key to value.
 

@@ -17,7 +17,6 @@ from typing import IO, Final
 
 import attrs
 
-from vespera_orchestrator._mistakes import names_mistakes_in_calls
 from vespera_orchestrator._model import (
     Artifact,
     ArtifactDraft,
@@ -66,7 +65,6 @@ _CATCH_UP_WAIT_S: Final = 60.0
 
 
 @explains_calls
-@names_mistakes_in_calls
 class Artifacts:
     """Save, read and search artifacts.
 

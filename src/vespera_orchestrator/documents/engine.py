@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from vespera_orchestrator._mistakes import listed, names_mistakes_in_calls
+from vespera_orchestrator._mistakes import listed
 from vespera_orchestrator._model import Artifact, DocumentVersion, Finding, Session, Severity, Task
 from vespera_orchestrator._text import one_line, show_value
 from vespera_orchestrator.contracts import ContentStore
@@ -97,7 +97,6 @@ _FROM_FILES = frozenset({"api", "components", "see_also"})
 
 
 @explains_calls
-@names_mistakes_in_calls
 class Documents:
     """The documents of the project: ``orch.documents``.
 

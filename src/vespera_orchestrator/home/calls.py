@@ -17,6 +17,7 @@ from typing import Any, Final, NoReturn, ParamSpec, TypeVar
 
 import attrs
 
+from vespera_orchestrator._mistakes import names_mistakes_in_calls
 from vespera_orchestrator.errors import InvalidInputError
 
 _P = ParamSpec("_P")
@@ -61,8 +62,10 @@ class WrongCall:
 def explains_calls(room: type[_Room]) -> type[_Room]:
     """Let each public method of a class understand, or explain, a call that does not fit it.
 
-    The signatures stay as they are, for people and for tools.
+    A call that breaks on a value names the argument as well, see `_mistakes`. The signatures stay
+    as they are, for people and for tools.
     """
+    names_mistakes_in_calls(room)
     for name, method in list(vars(room).items()):
         if inspect.isfunction(method) and not name.startswith("_"):
             setattr(room, name, _explaining(method, "", _refuse))

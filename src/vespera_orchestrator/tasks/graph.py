@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from vespera_orchestrator._codec import dump_json
-from vespera_orchestrator._mistakes import names_mistakes_in_calls
 from vespera_orchestrator._model import Outcome, Task, TaskStatus
 from vespera_orchestrator._records import to_plain
 from vespera_orchestrator._text import show_value, showing
@@ -34,7 +33,6 @@ _COLOURS: Final = {
 
 
 @explains_calls
-@names_mistakes_in_calls
 class TaskGraph:
     """The tasks of a session and what waits for what, as they were when it was made.
 

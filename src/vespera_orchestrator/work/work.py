@@ -13,7 +13,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Literal, NoReturn, Self, TypeVar
 
 from vespera_orchestrator._codec import dump_json
-from vespera_orchestrator._mistakes import names_mistakes_in_calls
 from vespera_orchestrator._model import (
     Artifact,
     ArtifactKind,
@@ -61,7 +60,6 @@ _T = TypeVar("_T")
 
 
 @explains_calls
-@names_mistakes_in_calls
 class Work:
     """A task in the hands of one agent.
 

@@ -10,7 +10,6 @@ import os
 from pathlib import Path
 
 from vespera_orchestrator import worktrees
-from vespera_orchestrator._mistakes import names_mistakes_in_calls
 from vespera_orchestrator._model import (
     ArtifactQuery,
     AttemptEnding,
@@ -36,7 +35,6 @@ from vespera_orchestrator.worktrees.terms import (
 
 
 @explains_calls
-@names_mistakes_in_calls
 class Worktrees:
     """One git worktree for each task or agent. Use it as ``orch.worktrees``.
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 import attrs
 
 import vespera_orchestrator as vespera
-from vespera_orchestrator._mistakes import listed, names_mistakes, names_mistakes_in_calls
+from vespera_orchestrator._mistakes import listed, names_mistakes
 from vespera_orchestrator._model import JsonValue
 from vespera_orchestrator._secrets import mask_and_warn
 from vespera_orchestrator._text import fitting_length, show_value
@@ -61,7 +61,6 @@ class Tool:
 
 
 @explains_calls
-@names_mistakes_in_calls
 class Toolbox:
     """The calls of an `Orchestrator` as tools for a language model.
 
