@@ -99,11 +99,7 @@ def ids_in(text: str) -> frozenset[str]:
 def foreign_headings(content: str, is_foreign: IsForeign) -> list[str]:
     """Return the headings of the entries that only another home knows."""
     nodes = _descendants(_parse(content).root)
-    return [
-        node.heading
-        for node in nodes
-        if node.parts and all(is_foreign(part.ids) for part in node.parts)
-    ]
+    return [node.heading for node in nodes if _has_only_foreign(node, is_foreign)]
 
 
 def has_foreign(content: str, is_foreign: IsForeign) -> bool:
@@ -148,7 +144,7 @@ def differs_by_foreign_entries(
         path
         for content in contents
         for path, node in _paths(content.root)
-        if node.parts and all(is_foreign(part.ids) for part in node.parts)
+        if _has_only_foreign(node, is_foreign)
     }
     for content in contents:
         root = _own_only(content.root, (), is_foreign, shared) or _Node()
@@ -298,6 +294,11 @@ def _drop_earlier_states(root: _Node, reference: _Node, earlier: Collection[str]
 
 
 # --- taking apart ---------------------------------------------------------------
+
+
+def _has_only_foreign(node: _Node, is_foreign: IsForeign) -> bool:
+    """Tell whether another home has written everything in a node that carries an id."""
+    return bool(node.parts) and all(is_foreign(part.ids) for part in node.parts)
 
 
 def _foreign_only(node: _Node, is_foreign: IsForeign) -> _Node | None:

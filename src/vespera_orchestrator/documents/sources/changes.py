@@ -191,7 +191,7 @@ class _Changelog:
             if number >= _MAX_CHANGES:
                 self._work.record(facts.inclusion)
                 self.older += 1
-                self.older_comment = self.older_comment or f"<!-- task {task.alias} ({task.id}) -->"
+                self.older_comment = self.older_comment or _task_comment(task)
                 continue
             name = self._version_of(task)
             change = facts.change = facts.change or self._change(task)
@@ -335,9 +335,7 @@ class _Changelog:
         if task is self._last_task:
             commit = ""  # the document may be part of that very commit
         artifact = self._texts.get(task.id)
-        comment = f"<!-- task {task.alias} ({task.id}) -->"
-        if artifact is not None:
-            comment = provenance(artifact.id, task)
+        comment = _task_comment(task) if artifact is None else provenance(artifact.id, task)
         sentence = _sentence(text)
         short = code(commit[:_COMMIT_DIGITS]) if commit else ""
         breaking = "**Breaking:** " if is_breaking else ""
@@ -349,6 +347,11 @@ class _Changelog:
             comment=comment,
             line=f"- {breaking}{sentence}{link} {comment}",
         )
+
+
+def _task_comment(task: Task) -> str:
+    """Return a comment that says which task something comes from, for one without artifacts."""
+    return f"<!-- task {task.alias} ({task.id}) -->"
 
 
 def _release(version: str, date: str, categories: Mapping[str, list[Change]]) -> Release:
