@@ -424,7 +424,7 @@ def _decisions(work: CompletedWork) -> list[Decision]:
         for draft in _drafts(passage)
     ]
     free = (number for number in itertools.count(1) if number not in work.taken_numbers)
-    numbers = dict(zip(range(len(drafts)), free, strict=False))
+    numbers = list(itertools.islice(free, len(drafts)))
     superseded_by = _superseded(work, drafts, numbers)
     decisions = []
     for index, draft in enumerate(drafts):
@@ -552,9 +552,7 @@ def _status(draft: _Draft) -> str:
     return _ACCEPTED
 
 
-def _superseded(
-    work: CompletedWork, drafts: list[_Draft], numbers: Mapping[int, int]
-) -> dict[int, int]:
+def _superseded(work: CompletedWork, drafts: list[_Draft], numbers: list[int]) -> dict[int, int]:
     """Return which decision replaced which, by position: the later by the earlier.
 
     Of several that replace one, the last counts. Each is looked up by what it can be named with, so
