@@ -135,6 +135,8 @@ class Documents:
         """What artifacts say, by digest."""
         self._collections: dict[str, Collection] = {}
         """What the store has, by project type."""
+        self._known_ids: set[str] = set()
+        """Ids of tasks and artifacts that the store has, or once had: that does not change."""
         self._renderer: tuple[dict[str, Any], Renderer] | None = None
 
     def __repr__(self) -> str:
@@ -179,6 +181,7 @@ class Documents:
         """Forget what was worked out from artifacts and documents; it is read again when needed."""
         self._analyses.clear()
         self._collections.clear()
+        self._known_ids.clear()
         self._versions.drop_memory()
 
     # --- updating -----------------------------------------------------------
@@ -658,10 +661,11 @@ class Documents:
 
     def _numbers_of_others(self, files: Iterable[DocumentFile]) -> frozenset[int]:
         """Return the numbers of decisions in the documents that only another home knows."""
+        others = self._others("")
         numbers = set()
         for file in files:
             decisions = section_contents(file.text).get("decisions", "") if file.text else ""
-            for heading in foreign_headings(decisions, self._others("")):
+            for heading in foreign_headings(decisions, others):
                 numbered = _NUMBERED.match(heading)
                 if numbered is not None:
                     numbers.add(int(numbered[1]))
@@ -753,10 +757,16 @@ class Documents:
 
         def is_foreign(ids: frozenset[str]) -> bool:
             for each in ids - known.keys():
-                known[each] = knows(self._store, each)
+                known[each] = self._knows(each)
             return bool(ids) and not any(known[each] for each in ids)
 
         return is_foreign
+
+    def _knows(self, record_id: str) -> bool:
+        """Tell whether the store has, or once had, a task or an artifact; see `knows`."""
+        if record_id not in self._known_ids and knows(self._store, record_id):
+            self._known_ids.add(record_id)
+        return record_id in self._known_ids
 
     def _sections_behind(
         self, file: DocumentFile, job: _Job, *, is_without_tasks: bool = False
