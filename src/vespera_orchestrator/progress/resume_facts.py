@@ -41,7 +41,7 @@ from vespera_orchestrator.worktrees.peek import read_position
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from vespera_orchestrator._model import Event, Look, Task, Worktree
+    from vespera_orchestrator._model import Attempt, Event, Look, Task, Worktree
     from vespera_orchestrator._rooms import Rooms
     from vespera_orchestrator.progress.status import Status
     from vespera_orchestrator.worktrees.lookback import Changes
@@ -242,20 +242,23 @@ class ResumeReader:
         """Return what the reader holds, and then what it has let go unfinished."""
         held = held_tasks(self._store, self._session_id, self._reader)
         unfinished = unfinished_tasks(self._store, self._recent, self._reader)
-        tasks = [*(task for task, _ in held), *unfinished]
-        return [self._in_hand(task) for task in tasks[:most]]
+        in_hand = [self._in_hand(task, attempt) for task, attempt in held[:most]]
+        in_hand += [
+            self._in_hand(task, self._store.attempts(task.id)[-1])
+            for task in unfinished[: most - len(in_hand)]
+        ]
+        return in_hand
 
     def _others(self) -> list[InHand]:
         """Return what others have in hand; work that is handed in is told by its change."""
-        tasks = [
-            run.task
+        others = [
+            InHand(task=run.task, attempt=run.attempt, checkpoint=run.checkpoint)
             for run in self._status.running
             if run.attempt.ended_at is None and run.attempt.agent != self._reader
         ]
-        return [self._in_hand(task) for task in tasks[:_MOST_OTHERS]]
+        return others[:_MOST_OTHERS]
 
-    def _in_hand(self, task: Task) -> InHand:
-        attempt = self._store.attempts(task.id)[-1]
+    def _in_hand(self, task: Task, attempt: Attempt) -> InHand:
         return InHand(task=task, attempt=attempt, checkpoint=self._store.last_checkpoint(task.id))
 
 
