@@ -27,7 +27,7 @@ from vespera_orchestrator.errors import (
 from vespera_orchestrator.home.locate import git_common_dir
 from vespera_orchestrator.progress.own_tasks import held_tasks, unfinished_tasks
 from vespera_orchestrator.progress.pressure import PressureGauge
-from vespera_orchestrator.progress.startable import first_startable, has_subtasks
+from vespera_orchestrator.progress.startable import has_subtasks, is_startable
 from vespera_orchestrator.progress.status import Running
 from vespera_orchestrator.progress.synthesis import SubtaskResults, results_of
 from vespera_orchestrator.tasks import dates, lifecycle
@@ -180,7 +180,7 @@ class SessionReader:
         """
         best, reason = None, None
         for task in ready:
-            if first_startable(self._store, [task], self._scope.agent) is None:
+            if not is_startable(self._store, task, self._scope.agent):
                 continue
             obstacle = self._obstacles.of(task, lands=lands)
             if obstacle is None:

@@ -9,8 +9,6 @@ import attrs
 from vespera_orchestrator._model import TaskQuery, TaskStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from vespera_orchestrator._model import Task
     from vespera_orchestrator.contracts import Store
 
@@ -39,13 +37,10 @@ def occupant_of(store: Store, worktree: str, task: Task, agent: str) -> Occupant
     return None
 
 
-def first_startable(store: Store, tasks: Iterable[Task], agent: str) -> Task | None:
-    """Return the first of *tasks* whose worktree no other agent works in."""
-    for task in tasks:
-        worktree = _worktree_name(store, task)
-        if not worktree or occupant_of(store, worktree, task, agent) is None:
-            return task
-    return None
+def is_startable(store: Store, task: Task, agent: str) -> bool:
+    """Tell whether no other agent works in the worktree of *task*."""
+    worktree = _worktree_name(store, task)
+    return not worktree or occupant_of(store, worktree, task, agent) is None
 
 
 def has_subtasks(store: Store, task: Task) -> bool:
