@@ -402,11 +402,10 @@ class SessionReader:
 
     def near_dates(self, tasks: TaskQuery) -> tuple[Task, ...]:
         """Return those of *tasks* whose due date is worth a word, the first one first."""
-        query = attrs.evolve(tasks, agenda=Agenda.DUE, limit=LISTED)
         now = self._rooms.clock()
         return tuple(
             task
-            for task in self._store.tasks(query)
+            for task in self.by_agenda(tasks, Agenda.DUE)
             if dates.is_near(task, now) and not task.asleep
         )
 
