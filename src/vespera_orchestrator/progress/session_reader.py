@@ -29,7 +29,7 @@ from vespera_orchestrator.progress.own_tasks import held_tasks, unfinished_tasks
 from vespera_orchestrator.progress.pressure import PressureGauge
 from vespera_orchestrator.progress.startable import has_subtasks, is_startable
 from vespera_orchestrator.progress.status import Running
-from vespera_orchestrator.progress.synthesis import SubtaskResults, results_of
+from vespera_orchestrator.progress.synthesis import SubtaskResults, results_of, source_metadata
 from vespera_orchestrator.tasks import dates, lifecycle
 from vespera_orchestrator.tasks.next_step import (
     FILES_CALL,
@@ -41,7 +41,7 @@ from vespera_orchestrator.tasks.next_step import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from vespera_orchestrator._model import Attempt, Cause, Checkpoint, Event, Worktree
+    from vespera_orchestrator._model import Artifact, Attempt, Cause, Checkpoint, Event, Worktree
     from vespera_orchestrator._rooms import Rooms
     from vespera_orchestrator.errors import VesperaError
     from vespera_orchestrator.progress.low_energy import Gentleness
@@ -378,7 +378,7 @@ class SessionReader:
         if not latest:
             return None
         is_newer = latest[0].created_at >= task.updated_at
-        if is_newer or latest[0].metadata == self.subtask_results(task).metadata():
+        if is_newer or latest[0].metadata == source_metadata(*self._subtasks_and_results(task)):
             return latest[0].id
         return None
 
@@ -490,6 +490,18 @@ class SessionReader:
 
     def subtask_results(self, parent: Task) -> SubtaskResults:
         """Return the subtasks of *parent*, what they produced, and what keeps the open ones."""
+        subtasks, artifacts = self._subtasks_and_results(parent)
+        return SubtaskResults(
+            parent=parent,
+            subtasks=subtasks,
+            artifacts=artifacts,
+            open_whys=[self.why(task) for task in subtasks if not task.status.is_terminal],
+            branch=self._landing_branch(subtasks),
+            contradictions=self._contradictions(parent, subtasks),
+        )
+
+    def _subtasks_and_results(self, parent: Task) -> tuple[list[Task], list[Artifact]]:
+        """Return the subtasks of *parent*, and what they produced."""
         query = TaskQuery(
             session_id=parent.session_id,
             parent_task_id=parent.id,
@@ -499,14 +511,7 @@ class SessionReader:
         artifacts = self._store.artifacts(
             ArtifactQuery(task_ids=tuple(task.id for task in subtasks))
         )
-        return SubtaskResults(
-            parent=parent,
-            subtasks=subtasks,
-            artifacts=results_of(artifacts, subtasks),
-            open_whys=[self.why(task) for task in subtasks if not task.status.is_terminal],
-            branch=self._landing_branch(subtasks),
-            contradictions=self._contradictions(parent, subtasks),
-        )
+        return subtasks, results_of(artifacts, subtasks)
 
     def _landing_branch(self, subtasks: Sequence[Task]) -> str:
         """Return where the work of the tasks landed, if they worked in worktrees."""

@@ -70,11 +70,18 @@ class SubtaskResults:
 
     def metadata(self) -> dict[str, JsonValue]:
         """Return what the artifact of the synthesis says about its sources."""
-        outcomes = Counter(str(task.status) for task in self.subtasks)
-        return {
-            "outcomes": dict(sorted(outcomes.items())),
-            "sources": [artifact.id for artifact in self.artifacts],
-        }
+        return source_metadata(self.subtasks, self.artifacts)
+
+
+def source_metadata(
+    subtasks: Sequence[Task], artifacts: Sequence[Artifact]
+) -> dict[str, JsonValue]:
+    """Return what the artifact of a synthesis says about the subtasks and their results."""
+    outcomes = Counter(str(task.status) for task in subtasks)
+    return {
+        "outcomes": dict(sorted(outcomes.items())),
+        "sources": [artifact.id for artifact in artifacts],
+    }
 
 
 def results_of(artifacts: Sequence[Artifact], tasks: Sequence[Task]) -> list[Artifact]:
