@@ -41,7 +41,7 @@ class Staging:
         """
         self._common = common
         self._durable = durable
-        self._objects: dict[bytes, GitObject] = {}
+        self._objects = _Objects()
         self._packs: dict[str, frozenset[str]] = {}
         """Packs that git leaves alone until `release`, and the objects in them."""
 
@@ -64,7 +64,7 @@ class Staging:
 
     def relieve(self) -> None:
         """Write what there is where it takes much memory."""
-        if sum(len(item.content) for item in self._objects.values()) > MOST_BYTES:
+        if self._objects.size_bytes > MOST_BYTES:
             self.write()
 
     def kept_names(self) -> set[str]:
@@ -87,6 +87,23 @@ class Staging:
             release_pack(self._common, pack)
         self._packs.clear()
         return bool(packs)
+
+
+class _Objects(dict[bytes, GitObject]):
+    """Objects by their names, and how large they are together."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.size_bytes = 0
+
+    def __setitem__(self, name: bytes, item: GitObject) -> None:
+        if name not in self:
+            self.size_bytes += len(item.content)
+        super().__setitem__(name, item)
+
+    def clear(self) -> None:
+        super().clear()
+        self.size_bytes = 0
 
 
 class _Backend(pygit2.OdbBackend):  # type: ignore[misc] # pygit2 has no types
