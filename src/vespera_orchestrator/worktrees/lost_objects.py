@@ -79,7 +79,7 @@ class Loss:
 def find_losses(repository: ProjectRepository, worktree: Worktree) -> Iterator[Loss]:
     """Yield what is missing of a worktree's own refs. Reads every folder once, and no file."""
     looking = _Looking(repository, thorough=True)
-    yield from looking.losses(repository, worktree)
+    yield from looking.losses(worktree)
 
 
 def find_rescue_losses(repository: ProjectRepository) -> Iterator[Loss]:
@@ -105,12 +105,17 @@ class _Looking:
                 parents and the top folder, which takes no time.
         """
         self.repo = repository.open()
+        self._repository = repository
         self._thorough = thorough
         self._whole: set[str] = set()
-        tip = repository.tip(repository.integration_ref)
-        self._known = [] if tip is None or not is_sound(self.repo, tip) else [tip]
 
-    def losses(self, repository: ProjectRepository, worktree: Worktree) -> Iterator[Loss]:
+    @cached_property
+    def _known(self) -> list[str]:
+        """The integration branch, whose history is not looked at. A quick look needs it rarely."""
+        tip = self._repository.tip(self._repository.integration_ref)
+        return [] if tip is None or not is_sound(self.repo, tip) else [tip]
+
+    def losses(self, worktree: Worktree) -> Iterator[Loss]:
         """Yield what is missing of a worktree's refs, in the order in which it can be mended."""
         looks: tuple[tuple[str, str, Callable[[str], str]], ...] = (
             (HISTORY, "the earlier snapshots", self._missing_of_history),
@@ -119,7 +124,7 @@ class _Looking:
         )
         for prefix, what, look in looks:
             ref = prefix + worktree.name
-            commit = repository.tip(ref)
+            commit = self._repository.tip(ref)
             missing = "" if commit is None else look(commit)
             if commit is not None and missing:
                 yield Loss(
@@ -314,7 +319,7 @@ class _Mending:
 
     def is_needed(self) -> bool:
         """Tell whether anything is missing."""
-        losses = self._quick.losses(self._repository, self._worktree)
+        losses = self._quick.losses(self._worktree)
         return any(losses) or self._lost_head() is not None
 
     def mend(self) -> Iterator[str]:
@@ -345,7 +350,7 @@ class _Mending:
             )
 
     def _mend_refs(self) -> Iterator[str]:
-        for loss in list(self._quick.losses(self._repository, self._worktree)):
+        for loss in list(self._quick.losses(self._worktree)):
             if loss.ref.startswith(LANDED):
                 # Half of it would be worse than nothing: what is new would be counted wrongly.
                 _move(self._repository, loss, None)
