@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-_NO_OTHER_LINE_ENDS: Final = frozenset({"", "input", "false", "no", "off", "0"})
 _UTF8: Final = frozenset({"utf-8", "utf8", ""})
 _REFUSED_SETTINGS: Final = (
     (r"core\.sparsecheckout", "sparse checkout", "git sparse-checkout disable"),
@@ -64,7 +63,8 @@ class CompatibilityCheck:
             UnsupportedRepositoryError: They use a feature that libgit2 gets wrong.
         """
         settings = read_settings(repo)
-        if settings.get("core.autocrlf", "").lower() not in _NO_OTHER_LINE_ENDS:
+        line_ends = settings.get("core.autocrlf", "").lower()
+        if line_ends != "input" and is_true(line_ends):
             return False
         if attribute_files(self._common, settings):
             return False

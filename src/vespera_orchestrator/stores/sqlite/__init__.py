@@ -145,10 +145,8 @@ class SQLiteStore(SQLStore):
 
     def expire(self, *, is_gone: Callable[[str], bool] | None = None) -> list[Attempt]:
         """See `contracts.Store.expire`."""
-        with self._read() as tx:
-            due = expiring.due(tx)
-        gone = expiring.gone_among(due.processes, is_gone)
-        if not (due.is_due or gone):
+        gone = self._gone_if_due(is_gone)
+        if gone is None:
             return []
         if self._database.is_looking:
             self._database.anticipate(lambda tx: expiring.expire(tx, gone=gone))
@@ -159,17 +157,20 @@ class SQLiteStore(SQLStore):
     def anticipate(self, *, is_gone: Callable[[str], bool] | None = None) -> None:
         """Do what the next `expire` would do, and leave out the events.
 
-        Only for a private copy: nobody else will ever see these events under their numbers.
+        Only for a private copy.
         """
+        gone = self._gone_if_due(is_gone)
+        if gone is None:
+            return
+        with self._write() as tx, events.without_events(tx):
+            expiring.expire(tx, gone=gone)
+
+    def _gone_if_due(self, is_gone: Callable[[str], bool] | None) -> frozenset[str] | None:
+        """Return the processes that have ended; ``None`` where there is nothing to `expire`."""
         with self._read() as tx:
             due = expiring.due(tx)
         gone = expiring.gone_among(due.processes, is_gone)
-        if not (due.is_due or gone):
-            return
-        with self._write() as tx:
-            last_seq = events.last_seq(tx, None)
-            expiring.expire(tx, gone=gone)
-            tx.execute("DELETE FROM events WHERE seq > ?", (last_seq,))
+        return gone if due.is_due or gone else None
 
     def observe(self, callback: Observer) -> Callable[[], None]:
         """See `contracts.Store.observe`."""

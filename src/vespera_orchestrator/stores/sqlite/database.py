@@ -255,8 +255,7 @@ class Database:
         """Make, in a private copy, a change that the next writer would make; then read the copy.
 
         Only for a database that is looked at. The copy counts until somebody writes. Events of the
-        change are left out, because nobody else will ever see them under these numbers. Nothing
-        happens where the database is too large to be copied for this.
+        change are left out. Nothing happens where the database is too large to be copied for this.
         """
         self._follow_fork()
         with self._call(), self._undisturbed():
@@ -277,9 +276,8 @@ class Database:
         connection.execute("PRAGMA query_only=OFF")
         try:
             with self._transaction(writing=True) as tx:
-                last_seq = events.last_seq(tx, None)
-                change(tx)
-                tx.execute("DELETE FROM events WHERE seq > ?", (last_seq,))
+                with events.without_events(tx):
+                    change(tx)
                 connection.execute("COMMIT")
         finally:
             connection.execute("PRAGMA query_only=ON")
