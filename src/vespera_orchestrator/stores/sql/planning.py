@@ -72,10 +72,12 @@ def _renamed(
     """Return, by alias, what the titles of new tasks would have given them."""
     renamed = {}
     for draft, task_id in zip(drafts, ids, strict=True):
-        wanted = slug(draft.title)
-        is_titled = draft.alias is None and draft.recovers_task_id is None and task_id in new
-        if is_titled and planned[task_id].alias != wanted:
-            renamed[planned[task_id].alias] = wanted
+        is_titled = draft.alias is None and draft.recovers_task_id is None
+        if not is_titled or task_id not in new:
+            continue
+        alias, wanted = planned[task_id].alias, slug(draft.title)
+        if alias != wanted:
+            renamed[alias] = wanted
     return renamed
 
 

@@ -633,15 +633,16 @@ class Database:
     def _limit_calls(self, connection: sqlite3.Connection) -> None:
         """Limit the time of every call where something in the schema might never end."""
         programs = self._patiently(lambda: foreign_programs(connection))
-        if programs and self._limit is None:
+        if not programs:
+            return
+        if self._limit is None:
             self._limit = CallLimit()
             log.warning(
                 "%s holds what this library did not make: %s; orch.check() says what to do",
                 self.name,
                 ", ".join(programs[:_PROGRAMS_NAMED]),
             )
-        if programs and self._limit is not None:
-            self._limit.hold(connection)
+        self._limit.hold(connection)
 
     def _log_ahead(self, connection: sqlite3.Connection) -> None:
         with self._turn():

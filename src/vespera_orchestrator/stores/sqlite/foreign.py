@@ -29,15 +29,12 @@ _STEPS: Final = 1_000_000
 _SQL_NAME: Final = re.compile(r"[a-z_][a-z0-9_]*")
 
 
-def own_triggers() -> dict[str, str]:
-    """Return what our triggers do, by their names."""
-    return {match[1]: match[0] for match in _OWN_TRIGGER.finditer("\n".join(MIGRATIONS))}
-
-
 def foreign_programs(connection: sqlite3.Connection) -> list[str]:
     """Return the views, triggers and indexes that are not ours, or do something else."""
     rows = connection.execute(_PROGRAMS).fetchall()
-    triggers, indexes = own_triggers(), set(_OWN_INDEX.findall("\n".join(MIGRATIONS)))
+    schema = "\n".join(MIGRATIONS)
+    triggers = {match[1]: match[0] for match in _OWN_TRIGGER.finditer(schema)}
+    indexes = set(_OWN_INDEX.findall(schema))
     names = []
     for kind, name, sql in rows:
         is_own_trigger = kind == "trigger" and triggers.get(name, "").split() == sql.split()
