@@ -51,7 +51,7 @@ def is_text(beginning: bytes) -> bool:
     if encoding == "cp1252" and beyond > len(beginning) * _MOST_BEYOND:
         return False
     # The end of a beginning may cut a character in two.
-    text = decoded(beginning).rstrip(_UNKNOWN)
+    text = beginning.decode(encoding, "replace").rstrip(_UNKNOWN)
     return _UNKNOWN not in text and _CONTROL.search(text) is None
 
 
