@@ -118,7 +118,8 @@ def _block_end(text: str, start: int) -> int:
 # --- words ------------------------------------------------------------------
 
 WORD = re.compile(r"\w+")
-_TERM = re.compile(r"[^\W_]+")
+TERM = re.compile(r"[^\W_]+")
+"""A word as the tables index it: underscores separate words."""
 _WORDY = 4
 _MOST_REPETITIONS = 3
 _LONGEST_TYPED = 200
@@ -217,7 +218,7 @@ def searched_words(query: str) -> str:
     """
     whole = " ".join((query, *_parts(query, _unspaced_runs(query))))
     # Only a tokenizer knows what is a word where marks stand over characters.
-    words = _TERM.findall(whole.lower()) if whole.isascii() else whole.split()
+    words = TERM.findall(whole.lower()) if whole.isascii() else whole.split()
     seen: Counter[str] = Counter()
     kept = []
     for word in words:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import heapq
 import json
-import re
 import sqlite3
 import threading
 from contextlib import closing, contextmanager
@@ -22,7 +21,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from vespera_orchestrator.artifacts.search import vector_math
-from vespera_orchestrator.artifacts.search.passages import STOP_WORDS
+from vespera_orchestrator.artifacts.search.passages import STOP_WORDS, TERM
 from vespera_orchestrator.artifacts.search.table import IndexedArtifact, TableSize, match_of
 from vespera_orchestrator.errors import ArtifactIndexError
 from vespera_orchestrator.home.files import create_file, translate_os_error
@@ -39,7 +38,6 @@ _FILE: Final = "passages.db"
 _LOCK_WAIT_S: Final = 30.0
 """A writer keeps readers out for the length of one commit."""
 _IN_USE: Final = "another process keeps it locked"
-_TERM: Final = re.compile(r"[^\W_]+")
 _PRIMARY_CODE: Final = 0xFF
 _COMPARED: Final = 800
 """How many vectors are compared number by number.
@@ -454,7 +452,7 @@ def _expression(words: str, filters: SearchFilter) -> str:
 
 def _terms(text: str) -> list[str]:
     """Return the words of *text* that say something, as often as they occur."""
-    return [term for term in _TERM.findall(text.lower()) if term not in STOP_WORDS]
+    return [term for term in TERM.findall(text.lower()) if term not in STOP_WORDS]
 
 
 def _without_stop_words(text: str) -> str:
