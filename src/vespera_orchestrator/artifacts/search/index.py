@@ -705,7 +705,7 @@ class ArtifactIndex:
         except EmbedderError:
             raise
         except ArtifactIndexError:
-            if not self._replace_damaged(state, max(wait_s, _REBUILD_WAIT_S)):
+            if not self._replace_damaged(state.generation, max(wait_s, _REBUILD_WAIT_S)):
                 raise
             return self._search(query, filters, mode)
         if mode != "vector":
@@ -719,14 +719,12 @@ class ArtifactIndex:
         except ReadOnlyError:
             return False
 
-    def _replace_damaged(self, state: IndexState | None, wait_s: float) -> bool:
-        """Rebuild an index that could not be read; tell whether there is another one now.
+    def _replace_damaged(self, damaged: str, wait_s: float) -> bool:
+        """Rebuild a generation that could not be read; tell whether there is another one now.
 
         Nothing is rebuilt when another process did that while this one read.
         """
-        damaged = state.generation if state is not None else None
-        indexed = self.rebuild(wait_s=wait_s, instead_of=damaged)
-        return indexed is not None
+        return self.rebuild(wait_s=wait_s, instead_of=damaged) is not None
 
     def _search(self, query: str, filters: SearchFilter, mode: SearchMode | None) -> SearchResult:
         state = self._state()
