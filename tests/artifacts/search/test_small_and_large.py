@@ -179,7 +179,7 @@ def test_its_files_have_the_rights_of_the_home(tmp_path):
     """Nobody else may read them, from the moment they are made."""
     old_mask = os.umask(0)
     try:
-        table = sqlite_table.SQLiteTable.create(private_folder(tmp_path), 0)
+        table = sqlite_table.SQLiteTable.create(private_folder(tmp_path))
     finally:
         os.umask(old_mask)
     assert table.size().passages == 0

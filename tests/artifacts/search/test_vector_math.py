@@ -48,7 +48,7 @@ def test_the_nearest_of_many_are_among_those_that_agree_in_signs(lowest):
     centres = chance.uniform(lowest, 1, (40, dimensions))
     vectors = centres[chance.integers(0, 40, count)] + chance.normal(0, 0.3, (count, dimensions))
     vectors = np.maximum(vectors, lowest * 9).astype(np.float32)
-    table = sqlite_table.table_in_memory(dimensions)
+    table = sqlite_table.table_in_memory()
     artifacts = [records.artifact(f"note {number}", id=f"a{number}") for number in range(count)]
     word = Passage(start=0, end=4, text="word")
     rows = [passage_row(artifact, word, 1) for artifact in artifacts]

@@ -341,7 +341,7 @@ class ArtifactIndex:
 
             return LanceTable.create(folder, state.dimensions)
         make_folder(folder)
-        return SQLiteTable.create(folder, state.dimensions)
+        return SQLiteTable.create(folder)
 
     def _index_events(self, state: IndexState, *, publish: bool) -> tuple[IndexState, int]:
         """Index what the log has behind the cursor; return the state then, and how many artifacts.
@@ -497,7 +497,7 @@ class ArtifactIndex:
     def _small_table(self, state: IndexState, *, readonly: bool) -> SQLiteTable:
         folder = self._folder.generation(state)
         refuse_links(folder, 1)  # SQLite reads and writes through one
-        return SQLiteTable(folder, state.dimensions, readonly=readonly)
+        return SQLiteTable(folder, readonly=readonly)
 
     def _large_table(self, state: IndexState) -> LanceTable:
         from vespera_orchestrator.artifacts.search.lancedb_private import refuse_after_fork
@@ -826,7 +826,7 @@ class ArtifactIndex:
                 # A killed writer's traces, which only the next writer may tidy up; or damage.
                 log.info("the search index is read from the artifacts instead: %s", exc)
                 state = attrs.evolve(state, cursor=0)
-        return _Ahead(basis, state, sqlite_table.table_in_memory(state.dimensions))
+        return _Ahead(basis, state, sqlite_table.table_in_memory())
 
     def _optimize_if_worthwhile(self) -> None:
         """Optimize a large table once reading what is unindexed has cost searches as much."""

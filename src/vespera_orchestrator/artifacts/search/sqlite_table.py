@@ -116,19 +116,17 @@ class SQLiteTable:
 
     Args:
         folder: Where its file is.
-        dimensions: How long the vectors are; 0 for none.
         readonly: Whether to leave even a killed writer's traces alone.
     """
 
-    def __init__(self, folder: Path, dimensions: int, *, readonly: bool = False) -> None:
-        self.dimensions = dimensions
+    def __init__(self, folder: Path, *, readonly: bool = False) -> None:
         self._path = folder / _FILE
         self._mode = "ro" if readonly else "rw"
 
     @classmethod
-    def create(cls, folder: Path, dimensions: int) -> SQLiteTable:
+    def create(cls, folder: Path) -> SQLiteTable:
         """Create an empty one in *folder*."""
-        table = cls(folder, dimensions)
+        table = cls(folder)
         try:
             create_file(table._path)
         except OSError as exc:
@@ -272,7 +270,7 @@ class SQLiteTable:
         memory = _in_memory()
         with self._reading("read it") as connection:
             connection.backup(memory)
-        return _TableInMemory(memory, self.dimensions)
+        return _TableInMemory(memory)
 
 
 class _TableInMemory(SQLiteTable):
@@ -280,11 +278,9 @@ class _TableInMemory(SQLiteTable):
 
     Args:
         connection: To the database that holds it.
-        dimensions: How long the vectors are; 0 for none.
     """
 
-    def __init__(self, connection: sqlite3.Connection, dimensions: int) -> None:
-        self.dimensions = dimensions
+    def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
         self._turn = threading.Lock()
 
@@ -297,13 +293,13 @@ class _TableInMemory(SQLiteTable):
                 self._connection.rollback()
 
 
-def table_in_memory(dimensions: int) -> SQLiteTable:
+def table_in_memory() -> SQLiteTable:
     """Return an empty table that ends with this process.
 
     Raises:
         ArtifactIndexError: This interpreter's SQLite has no FTS5.
     """
-    table = _TableInMemory(_in_memory(), dimensions)
+    table = _TableInMemory(_in_memory())
     table.create_schema()
     return table
 
