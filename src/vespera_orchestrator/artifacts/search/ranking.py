@@ -138,6 +138,11 @@ def _stem(word: str) -> str:
 _STOP_TERMS = frozenset(_stem(word) for word in STOP_WORDS)
 
 
+def _query_terms(query: str) -> list[str]:
+    """Return the terms of *query* that say something, in order."""
+    return [term for term in terms(query) if term not in _STOP_TERMS]
+
+
 # --- the order --------------------------------------------------------------
 
 
@@ -189,7 +194,7 @@ def beside(
     words of the query a passage has: with all of them it scores like the best of *matches*.
     """
     best = max((passage.score for passage in matches), default=1.0)
-    wanted = {term for term in terms(query) if term not in _STOP_TERMS}
+    wanted = set(_query_terms(query))
     scored = []
     for passage in newer:
         present = wanted.intersection(terms(f"{passage.title}\n{passage.text}"))
@@ -390,7 +395,7 @@ class _QueryWords:
     """The words of the query, weighted by how rare they are among the candidates."""
 
     def __init__(self, query: str, groups: Sequence[Sequence[PassageMatch]]) -> None:
-        self._terms = [term for term in terms(query) if term not in _STOP_TERMS]
+        self._terms = _query_terms(query)
         self._distinct = frozenset(self._terms)
         self.names = NamesInQuery(query)
         self._positions = {
