@@ -346,6 +346,35 @@ def test_modules_are_what_each_language_means_by_it(reference):
     assert "Also here: everything in `web/pot`." in text
 
 
+def test_a_new_process_reads_only_what_is_new(make_project, monkeypatch):
+    """All that a file says comes back as it was; another release of a grammar reads it again."""
+    read = []
+    real = table.Language.read
+
+    def noted(language, source):
+        read.append(language.name)
+        return real(language, source)
+
+    monkeypatch.setattr(table.Language, "read", noted)
+    project = make_project()
+    go = "// Package tea makes tea.\npackage tea\n\n// Brew.\nfunc (p *Pot) Brew(cups int) {}\n"
+    project.write("tea.go", f"{go}\ntype Pot struct{{}}\n")
+    project.write("src/lib.rs", "mod inner;\npub use inner::brew as make;\n")
+    project.write("src/inner.rs", "/// Brew.\npub fn brew(cups: u8) {}\n")
+    project.complete("Add tea")
+    project.documents.update()
+    shown = section_contents(project.text("API_REFERENCE.md"))["api"]
+    assert (sorted(read), "Pot.Brew" in shown) == (["Go", "Rust", "Rust"], True)
+    read.clear()
+    project.path("API_REFERENCE.md").unlink()
+    project.opened().update(only="API_REFERENCE.md")
+    assert (read, section_contents(project.text("API_REFERENCE.md"))["api"]) == ([], shown)
+    where = "vespera_orchestrator.documents.sources.other_languages.grammar_stamp"
+    monkeypatch.setattr(where, lambda grammar: f"another {grammar}")
+    project.opened().update(only="API_REFERENCE.md")
+    assert sorted(read) == ["Go", "Rust", "Rust"]
+
+
 def test_what_cannot_be_read_is_named(make_project, monkeypatch):
     """In the document, and to whoever updates it with what helps."""
     monkeypatch.setattr(table, "is_installed", lambda grammar: grammar != "go")

@@ -23,6 +23,7 @@ from vespera_orchestrator.documents.sources.languages import (
 )
 from vespera_orchestrator.documents.sources.languages.c import is_cplusplus
 from vespera_orchestrator.documents.sources.languages.source_file import SourceFile
+from vespera_orchestrator.documents.sources.languages.syntax import grammar_stamp
 from vespera_orchestrator.documents.sources.node_packages import node_packages, stem_of
 from vespera_orchestrator.documents.sources.python_api import (
     Entry,
@@ -199,7 +200,10 @@ class _Code:
             source = self._tree.read(path) or ""
             if language.name == "C" and is_cplusplus(source):
                 return None
-            return language.read(source)
+            label = f"{language.grammar} {grammar_stamp(language.grammar)}"
+            return self._work.readings.recall(
+                SourceFile, label, source, lambda: language.read(source)
+            )
 
         key = (f"{path}@{self._tree.files[path]}", f"public names in {language.grammar}")
         return self._work.reader.remember(key, read)

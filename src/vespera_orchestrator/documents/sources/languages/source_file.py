@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 import attrs
 
 from vespera_orchestrator.documents.sources.languages.comments import Comment
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from vespera_orchestrator.documents.sources.python_code import Definition
+from vespera_orchestrator.documents.sources.python_code import Definition
 
 
 @attrs.frozen(kw_only=True)

@@ -6,7 +6,10 @@ import functools
 import importlib
 import importlib.util
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+
+from vespera_orchestrator.documents.place import file_stamp
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,6 +41,14 @@ def is_installed(grammar: str) -> bool:
 def installed_grammars() -> list[str]:
     """Return the names of the grammars that are there."""
     return [grammar for grammar in _GRAMMARS if is_installed(grammar)]
+
+
+@functools.cache
+def grammar_stamp(grammar: str) -> str:
+    """Return what changes when another release of a grammar, or of tree-sitter, is installed."""
+    module, _ = _GRAMMARS[grammar]
+    specs = [importlib.util.find_spec(name) for name in ("tree_sitter", module)]
+    return repr([file_stamp(Path(spec.origin)) for spec in specs if spec and spec.origin])
 
 
 @functools.cache
