@@ -248,6 +248,21 @@ def test_large_packages_are_opened_in_a_drawing(make_project):
     ]
 
 
+def test_imports_are_read_again_under_another_name(make_project):
+    """A file that stays is another module once the folder above it becomes a package."""
+    project = make_project()
+    project.write("tea/pot/__init__.py", "")
+    project.write("tea/pot/lid.py", "from . import handle\n")
+    project.write("tea/pot/handle.py", "from . import lid\n")
+    project.complete("Add a pot")
+    project.documents.update()
+    assert "through others: `handle` and `lid`." in project.text("ARCHITECTURE.md")
+    project.write("tea/__init__.py", "")
+    project.complete("Make tea a package")
+    project.documents.update()
+    assert "through others: `pot.handle` and `pot.lid`." in project.text("ARCHITECTURE.md")
+
+
 def test_circles_are_those_of_modules(make_project):
     """What only seems to be one, as modules are drawn together, is not named."""
     project = make_project()

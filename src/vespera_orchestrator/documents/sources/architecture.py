@@ -190,7 +190,8 @@ def _import_base(node: ast.ImportFrom, package: str) -> str:
 
 
 def _read_module(work: CompletedWork, path: str, stamp: str, name: str) -> _Module:
-    def read_module_imports(source: str) -> _Module:
+    def read() -> _Module:
+        source = work.tree.read(path) or ""
         is_package = PurePosixPath(path).stem == "__init__"
         return work.readings.recall(
             _Module,
@@ -199,7 +200,8 @@ def _read_module(work: CompletedWork, path: str, stamp: str, name: str) -> _Modu
             lambda: read_imports(source, name, is_package=is_package),
         )
 
-    return work.read_file(path, stamp, read_module_imports)
+    # A file that stays has another name, and other imports, once a folder above is a package.
+    return work.reader.remember((f"{path}@{stamp}", f"imports {name}"), read)
 
 
 class _Graph:
