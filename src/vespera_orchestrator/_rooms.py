@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import attrs
 
 from vespera_orchestrator._model import HomePlace, WorktreeState
-from vespera_orchestrator.errors import WorktreeElsewhereError, WorktreeError
+from vespera_orchestrator.errors import VesperaError, WorktreeElsewhereError, WorktreeError
 from vespera_orchestrator.home.identity import machine_name
 
 if TYPE_CHECKING:
@@ -19,12 +20,15 @@ if TYPE_CHECKING:
     from vespera_orchestrator.agents.shared import ContextBoard
     from vespera_orchestrator.contracts import ContentStore, Store
     from vespera_orchestrator.documents.engine import Documents
-    from vespera_orchestrator.errors import CorruptContentError, VesperaError
+    from vespera_orchestrator.errors import CorruptContentError
     from vespera_orchestrator.home.config import Config
     from vespera_orchestrator.home.scope import Scope
     from vespera_orchestrator.home.team import Team
     from vespera_orchestrator.worktrees.engine import WorktreeEngine
     from vespera_orchestrator.worktrees.forecast import Forecast
+
+
+log = logging.getLogger("vespera_orchestrator")
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -127,7 +131,15 @@ class Rooms:
         """Git, and the records of worktrees."""
         from vespera_orchestrator.worktrees.engine import WorktreeEngine
 
-        return WorktreeEngine(self.scope)
+        return WorktreeEngine(self.scope, merge_text=self._merge_document)
+
+    def _merge_document(self, path: str, base: bytes, ours: bytes, theirs: bytes) -> bytes | None:
+        """Merge a document by its sections, wherever git is asked to merge it and cannot."""
+        try:
+            return self.documents.merge(path, base, ours, theirs)
+        except VesperaError as exc:
+            log.warning("%s is merged like any other file: %s", path, exc)
+            return None
 
     def is_elsewhere(self, worktree: Worktree) -> bool:
         """Tell whether another home made the worktree. Does not load git."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -158,6 +159,80 @@ def test_two_edits_by_hand_of_one_section_are_a_conflict(orch):
     assert first.status == "completed"
     assert second.status == "blocked"
     assert "Add shine at last." in shown(orch, "CHANGELOG.md")
+
+
+def test_catching_up_merges_a_document_by_its_sections(orch):
+    """An edit in a worktree meets what we wrote meanwhile: no marks of a conflict in the file."""
+    land(orch, "Add shine", {"shine.py": "shine = 1\n"})
+    work = orch.execute_task(orch.plan_task("Add polish"), agent="A", worktree=True)
+    path = work.path / "docs" / "CHANGELOG.md"
+    edit(path, "### Added", "### Added, at last")
+    orch.complete_task(orch.plan_task("Add wax"), summary="Add wax", detailed_work="x")
+    orch.correct_task("add_shine", summary="Add much shine")
+    orch.documents.update()
+    edit(path, "- Add shine.", "- Add shine, mind.")
+    orch.worktrees.snapshot(work.task)
+    assert not orch.worktrees.forecast().clashes
+    assert orch.worktrees.catch_up(work.task) == ()
+    text = path.read_text("utf-8")
+    assert "- Add shine, mind." in text
+    assert "<<<<" not in text
+    assert work.complete(summary="Add polish", detailed_work="x").status == "completed"
+    assert "- Add shine, mind." in shown(orch, "CHANGELOG.md")
+
+
+def test_work_that_lands_without_a_task_brings_the_documents_along(orch):
+    """The reference of the merged files is part of the same commit, and edits are merged."""
+    land(orch, "Add shine", {"shine.py": "shine = 1\n"})
+    tree = orch.worktrees.create(agent="B")
+    folder = Path(tree.path)
+    (folder / "polish.py").write_text("def polish(): ...\n")
+    edit(folder / "docs" / "CHANGELOG.md", "- Add shine.", "- Add shine, mind.")
+    orch.correct_task("add_shine", summary="Add much shine")
+    orch.documents.update()
+    before = git(orch.project, "rev-list", "--count", "integration")
+    assert orch.worktrees.merge(tree).changed
+    assert "def polish()" in shown(orch, "API_REFERENCE.md")
+    assert "- Add shine, mind." in shown(orch, "CHANGELOG.md")
+    assert int(git(orch.project, "rev-list", "--count", "integration")) == int(before) + 1
+    assert orch.worktrees.is_merged(tree)
+
+
+def test_a_project_below_the_top_keeps_its_documents_there(make):
+    """It is about the project's own files, in its own folder, and merges by section."""
+    project = make(files={"a/core.py": "def core(): ...\n", "b/other.py": "def other(): ...\n"})
+    folder = project.folder / "a"
+    with vespera.open(folder, home=folder / ".task_orchestrator") as orch:
+        orch.initialize_session("Goal", project_type="software_development")
+        orch.complete_task(orch.plan_task("Begin"), summary="Add a start", detailed_work="x")
+        assert (folder / "docs" / "CHANGELOG.md").is_file()
+        work = orch.execute_task(orch.plan_task("Add polish"), agent="A", worktree=True)
+        land(orch, "Add shine", {"a/shine.py": "def shine(): ...\n"})
+        assert orch.worktrees.catch_up(work.task) == ()
+        land(orch, "Add wax", {"a/wax.py": "def wax(): ...\n"})
+        edit(work.path / "a" / "docs" / "CHANGELOG.md", "- Add shine.", "- Add shine, mind.")
+        orch.correct_task("add_shine", summary="Add much shine")
+        work.complete(summary="Add polish", detailed_work="x")
+        files = git(project.folder, "ls-tree", "-r", "--name-only", "integration").split()
+        assert [each for each in files if each.endswith(".md")] == [
+            f"a/docs/{name}" for name in ("API_REFERENCE.md", "ARCHITECTURE.md", "CHANGELOG.md")
+        ]
+        api = git(project.folder, "show", "integration:a/docs/API_REFERENCE.md")
+        assert "def shine()" in api
+        assert "other" not in api
+        changelog = git(project.folder, "show", "integration:a/docs/CHANGELOG.md")
+        assert "- Add shine, mind." in changelog
+        (proposal,) = orch.documents.proposals()
+        orch.documents.accept(proposal)
+        assert "- Add polish." in git(project.folder, "show", "integration:a/docs/CHANGELOG.md")
+        assert orch.documents.check() == []
+    assert_merges(project.folder)
+
+
+def assert_merges(folder):
+    """The checkout is clean, and takes the integration branch."""
+    assert git(folder, "status", "--porcelain") == ""
+    git(folder, "merge", "-q", "integration")
 
 
 def edit(path, old, new):

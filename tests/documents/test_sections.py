@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from support.documents import outside_sections
+from vespera_orchestrator.documents.comparison import merge_sections
 from vespera_orchestrator.documents.sections import (
     MarkerError,
     begin_marker,
@@ -111,3 +112,45 @@ def test_an_indented_marker_is_told(marker):
     """It may have been moved by accident: nobody guesses which."""
     with pytest.raises(MarkerError, match="is indented"):
         parse_sections(f"{marker}\n")
+
+
+def _with_sections(between="", **contents):
+    pairs = [
+        f"{begin_marker(name)}\n\n{content}\n\n{end_marker(name)}\n"
+        for name, content in contents.items()
+    ]
+    return f"# Title\n\n{between}" + "\n".join(pairs)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "merged"),
+    [
+        # Different lines of one section, and words around the sections on both sides.
+        (
+            {"a": "1\n2\nx", "b": "b"},
+            {"a": "y\n2\n3", "b": "b", "between": "Mine.\n\n"},
+            {"a": "y\n2\nx", "b": "b"},
+        ),
+        # The same line: what is not ours stays, whichever side it is on.
+        ({"a": "ours"}, {"a": "hand"}, {"a": "hand"}),
+        ({"a": "hand"}, {"a": "ours"}, {"a": "hand"}),
+        ({"a": "hand"}, {"a": "other"}, None),
+        # A section that one side has deleted while we went on writing it stays deleted.
+        ({"a": "1\n2\n3", "b": "ours"}, {"a": "1\n2\n3"}, {"a": "1\n2\n3"}),
+        ({"a": "1\n2\n3", "b": "hand"}, {"a": "1\n2\n3"}, None),
+    ],
+)
+def test_two_sides_of_a_document_are_merged(ours, theirs, merged):
+    """Line by line, then section by section; only two edits by hand are a conflict."""
+    base = _with_sections(a="1\n2\n3", b="b")
+    text = merge_sections(
+        base,
+        _with_sections(**ours),
+        _with_sections(**theirs),
+        lambda _, content: "ours" in content,
+    )
+    if merged is None:
+        assert text is None
+        return
+    assert section_contents(text) == merged
+    assert outside_sections(text)[0].startswith("# Title\n\n" + theirs.get("between", ""))

@@ -55,7 +55,7 @@ def test_the_same_as_a_merge_of_the_whole(repo, base, mine, theirs):
     that conflicts, there is none.
     """
     trees = [tree(repo, files) for files in (base, {**base, **mine}, {**base, **theirs})]
-    merged = tree_merge.merged_tree(repo, *trees)
+    merged = tree_merge.merged_tree(tree_merge.FileMerges(repo), *trees)
     whole = repo.merge_trees(*trees)
     if whole.conflicts is not None:
         assert merged is None
@@ -79,7 +79,7 @@ def test_most_merges_need_no_look_at_the_whole(repo):
         ({"a": (TEXTS[2], FileMode.BLOB)}, {"a": ("else", FileMode.BLOB)}, False),
     ):
         trees = [tree(repo, files) for files in (base, {**base, **mine}, {**base, **theirs})]
-        assert (tree_merge.merged_tree(repo, *trees) is not None) == told
+        assert (tree_merge.merged_tree(tree_merge.FileMerges(repo), *trees) is not None) == told
 
 
 @pytest.mark.parametrize(
@@ -93,6 +93,6 @@ def test_what_must_not_be_merged_as_text_is_not(tmp_path, attribute):
     tmp_path.joinpath(".gitattributes").write_text(f"a {attribute}\n")
     trees = [tree(repo, {"a": (TEXTS[at], FileMode.BLOB)}) for at in (1, 2, 3)]
     whole = repo.merge_trees(*trees)
-    merged = tree_merge.merged_tree(repo, *trees)
+    merged = tree_merge.merged_tree(tree_merge.FileMerges(repo), *trees)
     assert merged == (None if whole.conflicts is not None else str(whole.write_tree(repo)))
     assert (merged is None) == (attribute in {"-merge", "merge=binary", "binary"})

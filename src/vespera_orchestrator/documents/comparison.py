@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import attrs
 
 from vespera_orchestrator._model import Finding, FindingKind, Severity
+from vespera_orchestrator.documents.proposals import merge_lines
 from vespera_orchestrator.documents.sections import (
     MarkerError,
     begin_marker,
     end_marker,
     normalize_sections,
-    outside_sections,
     parse_sections,
     replace_sections,
     section_contents,
@@ -183,35 +183,42 @@ def compare(
 def merge_sections(
     base: str, ours: str, theirs: str, is_ours: Callable[[str, str], bool]
 ) -> str | None:
-    """Return what two sides made of a document; ``None`` if both edited the same by hand.
+    """Return what two sides made of a document; ``None`` if both edited the same lines by hand.
 
     Args:
         base: What it was when they parted.
-        ours: What the branch says.
+        ours: What the one side says.
         theirs: What the other side says.
         is_ours: Tells our own earlier texts from edits by hand: of a section, and what it says.
     """
-    before, our_side, their_side = (outside_sections(text) for text in (base, ours, theirs))
-    if their_side in (before, our_side):
-        merged = ours
-    elif our_side == before:
-        merged = theirs
-    else:
+    texts = (base, ours, theirs)
+    frame = merge_lines(*map(_without_contents, texts))
+    if frame is None:
         return None
-    then, here, there = (section_contents(text) for text in (base, ours, theirs))
-    if not then.keys() == here.keys() == there.keys():
+    then, here, there = map(section_contents, texts)
+
+    def merged(name: str) -> str | None:
+        before, one, other = (side.get(name, "") for side in (then, here, there))
+        result = merge_lines(before, one, other)
+        if result is None and is_ours(name, one):
+            return other
+        if result is None and is_ours(name, other):
+            return one
+        return result
+
+    contents = {name: merged(name) for name in then | here | there}
+    if None in contents.values():
         return None
-    chosen: dict[str, str] = {}
-    for name, content in here.items():
-        if there[name] in (then[name], content):
-            chosen[name] = content
-        elif content == then[name] or is_ours(name, content):
-            chosen[name] = there[name]
-        elif is_ours(name, there[name]):
-            chosen[name] = content
-        else:
-            return None
-    return replace_sections(merged, chosen)
+    try:
+        kept = section_contents(frame).keys()
+        return replace_sections(frame, {name: contents[name] or "" for name in kept})
+    except MarkerError:
+        return None
+
+
+def _without_contents(text: str) -> str:
+    """Return what lies around the sections, with nothing between their markers."""
+    return replace_sections(text, dict.fromkeys(section_contents(text), ""))
 
 
 def _notes(file: DocumentFile, due: Mapping[str, str], present: Mapping[str, str]) -> list[str]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from vespera_orchestrator._mistakes import listed
-from vespera_orchestrator._model import Artifact, DocumentVersion, Finding, Session, Severity, Task
+from vespera_orchestrator._model import Artifact, DocumentVersion, Finding, Session, Severity
 from vespera_orchestrator._text import one_line, show_value
 from vespera_orchestrator.contracts import ContentStore
 from vespera_orchestrator.documents.collection import Collected, Collection, LandingTask, knows
@@ -245,11 +245,9 @@ class Documents:
     @writes
     def prepare_landing(
         self,
-        task: Task,
-        artifacts: Iterable[Artifact],
+        session_id: str,
         files: CommittedFiles,
-        *,
-        supersedes: Mapping[str, str] | None = None,
+        landing: LandingTask | None = None,
     ) -> Mapping[str, bytes | None]:
         """Return the documents that change when work lands, so that they land with it.
 
@@ -257,16 +255,14 @@ class Documents:
         be brought up to date are left out; the update that follows says why.
 
         Args:
-            task: The task as it will be.
-            artifacts: What it hands in.
+            session_id: The session whose work it is.
             files: The files as they will be on the branch.
-            supersedes: The ids of artifacts whose place it takes, each with that of the one that
-                takes it.
+            landing: The task that is completed by it, if one is.
 
         Returns:
             The new contents, by path; empty when nothing changes.
         """
-        session = self._scope.session(task.session_id)
+        session = self._scope.session(session_id)
         kind = self._project_type(session)
         if kind is None or self._branch is None:
             return {}
@@ -276,9 +272,7 @@ class Documents:
             session=session,
             place=place,
             names=self._layout.documents(kind),
-            landing=LandingTask(
-                task=task, artifacts=tuple(artifacts), supersedes=dict(supersedes or {})
-            ),
+            landing=landing,
         )
         with self._lock() as locked:
             if not locked:
@@ -295,23 +289,25 @@ class Documents:
         return {path: None if text is None else text.encode() for path, text in texts.items()}
 
     def merge(self, path: str, base: bytes, ours: bytes, theirs: bytes) -> bytes | None:
-        """Merge a document that was edited in a worktree while the branch's own went on.
+        """Merge a document that was edited on two lines of history.
 
-        What only one side has changed is taken from it. Where both have changed a section, and what
-        the branch says is what we wrote there, the worktree's text stays: what we would say becomes
-        a proposal with the next update.
+        What only one side has changed is taken from it. Where both have changed the same lines of a
+        section, and one of them is what we wrote there, the other's text stays: what we would say
+        becomes a proposal with the next update.
 
         Args:
-            path: The document, from the top of the repository.
+            path: The document, relative to the project's folder.
             base: What it was when they parted.
-            ours: The branch's.
-            theirs: The worktree's.
+            ours: The one side's.
+            theirs: The other side's.
 
         Returns:
-            The merged document; ``None`` if it is none of ours, or both sides were edited by hand.
+            The merged document; ``None`` if it is none of ours, or both sides have edited the same
+            lines by hand.
         """
-        names = [name for name in packaged_names() if self._layout.path(name) == path]
-        if not names:
+        if not self._scope.home.config.documents.enabled:
+            return None
+        if path not in map(self._layout.path, self._layout.all_names()):
             return None
         try:
             before, here, there = (read_text(path, each) for each in (base, ours, theirs))

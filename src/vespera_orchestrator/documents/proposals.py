@@ -191,16 +191,28 @@ def _title(path: str, section: str) -> str:
 
 def merge(base: str, theirs: str, ours: str) -> str | None:
     """Return *base* with the changes of both sides; ``None`` where they touch the same words."""
-    by_line = _merge_pieces(*(text.splitlines(keepends=True) for text in (base, theirs, ours)))
+    by_line = merge_lines(base, theirs, ours)
     if by_line is not None:
         return by_line
     pieces = [_PIECE.findall(text) for text in (base, theirs, ours)]
     if max(map(len, pieces)) > _MOST_PIECES:
         return None
-    return _merge_pieces(*pieces)
+    merged = _merge_pieces(*pieces)
+    return None if merged is None else "".join(merged)
 
 
-def _merge_pieces(base: list[str], theirs: list[str], ours: list[str]) -> str | None:
+def merge_lines(base: str, theirs: str, ours: str) -> str | None:
+    """Return *base* with the changes of both sides; ``None`` where they touch the same lines."""
+    if theirs in (base, ours):
+        return ours
+    if ours == base:
+        return theirs
+    lines = (text.split("\n") for text in (base, theirs, ours))
+    merged = _merge_pieces(*lines)
+    return None if merged is None else "\n".join(merged)
+
+
+def _merge_pieces(base: list[str], theirs: list[str], ours: list[str]) -> list[str] | None:
     their_changes = list(_changes(base, theirs))
     our_changes = list(_changes(base, ours))
     if any(_collide(one, other) for one in their_changes for other in our_changes):
@@ -210,7 +222,7 @@ def _merge_pieces(base: list[str], theirs: list[str], ours: list[str]) -> str | 
     for change in sorted({*their_changes, *our_changes}, reverse=True):
         start, end, replacement = change
         merged[start:end] = replacement
-    return "".join(merged)
+    return merged
 
 
 _Change = tuple[int, int, tuple[str, ...]]

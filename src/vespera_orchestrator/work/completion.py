@@ -26,6 +26,7 @@ from vespera_orchestrator._model import (
     new_id,
 )
 from vespera_orchestrator._text import one_line
+from vespera_orchestrator.documents.collection import LandingTask
 from vespera_orchestrator.errors import (
     ArtifactNotFoundError,
     ArtifactSupersededError,
@@ -537,10 +538,10 @@ class Completion:
             snapshot=snapshot,
             style=terms.style,
             check=terms.check,
-            merge_text=self._merge_document if self._keeps_documents(holder.task) else None,
         )
         artifacts = [*_telling_what_changed(drafts, landing), *self._warnings(holder, landing)]
-        landing = self._with_documents(holder.task, ending, artifacts, landing)
+        completed = self._completed(holder.task, ending, artifacts)
+        landing = self.with_documents(holder.task.session_id, landing, completed)
         landed = attrs.evolve(
             ending,
             landed=landing.commit,
@@ -752,21 +753,39 @@ class Completion:
 
     # documents
 
-    def _keeps_documents(self, task: Task) -> bool:
-        session = self._rooms.scope.session(task.session_id)
+    def _keeps_documents(self, session_id: str) -> bool:
+        session = self._rooms.scope.session(session_id)
         if session.project_type is None and session.parent_session_id is None:
             return False
         return self._rooms.config.documents.enabled
 
-    def _with_documents(
-        self, task: Task, ending: Ending, drafts: Sequence[ArtifactDraft], landing: Landing
+    def with_documents(
+        self, session_id: str, landing: Landing, completed: LandingTask | None = None
     ) -> Landing:
-        """Return a landing that brings the documents along, as they are once the task is done.
+        """Return a landing that brings the documents along, as they are once the work has landed.
 
         Whatever is wrong with them never keeps the work from landing.
+
+        Args:
+            session_id: The session whose work it is.
+            landing: What lands.
+            completed: The task that is completed by it, if one is.
         """
-        if not landing.changed or not self._keeps_documents(task):
+        if not landing.changed or not self._keeps_documents(session_id):
             return landing
+        try:
+            texts = self._rooms.documents.prepare_landing(session_id, landing.files(), completed)
+            return landing.with_files(texts) if texts else landing
+        except VesperaError as exc:
+            log.warning("the documents do not land with the work: %s", exc)
+        except Exception:  # also where a library stumbles over somebody's text
+            log.exception("the documents do not land with the work")
+        return landing
+
+    def _completed(
+        self, task: Task, ending: Ending, drafts: Sequence[ArtifactDraft]
+    ) -> LandingTask:
+        """Return the task as it will be once its work has landed."""
         now = self._rooms.clock()
         completed = attrs.evolve(
             self._rooms.scope.task(task),
@@ -781,26 +800,10 @@ class Completion:
             for draft, artifact in zip(drafts, artifacts, strict=True)
             for earlier_id in draft.supersedes
         }
-        try:
-            texts = self._rooms.documents.prepare_landing(
-                completed, artifacts, landing.files(), supersedes=supersedes
-            )
-            return landing.with_files(texts) if texts else landing
-        except VesperaError as exc:
-            log.warning("the documents do not land with the work: %s", exc)
-        except Exception:  # also where a library stumbles over somebody's text
-            log.exception("the documents do not land with the work")
-        return landing
-
-    def _merge_document(self, path: str, base: bytes, ours: bytes, theirs: bytes) -> bytes | None:
-        try:
-            return self._rooms.documents.merge(path, base, ours, theirs)
-        except VesperaError as exc:
-            log.warning("%s is merged like any other file: %s", path, exc)
-            return None
+        return LandingTask(task=completed, artifacts=tuple(artifacts), supersedes=supersedes)
 
     def _update_documents(self, task: Task) -> None:
-        if not self._keeps_documents(task):
+        if not self._keeps_documents(task.session_id):
             return
         session = self._rooms.scope.session(task.session_id)
         try:

@@ -219,7 +219,15 @@ class Worktrees:
             record = self._engine.reopen(record)
         if not tasks:
             self._rooms.team.refuse_conflict(record.session_id, lands=True)
-            return self._engine.land(record, message or self._message(record, owner), terms)
+            message = message or self._message(record, owner)
+            return self._engine.land(
+                record,
+                message,
+                terms,
+                bring_along=lambda landing: self._completion.with_documents(
+                    record.session_id, landing
+                ),
+            )
         landings = [self._completion.land_handed_in(task, record, terms) for task in tasks]
         return next((landing for landing in landings if landing.changed), landings[0])
 

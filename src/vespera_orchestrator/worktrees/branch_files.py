@@ -44,7 +44,7 @@ class VersionTag:
 
 
 class BranchFiles:
-    """The files of one commit.
+    """The files of the project in one commit. Paths are relative to the project's folder.
 
     Args:
         repository: The repository.
@@ -64,6 +64,7 @@ class BranchFiles:
         self._staging = staging
         self.tree = tree
         self._history = history or tree
+        self._below = repository.below
 
     def _open(self) -> pygit2.Repository:
         return self._repository.open(self._staging)
@@ -77,7 +78,8 @@ class BranchFiles:
 
         with git_errors(f"list the files of {self.tree[:12]}"):
             root = self._open()[self.tree].peel(pygit2.Tree)
-            return dict(sorted(_blobs(root, "")))
+            project = _folder_at(root, self._below)
+            return {} if project is None else dict(sorted(_blobs(project, "")))
 
     def read(self, path: str) -> bytes | None:
         """Return the content of a file; ``None`` if there is none."""
@@ -125,10 +127,11 @@ class BranchFiles:
             return None
         with git_errors(f"look for the last change of {path}"):
             commit = self._open()[self._history]
-            if _blob_at(commit, path) != blob:
+            place = self._below + path
+            if _blob_at(commit, place) != blob:
                 return None
             for _ in range(_MOST_COMMITS):
-                same = [each for each in commit.parents if _blob_at(each, path) == blob]
+                same = [each for each in commit.parents if _blob_at(each, place) == blob]
                 if not same:
                     return str(commit.id)
                 commit = same[0]
@@ -142,6 +145,18 @@ def _blob_at(commit: pygit2.Object, path: str) -> str | None:
         return str(commit.peel(pygit2.Tree)[path].id)
     except KeyError:
         return None
+
+
+def _folder_at(root: pygit2.Tree, path: str) -> pygit2.Tree | None:
+    import pygit2
+
+    if not path:
+        return root
+    try:
+        folder = root[path.rstrip("/")]
+    except KeyError:
+        return None
+    return folder if isinstance(folder, pygit2.Tree) else None
 
 
 def _blobs(tree: pygit2.Tree, prefix: str) -> Iterator[tuple[str, str]]:
@@ -158,6 +173,8 @@ def _blobs(tree: pygit2.Tree, prefix: str) -> Iterator[tuple[str, str]]:
 
 class IntegrationFiles:
     """The integration branch of a project, for what reads and writes whole files there.
+
+    Paths are relative to the project's folder, which may lie below the top of the repository.
 
     Args:
         home: The home; its project may be no repository.
@@ -202,10 +219,11 @@ class IntegrationFiles:
         from vespera_orchestrator.worktrees.translation import git_errors
 
         with git_errors(f"look for {path} in the index"):
-            repo = self._repository().open()
-            if repo.is_bare or path not in repo.index:
+            repository = self._repository()
+            repo, place = repository.open(), repository.below + path
+            if repo.is_bare or place not in repo.index:
                 return None
-            return bytes(repo[repo.index[path].id].data)
+            return bytes(repo[repo.index[place].id].data)
 
     def write(self, expected: str, files: Mapping[str, bytes | None], message: str) -> str:
         """Commit files to the branch, and bring a checkout of it along.
@@ -232,7 +250,8 @@ class IntegrationFiles:
         recover_landing(repository)
         with git_errors(f"write to {self.branch}"):
             repo = repository.open()
-            tree = tree_with(repo, expected, files)
+            placed = {repository.below + path: content for path, content in files.items()}
+            tree = tree_with(repo, expected, placed)
             commit = write_commit(repo, tree, [expected], message)
         advance(repository, expected, commit, message="documents")
         return commit

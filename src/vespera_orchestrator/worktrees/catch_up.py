@@ -177,7 +177,7 @@ def _find_news(
         index = repo.merge_commits(ours, repo[tip])
     else:
         index = repo.merge_trees(base_tree, ours.tree, theirs)
-    FileMerges(repo).solve(index)
+    FileMerges(repo, repository.merge_text).solve(index)
     labels = (b"base", os.fsencode(worktree.branch), os.fsencode(repository.integration_branch))
     merged = write_with_markers(repo, index, labels)
     marked = merged.marked

@@ -124,8 +124,9 @@ class WorktreeEngine:
     `GitFailedError` (git or the file system refused).
     """
 
-    def __init__(self, scope: Scope) -> None:
+    def __init__(self, scope: Scope, *, merge_text: MergeText | None = None) -> None:
         self._scope = scope
+        self._merge_text = merge_text
         self._opened: ProjectRepository | None = None
         self._last_forecast: tuple[object, Forecast] | None = None
 
@@ -710,7 +711,6 @@ class WorktreeEngine:
         snapshot: Snapshot | None = None,
         style: Style | None = None,
         check: Check | None = None,
-        merge_text: MergeText | None = None,
     ) -> Landing:
         """Merge the worktree's files into the integration branch in memory.
 
@@ -723,7 +723,6 @@ class WorktreeEngine:
             snapshot: What to land; by default the files as they are now, of any size.
             style: See `Worktrees.merge`.
             check: See `Worktrees.merge`.
-            merge_text: Merges files that git cannot merge, such as documents by their sections.
 
         Raises:
             MergeConflictError: With paths and report. Nothing was changed, and the snapshot is not
@@ -739,10 +738,23 @@ class WorktreeEngine:
         repository = self._repository()
         rules = landing.Rules.of(repository, style=style, check=check)
         saved = snapshot or self.prepare_snapshot(record, note="before landing", whole=True)
-        return landing.prepare(repository, record, saved, message, rules, merge_text=merge_text)
+        return landing.prepare(repository, record, saved, message, rules)
 
-    def land(self, record: Worktree, message: str, terms: LandingTerms) -> Landing:
+    def land(
+        self,
+        record: Worktree,
+        message: str,
+        terms: LandingTerms,
+        *,
+        bring_along: Callable[[Landing], Landing] = lambda landing: landing,
+    ) -> Landing:
         """Land the worktree's files as they are now, whatever tasks there are, and record it.
+
+        Args:
+            record: The worktree.
+            message: The commit's message.
+            terms: How it lands.
+            bring_along: Returns the landing with what else belongs into its commit.
 
         Raises:
             MergeConflictError: The work is saved as a snapshot; the branch is unchanged.
@@ -751,11 +763,17 @@ class WorktreeEngine:
             RefMovedError: Others were faster every time; safe to retry.
         """
         with self.landing_lock(terms.check):
-            landing = self._land(record, message, terms)
+            landing = self._land(record, message, terms, bring_along)
         self.record_landing(record, landing)
         return landing
 
-    def _land(self, record: Worktree, message: str, terms: LandingTerms) -> Landing:
+    def _land(
+        self,
+        record: Worktree,
+        message: str,
+        terms: LandingTerms,
+        bring_along: Callable[[Landing], Landing],
+    ) -> Landing:
         snapshot: Snapshot | None = None
 
         @retrying(RefMovedError, times=_TRIES)
@@ -771,6 +789,7 @@ class WorktreeEngine:
                     style=terms.style,
                     check=terms.check,
                 )
+                landing = bring_along(landing)
                 landing.apply()
             except (MergeConflictError, LandingRefusedError, OperationUnderWayError):
                 with suppress(RefMovedError):  # another process has just saved it
@@ -962,8 +981,13 @@ class WorktreeEngine:
         return self._repository().tip(WIP + name)
 
     def changes_of(self, commit: str, *, documents: Collection[str] = ()) -> Changes:
-        """Return what a commit changed; *documents* count only where nothing else was."""
-        return lookback.changes_of(self._repository(), commit, documents=documents)
+        """Return what a commit changed; *documents* count only where nothing else was.
+
+        Those are named by their paths from the project's folder.
+        """
+        repository = self._repository()
+        placed = {repository.below + path for path in documents}
+        return lookback.changes_of(repository, commit, documents=placed)
 
     def unlanded_changes(self, snapshot: str) -> Changes:
         """Return what a snapshot has beyond what it shares with the integration branch."""
@@ -1029,7 +1053,15 @@ class WorktreeEngine:
             if not self._scope.readonly:
                 restart.heal_repository(self._opened)
             self._opened.refuse_to_forget = self._refuse_to_forget
+            self._opened.merge_text = self._merge_file
         return self._opened
+
+    def _merge_file(self, path: str, base: bytes, ours: bytes, theirs: bytes) -> bytes | None:
+        """Merge a file that git cannot merge; ``None`` where it is none of the project's."""
+        below = self._repository().below
+        if self._merge_text is None or not path.startswith(below):
+            return None
+        return self._merge_text(path.removeprefix(below), base, ours, theirs)
 
     def _refuse_to_forget(self, start: str) -> None:
         """Refuse to recreate the integration branch at a commit without the last landed work."""

@@ -34,7 +34,7 @@ from vespera_orchestrator.worktrees.tree_merge import (
 if TYPE_CHECKING:
     from vespera_orchestrator._model import Worktree
     from vespera_orchestrator.worktrees.repository import ProjectRepository
-    from vespera_orchestrator.worktrees.tree_merge import Changes, MergedFile
+    from vespera_orchestrator.worktrees.tree_merge import Changes, MergedFile, MergeText
 
 _LEFT: Final = "text-align:left"
 
@@ -179,7 +179,7 @@ def make_forecast(repository: ProjectRepository, now: ForecastInput) -> Forecast
         repo = repository.open()
         tip = now.tip or repository.head(repo)
         branch = repository.integration_branch
-        merges = _TipMerges(repo, repo[tip].peel(pygit2.Tree))
+        merges = _TipMerges(repo, repo[tip].peel(pygit2.Tree), repository.merge_text)
         lines = [_Line(merges, tip, saved) for saved in now.saved]
         clashes = [*_clashes_with_tip(lines, branch), *_clashes_between(lines)]
         unsolved: dict[str, tuple[str, ...]] = {}
@@ -260,8 +260,10 @@ def _without_conflicts(names: list[str], neighbours: Mapping[str, set[str]]) -> 
 class _TipMerges(FileMerges):
     """Also knows what was landed since a worktree began."""
 
-    def __init__(self, repo: pygit2.Repository, tip_tree: pygit2.Tree) -> None:
-        super().__init__(repo)
+    def __init__(
+        self, repo: pygit2.Repository, tip_tree: pygit2.Tree, merge_text: MergeText | None
+    ) -> None:
+        super().__init__(repo, merge_text)
         self.tip_tree = tip_tree
         self._landed: dict[str, Changes] = {}
 

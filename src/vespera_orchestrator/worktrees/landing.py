@@ -40,7 +40,6 @@ from vespera_orchestrator.worktrees.writing import is_signing, tree_with, write_
 
 if TYPE_CHECKING:
     from vespera_orchestrator._model import Worktree
-    from vespera_orchestrator.worktrees.tree_merge import MergeText
 
 STYLES: Final[tuple[str, ...]] = get_args(Style)
 
@@ -123,7 +122,7 @@ class Landing(Record):
         commit follows it.
 
         Args:
-            files: The new contents, by path; ``None`` removes a file.
+            files: The new contents, by path from the project's folder; ``None`` removes a file.
 
         Raises:
             DirtyCheckoutError: These files are in the way of a checkout of the branch.
@@ -131,7 +130,9 @@ class Landing(Record):
         """
         with git_errors(f"bring files along to {self.branch}"):
             repo = self.open()
-            tree = tree_with(repo, self.tree, files)
+            below = self._repository.below
+            placed = {below + path: content for path, content in files.items()}
+            tree = tree_with(repo, self.tree, placed)
             present = repo[self.commit].peel(pygit2.Commit)
             parents, message = [str(parent) for parent in present.parent_ids], present.message
             if self._keeps_commits:
@@ -243,12 +244,8 @@ def prepare(
     snapshot: Snapshot,
     message: str,
     rules: Rules,
-    *,
-    merge_text: MergeText | None = None,
 ) -> Landing:
     """Merge *snapshot* into the integration branch in memory, write it, and have it checked.
-
-    Where both sides have changed a file and git cannot merge it, *merge_text* is asked.
 
     Raises:
         MergeConflictError: With the paths and the report. Nothing was changed.
@@ -268,13 +265,7 @@ def prepare(
     recover_landing(repository)
     tip = repository.integration_tip()
     with git_errors(f"merge worktree {worktree.name} into {repository.integration_branch}"):
-        merge = _Merge(
-            repository=repository,
-            repo=repo,
-            worktree=worktree,
-            staging=staging,
-            merge_text=merge_text,
-        )
+        merge = _Merge(repository=repository, repo=repo, worktree=worktree, staging=staging)
         landing = merge.make_landing(snapshot, tip, message=message, style=rules.style)
     if landing.changed:
         landing.refuse_unsafe()
@@ -296,7 +287,6 @@ class _Merge:
     worktree: Worktree
     staging: Staging
     """Where new objects go."""
-    merge_text: MergeText | None = None
 
     def make_landing(self, snapshot: Snapshot, tip: str, *, message: str, style: Style) -> Landing:
         """Merge *snapshot* into the commit *tip*, in memory, and write what is to land."""
@@ -304,7 +294,8 @@ class _Merge:
         branch = self.repository.integration_branch
         mark = LandedMark.read(repo, self.repository.tip(LANDED + worktree.name))
         base = merge_base(repo, worktree, tip, snapshot.commit, mark)
-        merge = ThreeWayMerge(repo, tip, snapshot, base, merge_text=self.merge_text)
+        merge_text = self.repository.merge_text
+        merge = ThreeWayMerge(repo, tip, snapshot, base, merge_text=merge_text)
         refuse_unresolved(repo, branch, snapshot.tree, mark)
         tree = merge.write_tree(branch)
         is_changed = tree != merge.our_tree
@@ -439,7 +430,7 @@ def holds(repository: ProjectRepository, tip: str, landed: str) -> bool:
         if not commit.parents:
             return False
         ours = repo[tip].peel(pygit2.Tree)
-        return _would_change_nothing(repo, commit.parents[0].tree, ours, commit.tree)
+        return _would_change_nothing(repository, repo, commit.parents[0].tree, ours, commit.tree)
 
 
 def is_contained(repository: ProjectRepository, base: str, commit: str) -> bool:
@@ -452,7 +443,7 @@ def is_contained(repository: ProjectRepository, base: str, commit: str) -> bool:
         before = repo[base].peel(pygit2.Tree)
         ours = repo[tip].peel(pygit2.Tree)
         theirs = repo[commit].peel(pygit2.Tree)
-        return _would_change_nothing(repo, before, ours, theirs)
+        return _would_change_nothing(repository, repo, before, ours, theirs)
 
 
 def _holds_more_than_files(repo: pygit2.Repository, snapshot: str) -> bool:
@@ -477,14 +468,18 @@ def count_missing(repository: ProjectRepository, target: str) -> int:
         if not ahead or base is None:
             return int(ahead)
         trees = [repo[commit].peel(pygit2.Tree) for commit in (base, goal, source)]
-        return 0 if _would_change_nothing(repo, *trees) else int(ahead)
+        return 0 if _would_change_nothing(repository, repo, *trees) else int(ahead)
 
 
 def _would_change_nothing(
-    repo: pygit2.Repository, base: pygit2.Tree, ours: pygit2.Tree, theirs: pygit2.Tree
+    repository: ProjectRepository,
+    repo: pygit2.Repository,
+    base: pygit2.Tree,
+    ours: pygit2.Tree,
+    theirs: pygit2.Tree,
 ) -> bool:
     index = repo.merge_trees(base, ours, theirs)
-    FileMerges(repo).solve(index)
+    FileMerges(repo, repository.merge_text).solve(index)
     if index.conflicts is not None:
         return False
     return bool(index.write_tree(repo) == ours.id)

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from pygit2.enums import CheckoutStrategy
 
     from vespera_orchestrator.home.locate import Home
+    from vespera_orchestrator.worktrees.tree_merge import MergeText
 
 _NO_REPOSITORY: Final = (
     "there is no git repository; make one: git init && git add -A && git commit -m 'first commit'"
@@ -85,6 +86,8 @@ class ProjectRepository:
         """Raises where the integration branch must not be made anew from the given commit.
 
         That is where it is known to have had more."""
+        self.merge_text: MergeText | None = None
+        """Merges files that git cannot merge, wherever something is merged here."""
         self.is_durable = home.config.store.durability != "normal"
         """Whether whatever was acknowledged survives a power cut."""
         self.is_suspect = False
@@ -116,6 +119,19 @@ class ProjectRepository:
             if self.home.readonly:
                 write_objects_elsewhere(repo, self._scratch)
             return repo if staging is None else staging.attach(repo)
+
+    @cached_property
+    def below(self) -> str:
+        """Where the project lies below the top of the repository, with a slash at its end.
+
+        Empty if it is the top.
+        """
+        project = self.home.project
+        for folder in (project, *project.parents):
+            if (folder / ".git").exists():
+                below = project.relative_to(folder).as_posix()
+                return "" if below == "." else f"{below}/"
+        return ""
 
     def staging(self) -> Staging:
         """Return a place for the new objects of a save or a landing."""

@@ -33,7 +33,7 @@ class ThreeWayMerge:
         merge_text: MergeText | None = None,
     ) -> None:
         self._repo = repo
-        self._merge_text = merge_text
+        self._files = FileMerges(repo, merge_text)
         self._tip = tip
         self._snapshot = snapshot
         self._base = base
@@ -75,7 +75,7 @@ class ThreeWayMerge:
         base = repo[self.base_tree]
         ours = repo[self.our_tree]
         theirs = repo[self._snapshot.tree]
-        return merged_tree(repo, base, ours, theirs)
+        return merged_tree(self._files, base, ours, theirs)
 
     def _is_only_base(self) -> bool:
         """Tell whether the histories did not cross: then all that both have is in the base."""
@@ -91,10 +91,7 @@ class ThreeWayMerge:
 
     def _merge_whole(self) -> pygit2.Index:
         index = self._merge_by_libgit2()
-        files = FileMerges(self._repo)
-        files.solve(index)
-        if self._merge_text is not None:
-            files.solve_texts(index, self._merge_text)
+        self._files.solve(index)
         return index
 
     def _merge_by_libgit2(self) -> pygit2.Index:

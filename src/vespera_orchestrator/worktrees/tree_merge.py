@@ -39,7 +39,7 @@ _PLAIN_FILES = frozenset({FileMode.BLOB, FileMode.BLOB_EXECUTABLE})
 
 
 def merged_tree(
-    repo: pygit2.Repository, base: pygit2.Tree, ours: pygit2.Tree, theirs: pygit2.Tree
+    merges: FileMerges, base: pygit2.Tree, ours: pygit2.Tree, theirs: pygit2.Tree
 ) -> str | None:
     """Write the merged tree and return it.
 
@@ -48,7 +48,6 @@ def merged_tree(
     our_changes, their_changes = changes(base, ours), changes(base, theirs)
     if have_clash(our_changes, their_changes) or may_be_renamed(our_changes, their_changes):
         return None
-    merges = FileMerges(repo)
     merged_files: dict[str, File] = {}
     for path, (before, after) in their_changes.items():
         merged: MergedFile = after
@@ -57,16 +56,22 @@ def merged_tree(
         if merged is False:
             return None
         merged_files[path] = merged
-    return tree_with(repo, ours, merged_files)
+    return tree_with(merges.repo, ours, merged_files)
 
 
 class FileMerges:
-    """Merges single files of one repository, each combination once."""
+    """Merges single files of one repository, each combination once.
 
-    def __init__(self, repo: pygit2.Repository) -> None:
+    Args:
+        repo: The repository.
+        merge_text: Asked where git cannot merge a file, such as a document by its sections.
+    """
+
+    def __init__(self, repo: pygit2.Repository, merge_text: MergeText | None = None) -> None:
         self.repo = repo
+        self._merge_text = merge_text
         self._drivers = MergeDrivers(repo)
-        self._merged: dict[tuple[object, File, File, File], MergedFile] = {}
+        self._merged: dict[tuple[str, File, File, File], MergedFile] = {}
 
     def merge(self, path: str, base: File, ours: File, theirs: File) -> MergedFile:
         """Return the merged file; ``False`` where both sides do not go together."""
@@ -76,20 +81,17 @@ class FileMerges:
             return theirs
         if ours is None or theirs is None:
             return False
-        driver = self._drivers.name_for(path)
-        as_text = is_text(self.repo, path)
-        how = as_text if driver is None else (driver, path)
-        key = (how, base, ours, theirs)
+        key = (path, base, ours, theirs)
         if key not in self._merged:
-            merged = self._merge(path, base, ours, theirs, as_text=as_text, driver=driver)
-            self._merged[key] = merged
+            self._merged[key] = self._merge(path, base, ours, theirs)
         return self._merged[key]
 
     def solve(self, index: pygit2.Index) -> None:
-        """Take out of a merge's index, in memory, the conflicts that a merge driver solves."""
-        for sides in list(index.conflicts or ()):
-            base, ours, theirs = sides
-            if ours is None or theirs is None or self._drivers.name_for(ours.path) is None:
+        """Take out of a merge's index, in memory, the conflicts that libgit2 alone leaves."""
+        for base, ours, theirs in list(index.conflicts or ()):
+            if ours is None or theirs is None:
+                continue
+            if self._merge_text is None and self._drivers.name_for(ours.path) is None:
                 continue
             before = None if base is None else _file_of(base)
             merged = self.merge(ours.path, before, _file_of(ours), _file_of(theirs))
@@ -97,30 +99,8 @@ class FileMerges:
                 del index.conflicts[ours.path]
                 index.add(index_entry(ours.path, merged))
 
-    def solve_texts(self, index: pygit2.Index, merge_text: MergeText) -> None:
-        """Take out of a merge's index, in memory, the conflicts that *merge_text* solves."""
-        for base, ours, theirs in list(index.conflicts or ()):
-            if base is None or ours is None or theirs is None:
-                continue
-            sides = [_file_of(side) for side in (base, ours, theirs)]
-            mode = _merged_mode(*sides)
-            if mode is None:
-                continue
-            merged = merge_text(ours.path, *(_content(self.repo, side) for side in sides))
-            if merged is not None:
-                del index.conflicts[ours.path]
-                blob = str(self.repo.create_blob(merged))
-                index.add(index_entry(ours.path, (blob, mode)))
-
     def _merge(
-        self,
-        path: str,
-        base: File,
-        ours: tuple[str, int],
-        theirs: tuple[str, int],
-        *,
-        as_text: bool,
-        driver: str | None,
+        self, path: str, base: File, ours: tuple[str, int], theirs: tuple[str, int]
     ) -> MergedFile:
         mode = _merged_mode(base, ours, theirs)
         if mode is None:
@@ -131,13 +111,23 @@ class FileMerges:
             return our_name, mode
         if our_name == base_name:
             return their_name, mode
-        if driver is not None:
-            content = self._merge_by_driver(driver, path, base, ours, theirs)
-        else:
-            content = _merge_content(self.repo, base, ours, theirs) if as_text else None
+        content = self._merge_bytes(path, base, ours, theirs)
         if content is None:
             return False
         return str(self.repo.create_blob(content)), mode
+
+    def _merge_bytes(self, path: str, base: File, ours: File, theirs: File) -> bytes | None:
+        driver = self._drivers.name_for(path)
+        if driver is None and not is_text(self.repo, path):
+            return None
+        if driver is None:
+            content = _merge_content(self.repo, base, ours, theirs)
+        else:
+            content = self._merge_by_driver(driver, path, base, ours, theirs)
+        if content is not None or self._merge_text is None or base is None:
+            return content
+        sides = [_content(self.repo, file) for file in (base, ours, theirs)]
+        return self._merge_text(path, *sides)
 
     def _merge_by_driver(
         self, driver: str, path: str, base: File, ours: File, theirs: File
