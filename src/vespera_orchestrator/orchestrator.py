@@ -62,6 +62,7 @@ from vespera_orchestrator.home.scope import Scope, writes
 from vespera_orchestrator.home.timezone import zone_name
 from vespera_orchestrator.stores import caller_store, durability_in, open_store
 from vespera_orchestrator.tasks import arguments, dates, lifecycle, plans
+from vespera_orchestrator.tasks.date_words import Calendar
 
 if TYPE_CHECKING:
     from vespera_orchestrator.progress.overview import Overview
@@ -709,8 +710,8 @@ class Orchestrator:
         specialist_type: str | None = None,
         priority: int = 0,
         estimated_effort: str | None = None,
-        due_date: datetime | date | str | None = None,
-        not_before: datetime | date | str | None = None,
+        due_date: datetime | date | timedelta | str | None = None,
+        not_before: datetime | date | timedelta | str | None = None,
         max_attempts: int = 3,
         retry_after: timedelta | float | str | None = None,
         time_limit: timedelta | float | str | None = None,
@@ -742,13 +743,13 @@ class Orchestrator:
                 that suits the type and the complexity; see `roles`.
             priority: Higher goes first.
             estimated_effort: Such as ``"2 hours"`` or ``"1 day"``; used for the critical path.
-            due_date: When it should be done: a datetime, a date, or either in ISO format. A date is
-                that day in your time zone (``timezone``, section ``[person]`` of ``config.toml``;
-                by default that of the machine), and a time without a zone is meant there. When the
-                date is near, the task goes first among those of its priority, and so does what it
-                waits for.
-            not_before: The task rests until then: it is not ready before. A date means the
-                beginning of that day. See `snooze_task`.
+            due_date: When it should be done: a datetime, a date, either in ISO format, or words:
+                ``"friday"``, ``"tomorrow 18:00"``, ``"in 3 days"``. A date is that day in your
+                time zone (``timezone``, section ``[person]`` of ``config.toml``; by default that of
+                the machine), and so is a time. When it is near, the task goes first among those
+                of its priority, and so does what it waits for.
+            not_before: The task rests until then: it is not ready before. Words are as for
+                *due_date*. A date means the beginning of that day. See `snooze_task`.
             max_attempts: After so many failures no further recovery task is made, and a person
                 decides; likewise after so many crashes in a row without progress.
             retry_after: When an attempt fails, try again by itself after this pause, such as
@@ -794,10 +795,14 @@ class Orchestrator:
             "acceptance": acceptance,
             "for_agent": for_agent,
         }
-        draft = plans.draft(spec, zone=self._zone, planned_by=self._scope.planner)
+        draft = plans.draft(spec, calendar=self._calendar, planned_by=self._scope.planner)
         planned = self._store.plan(self._scope.session_id(), [draft])
         _log_renamed(planned)
         return planned[0]
+
+    @property
+    def _calendar(self) -> Calendar:
+        return Calendar(now=self._clock, zone=self._zone)
 
     def _zone(self) -> tzinfo:
         return self._rooms.zone
@@ -821,7 +826,8 @@ class Orchestrator:
             existing: What to do about a task that the session has already, by its alias: the one
                 that the plan chose, or the one made from its title. ``"keep"`` leaves it as it is,
                 so that the same plan again adds only what is missing. ``"update"`` also changes
-                what the plan names; what it leaves out stays. ``"error"`` refuses an alias that
+                what the plan names, and ``None`` clears it; what is left out stays. ``"error"``
+                refuses an alias that
                 the plan chose, and gives a title another one: ``write_docs_2``.
 
         Returns:
@@ -835,7 +841,7 @@ class Orchestrator:
         """
         mode = arguments.existing("existing", existing)
         planner = self._scope.planner
-        drafts, mistakes = plans.plan(specs, zone=self._zone, planned_by=planner)
+        drafts, mistakes = plans.plan(specs, calendar=self._calendar, planned_by=planner)
         session_id = self._scope.session_id()
         planned = self._store.plan(session_id, drafts, mistakes=mistakes, existing=mode)
         _log_renamed(planned)
@@ -857,8 +863,8 @@ class Orchestrator:
         specialist_type: str | None = None,
         priority: int | None = None,
         estimated_effort: str | None = None,
-        due_date: datetime | date | str | None = None,
-        not_before: datetime | date | str | None = None,
+        due_date: datetime | date | timedelta | str | None = None,
+        not_before: datetime | date | timedelta | str | None = None,
         max_attempts: int | None = None,
         retry_after: timedelta | float | str | None = None,
         time_limit: timedelta | float | str | None = None,
@@ -910,7 +916,7 @@ class Orchestrator:
             "for_agent": for_agent,
         }
         meant = self._scope.task(task)
-        return self._store.update_task(meant.id, plans.changes(spec, zone=self._zone))
+        return self._store.update_task(meant.id, plans.changes(spec, calendar=self._calendar))
 
     @writes
     def snooze_task(
@@ -927,9 +933,8 @@ class Orchestrator:
 
         Args:
             task: The task.
-            until: ``"tomorrow"``, a weekday such as ``"monday"``, ``"next week"``, a length such as
-                ``"3 days"`` or a `timedelta`, a date (the beginning of that day in your time zone),
-                or a datetime. ``None`` wakes it now.
+            until: As *not_before* of `plan_task`: ``"tomorrow"``, ``"monday"``, ``"next week"``,
+                ``"3 days"``, a date, a datetime, a `timedelta`. ``None`` wakes it now.
             subtree: Everything below it that has not ended, too.
 
         Returns:
@@ -941,7 +946,7 @@ class Orchestrator:
         """
         self._expire()
         meant = self._scope.task(task)
-        moment = dates.snooze_until("until", until, now=self._clock(), zone=self._zone)
+        moment = dates.snooze_until("until", until, self._calendar)
         zone = zone_name(self._zone())
         self._store.snooze(meant.id, moment, zone=zone, subtree=subtree)
         return self._scope.task(meant)

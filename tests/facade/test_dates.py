@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -14,6 +15,7 @@ from vespera_orchestrator.errors import (
     NotReadyError,
     PlanError,
 )
+from vespera_orchestrator.integrations.tools import Toolbox
 from vespera_orchestrator.orchestrator import Orchestrator
 from vespera_orchestrator.testing import ManualClock
 
@@ -49,6 +51,39 @@ def test_a_day_is_a_day_where_the_person_is(orch, clock):
     with orch.execute_task("buy_milk") as work:
         assert words in str(work.briefing())
         assert "overdue" not in str(work.briefing())
+
+
+def test_the_same_words_in_every_place_that_takes_a_date(orch):
+    """A call, a change, a plan in a file, a tool: "friday" is that Friday in each."""
+    tools = Toolbox(orch, include="all")
+    words = {"due_date": "friday", "not_before": "tomorrow"}
+    orch.plan_task("a", **words)
+    orch.plan_task("b")
+    orch.update_task("b", **words)
+    orch.plan_tasks("- {title: c, due_date: friday, not_before: tomorrow}")
+    orch.plan_tasks(json.dumps([{"title": "d", **words}]))
+    tools.answer("plan_task", {"title": "e", **words})
+    orch.plan_task("f", due_date="friday")
+    tools.answer("snooze_task", {"task": "f", "until": "tomorrow"})
+    planned = {(task.due_day, task.not_before) for task in orch.query_tasks()}
+    assert planned == {("2026-06-12", datetime(2026, 6, 10, 22, tzinfo=UTC))}
+
+
+def test_a_word_that_may_mean_two_days_names_its_place(orch):
+    """In a plan the mistake stands beside all others, and nothing is planned."""
+    with pytest.raises(PlanError, match=r"line 2.*'next friday' may mean 12 June or 19 June"):
+        orch.plan_tasks("- title: a\n  due_date: next friday")
+    assert orch.query_tasks() == []
+
+
+def test_null_for_a_tool_wakes_a_task(orch):
+    """As ``None`` does in Python; what is left out is tomorrow."""
+    tools = Toolbox(orch, include="all")
+    orch.plan_task("a")
+    assert not tools.answer("snooze_task", {"task": "a"}).is_error
+    assert orch.get_task("a").asleep
+    assert not tools.answer("snooze_task", {"task": "a", "until": None}).is_error
+    assert not orch.get_task("a").asleep
 
 
 def test_a_snoozed_task_is_not_mentioned_until_it_wakes(orch, clock):

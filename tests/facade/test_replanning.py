@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from datetime import UTC, date, datetime
 
+import attrs
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -46,6 +47,47 @@ def orch(tmp_path, clock):
 def everything(orch):
     """All that is stored about tasks."""
     return orch.query_tasks(limit=None, include_archived=True), orch._store.last_seq()
+
+
+def test_null_in_a_plan_that_updates_clears(orch):
+    """A key without a value says that there is none; a key that is left out says nothing."""
+    full = {
+        "title": "a",
+        "description": "words",
+        "acceptance": "it holds",
+        "dependencies": ["b"],
+        "condition": "b.success",
+        "parent_task_id": "p",
+        "task_type": "research",
+        "specialist_type": "gardener",
+        "estimated_effort": "2 hours",
+        "due_date": "2030-01-01",
+        "not_before": "2029-01-01",
+        "max_attempts": 7,
+        "retry_after": "1 min",
+        "time_limit": "1 hour",
+        "stalled_after": "1 hour",
+        "context": {"x": 1},
+        "for_agent": "ada",
+    }
+    orch.plan_tasks([{"title": "b"}, {"title": "p"}, full])
+    bare = orch.plan_task("bare")
+    assert str(orch.plan_tasks([{"title": "a"}], existing="update")) == "1 as before"
+    cleared = {name: None for name in full if name != "title"}
+    orch.plan_tasks([{"title": "a", **cleared}], existing="update")
+    task = orch.get_task("a")
+    same = full.keys() & {field.name for field in attrs.fields(vespera.Task)} - {"title"}
+    for name in same | {"due_at", "due_day", "asleep"}:
+        assert getattr(task, name) == getattr(bare, name), name
+    assert (task.retry_after_s, task.time_limit_s, task.stalled_after_s) == (None, None, None)
+    assert str(orch.plan_tasks([{"title": "a", **cleared}], existing="update")) == "1 as before"
+
+
+def test_a_child_without_a_parent_is_a_child(orch):
+    """Null for the parent does not take it out of the task that it is written below."""
+    children = [{"title": "c", "parent_task_id": None}]
+    orch.plan_tasks([{"title": "p", "children": children}])
+    assert orch.get_task("c").parent_task_id == orch.get_task("p").id
 
 
 @pytest.mark.parametrize("existing", ["keep", "update"])

@@ -9,7 +9,7 @@ import difflib
 import os
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, overload
 
@@ -216,7 +216,7 @@ def moment(name: str, value: object) -> datetime | None:
 
     A date means its midnight. A time without a zone is in UTC.
     """
-    return None if value is None else dates.start_in_utc(name, value, lambda: UTC)
+    return None if value is None else dates.start_in_utc(name, value)
 
 
 def effort(name: str, value: object) -> str | None:

@@ -6,57 +6,28 @@ that it is the same day wherever it is read, also where the clocks change in bet
 
 from __future__ import annotations
 
-import re
 from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from vespera_orchestrator._text import show_value
 from vespera_orchestrator.errors import InvalidInputError
 from vespera_orchestrator.home.timezone import zone_name, zone_named
+from vespera_orchestrator.tasks.date_words import (
+    DAYS_OF_WEEK,
+    MONTHS,
+    WEEKDAYS,
+    Calendar,
+    Use,
+    length_of,
+    read_when,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from datetime import tzinfo
 
     from vespera_orchestrator._model import Task
 
-_EXAMPLES: Final = "such as 2026-12-24 or 2026-12-24T18:00"
-_DAYS_ADVICE: Final = (
-    "say tomorrow, a weekday, next week, a length such as '3 days', or a date such as 2026-12-24; "
-    "now ends the rest"
-)
-_WEEKDAYS: Final = (
-    "Monday",
-    "Tuesday",
-    "Wednesday",
-    "Thursday",
-    "Friday",
-    "Saturday",
-    "Sunday",
-)
-_MONTHS: Final = (
-    "January",
-    "February",
-    "March",
-    "April",
-    "May",
-    "June",
-    "July",
-    "August",
-    "September",
-    "October",
-    "November",
-    "December",
-)
-_DAYS_OF_WEEK: Final = 7
-_LENGTH: Final = re.compile(r"(\d{1,4})\s*(minute|min|hour|h|day|d|week|w)s?")
-_LENGTHS: Final = {
-    "m": timedelta(minutes=1),
-    "h": timedelta(hours=1),
-    "d": timedelta(days=1),
-    "w": timedelta(days=7),
-}
-"""Lengths of calendar time, by the first letter of their unit."""
+_ISO_EXAMPLES: Final = "such as 2026-12-24 or 2026-12-24T18:00"
 _SOON: Final = timedelta(days=2)
 """How early a due date is mentioned, before it is over."""
 _LEAD: Final = timedelta(days=1)
@@ -68,82 +39,85 @@ _CALENDAR_HOURS: Final = 3.0
 # --- reading what callers write ----------------------------------------------
 
 
-def due_fields(name: str, value: object, zone: Callable[[], tzinfo]) -> dict[str, Any]:
+def due_fields(name: str, value: object, calendar: Calendar) -> dict[str, Any]:
     """Return what a task keeps of its due date.
 
     Args:
         name: The parameter, for the error.
-        value: A date, a datetime, either in ISO format, or ``None`` for no date.
-        zone: Returns the person's zone. A date is a day there; a time without a zone is meant
-            there.
+        value: A date, a datetime, a `timedelta` from now, or a person's words for one of them, see
+            `date_words`; ``None`` or an empty text for no date.
+        calendar: When and where the words are read. A date is a day in its zone; a time without a
+            zone is meant there.
 
     Raises:
-        InvalidInputError: It is none of these.
+        InvalidInputError: It is none of these, or may mean two days.
     """
     value = _trimmed(value)
     if value is None:
         return {"due_at": None, "due_day": None}
-    moment = _date_or_time(name, value)
+    moment = _date_or_time(name, value, calendar, Use.DUE)
+    zone = calendar.zone()
     if isinstance(moment, datetime):
-        return {"due_at": _in_utc(name, moment, zone), "due_day": None, "zone": zone_name(zone())}
+        return {
+            "due_at": _in_utc(name, moment, zone),
+            "due_day": None,
+            "zone": zone_name(zone),
+        }
     # Noon is the same day in nearly every zone, so that whoever reads only the moment is right.
-    noon = datetime.combine(moment, time(12), zone())
-    due_at = _in_utc(name, noon, zone)
-    return {"due_at": due_at, "due_day": moment.isoformat(), "zone": zone_name(zone())}
+    noon = datetime.combine(moment, time(12), zone)
+    return {
+        "due_at": _in_utc(name, noon, zone),
+        "due_day": moment.isoformat(),
+        "zone": zone_name(zone),
+    }
 
 
-def start_fields(name: str, value: object, zone: Callable[[], tzinfo]) -> dict[str, Any]:
+def start_fields(name: str, value: object, calendar: Calendar) -> dict[str, Any]:
     """Return what a task keeps of the moment before which it should not start.
 
-    A day begins at its midnight in the person's zone. The arguments are those of `due_fields`.
+    A day begins at its midnight in the person's zone, and ``"now"`` is no rest at all. The
+    arguments are those of `due_fields`.
     """
     value = _trimmed(value)
-    if value is None:
+    moment = None if value is None else _start(name, value, calendar)
+    if moment is None:
         return {"not_before": None}
-    return {"not_before": start_in_utc(name, value, zone), "zone": zone_name(zone())}
+    return {"not_before": moment, "zone": zone_name(calendar.zone())}
 
 
-def start_in_utc(name: str, value: object, zone: Callable[[], tzinfo]) -> datetime:
-    """Return a moment, or when a day begins, in UTC. The arguments are those of `due_fields`."""
-    moment = _date_or_time(name, value)
-    if not isinstance(moment, datetime):
-        moment = datetime.combine(moment, time(), zone())
-    return _in_utc(name, moment, zone)
+def start_in_utc(name: str, value: object) -> datetime:
+    """Return a moment, or when a day begins; both are in UTC unless they say otherwise."""
+    if isinstance(value, str):
+        try:
+            value = datetime.fromisoformat(value.strip())
+        except ValueError:
+            problem = f"{show_value(value)} is not a date in ISO format, {_ISO_EXAMPLES}"
+            raise InvalidInputError(name, problem) from None
+    return _beginning(name, _as_date(name, value), UTC)
 
 
-def snooze_until(
-    name: str, value: object, *, now: datetime, zone: Callable[[], tzinfo]
-) -> datetime | None:
-    """Return until when a task rests: like `start_fields`, but also in a person's words.
+def snooze_until(name: str, value: object, calendar: Calendar) -> datetime | None:
+    """Return until when a task rests, as `start_fields` reads it.
 
     Args:
         name: The parameter, for the error.
-        value: ``"tomorrow"``, ``"monday"``, ``"next week"``, a length such as ``"3 days"``, a
-            `timedelta`, a date, or a datetime; ``None`` or ``"now"`` for no rest at all.
-        now: The time now.
-        zone: Returns the person's zone.
+        value: As in `due_fields`; ``None`` or ``"now"`` for no rest at all.
+        calendar: When and where the words are read.
 
     Raises:
-        InvalidInputError: It is none of these, or not in the future.
+        InvalidInputError: It cannot be read, or is not in the future.
     """
-    if value is None or value == "now":
+    if value is None:
         return None
-    moment = _in_words(value, now, zone) if isinstance(value, str) else value
-    if isinstance(moment, timedelta):
-        moment = now + moment
-    if isinstance(moment, str) and not moment[:1].isdigit():
-        raise InvalidInputError(name, f"{show_value(value)} is no day that we know; {_DAYS_ADVICE}")
-    until = start_in_utc(name, moment, zone)
-    if until <= now:
-        problem = f"{until:%Y-%m-%d %H:%M} UTC is over; name a later day, or None to start now"
+    if isinstance(value, str) and not value.strip():
+        raise InvalidInputError(name, f"{show_value(value)} names no day; write one, or now")
+    until = _start(name, value, calendar)
+    if until is not None and until <= calendar.now():
+        problem = f"{until:%Y-%m-%d %H:%M} UTC is over; write a later day, or now to start it"
         raise InvalidInputError(name, problem)
     return until
 
 
-_SHORT_LENGTH: Final = re.compile(
-    r"(\d{1,6}(?:\.\d{1,6})?)\s*(seconds?|secs?|s|minutes?|mins?|m|hours?|h|days?|d|weeks?|w)"
-)
-_SECONDS: Final = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
 _LONGEST_S: Final = 366 * 86_400.0
 
 
@@ -158,36 +132,15 @@ def length_s(name: str, value: object) -> float:
         InvalidInputError: It is none of these, is negative, or more than a year.
     """
     seconds: float | None = None
-    if isinstance(value, timedelta):
-        seconds = value.total_seconds()
-    elif isinstance(value, int | float) and not isinstance(value, bool):
-        seconds = float(value)
-    elif isinstance(value, str):
-        words = _SHORT_LENGTH.fullmatch(" ".join(value.lower().split()))
-        seconds = None if words is None else float(words[1]) * _SECONDS[words[2][0]]
+    length = length_of(value) if isinstance(value, str) else value
+    if isinstance(length, timedelta):
+        seconds = length.total_seconds()
+    elif isinstance(length, int | float) and not isinstance(length, bool):
+        seconds = float(length)
     if seconds is None or not 0 <= seconds <= _LONGEST_S:
         advice = "write for example '30 s', '5 min' or '2 hours', up to a year"
         raise InvalidInputError(name, f"{show_value(value)} is not a length of time; {advice}")
     return seconds
-
-
-def _in_words(text: str, now: datetime, zone: Callable[[], tzinfo]) -> object:
-    """Return the day or the length that the words mean; other words as they are."""
-    words = " ".join(text.lower().split())
-    length = _LENGTH.fullmatch(words.removeprefix("in "))
-    if length is not None:
-        return _LENGTHS[length[2][0]] * int(length[1])
-    today = now.astimezone(zone()).date()
-    if words == "tomorrow":
-        return today + timedelta(days=1)
-    if words == "next week":
-        words = "monday"
-    names = [day.lower() for day in _WEEKDAYS]
-    words = words.removeprefix("next ")
-    if words not in names:
-        return text.strip()
-    ahead = (names.index(words) - today.weekday()) % _DAYS_OF_WEEK
-    return today + timedelta(days=ahead or _DAYS_OF_WEEK)
 
 
 def _trimmed(value: object) -> object:
@@ -195,32 +148,48 @@ def _trimmed(value: object) -> object:
     return (value.strip() or None) if isinstance(value, str) else value
 
 
-def _date_or_time(name: str, value: object) -> date:
+def _date_or_time(name: str, value: object, calendar: Calendar, use: Use) -> date:
+    moment = _read(name, value, calendar, use)
+    return _as_date(name, moment)
+
+
+def _start(name: str, value: object, calendar: Calendar) -> datetime | None:
+    moment = _read(name, value, calendar, Use.START)
+    if moment is None:
+        return None
+    return _beginning(name, _as_date(name, moment), calendar.zone())
+
+
+def _read(name: str, value: object, calendar: Calendar, use: Use) -> object:
     if isinstance(value, str):
-        return _from_iso(name, value)
+        return read_when(name, value, calendar, use)
+    if not isinstance(value, timedelta):
+        return value
+    try:
+        return calendar.now() + value
+    except OverflowError:
+        raise InvalidInputError(name, f"{value} from now is outside the calendar") from None
+
+
+def _as_date(name: str, value: object) -> date:
     if isinstance(value, date):
         return value
     raise InvalidInputError(
         name,
-        f"{show_value(value)} is not a date; give a datetime, a date, or a text such as 2026-12-24",
+        f"{show_value(value)} is not a date; give a datetime, a date, or a text such as friday or "
+        "2026-12-24",
     )
 
 
-def _from_iso(name: str, text: str) -> date:
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        pass
-    try:
-        return datetime.fromisoformat(text)
-    except ValueError:
-        problem = f"{show_value(text)} is not a date in ISO format, {_EXAMPLES}"
-        raise InvalidInputError(name, problem) from None
+def _beginning(name: str, moment: date, zone: tzinfo) -> datetime:
+    if not isinstance(moment, datetime):
+        moment = datetime.combine(moment, time(), zone)
+    return _in_utc(name, moment, zone)
 
 
-def _in_utc(name: str, moment: datetime, zone: Callable[[], tzinfo]) -> datetime:
+def _in_utc(name: str, moment: datetime, zone: tzinfo) -> datetime:
     if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=zone())
+        moment = moment.replace(tzinfo=zone)
     try:
         return moment.astimezone(UTC)
     except OverflowError:
@@ -245,8 +214,9 @@ def moved_due(task: Task, until: datetime, zone: str) -> dict[str, Any]:
     """
     if task.due_day is None:
         return {"due_at": until, "due_day": None}
-    day = until.astimezone(zone_named(zone)).date()
-    return due_fields("until", day, lambda: zone_named(zone))
+    person_zone = zone_named(zone)
+    day = until.astimezone(person_zone).date()
+    return due_fields("until", day, Calendar(now=lambda: until, zone=lambda: person_zone))
 
 
 def calendar_time(effort_hours: float) -> timedelta:
@@ -309,9 +279,9 @@ def _day(day: date, today: date) -> str:
     close = {0: "today", 1: "tomorrow", -1: "yesterday"}
     if days in close:
         return close[days]
-    if abs(days) < _DAYS_OF_WEEK:
-        return _WEEKDAYS[day.weekday()]
-    text = f"{day.day} {_MONTHS[day.month - 1]}"
+    if abs(days) < DAYS_OF_WEEK:
+        return WEEKDAYS[day.weekday()]
+    text = f"{day.day} {MONTHS[day.month - 1]}"
     return text if day.year == today.year else f"{text} {day.year}"
 
 

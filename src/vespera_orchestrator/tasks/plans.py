@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, tzinfo
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
@@ -15,6 +14,7 @@ from vespera_orchestrator._model import Session, TaskDraft, TaskQuery, new_id
 from vespera_orchestrator._text import show_value
 from vespera_orchestrator.errors import InvalidInputError, PlanError
 from vespera_orchestrator.tasks import arguments, dates, specialists
+from vespera_orchestrator.tasks.date_words import UTC_CALENDAR, Calendar
 from vespera_orchestrator.tasks.plan_text import at_line, line_of, tasks_in
 
 if TYPE_CHECKING:
@@ -39,9 +39,8 @@ class _Parameter:
     """Takes the name and the value; returns ``None`` where the draft's default holds."""
     field: str | None = None
     """The field of the draft, where it has another name than the parameter."""
-    by_zone: bool = False
-    """Whether the check also takes what returns the person's time zone, and returns several fields
-    by name.
+    by_calendar: bool = False
+    """Whether the check also takes the calendar, and returns several fields by name.
     """
     empty_is_default: bool = False
     """Whether an empty text means the draft's default, too."""
@@ -62,8 +61,8 @@ _PARAMETERS: Final[dict[str, _Parameter]] = {
     "specialist_type": _Parameter(arguments.text, empty_is_none=True),
     "priority": _Parameter(arguments.priority),
     "estimated_effort": _Parameter(arguments.effort, empty_is_none=True),
-    "due_date": _Parameter(dates.due_fields, by_zone=True),
-    "not_before": _Parameter(dates.start_fields, by_zone=True),
+    "due_date": _Parameter(dates.due_fields, by_calendar=True),
+    "not_before": _Parameter(dates.start_fields, by_calendar=True),
     "max_attempts": _Parameter(arguments.max_attempts),
     "retry_after": _Parameter(arguments.pause_s, "retry_after_s", empty_is_none=True),
     "time_limit": _Parameter(arguments.length_s, "time_limit_s", empty_is_none=True),
@@ -77,29 +76,25 @@ _DEFAULTS: Final = {field.name: field.default for field in attrs.fields(TaskDraf
 _SPEC_KEYS: Final = (*_PARAMETERS, "children")
 
 
-Zone: TypeAlias = Callable[[], tzinfo]
-"""Returns the time zone in which a person means dates; asked only when there is one."""
-
-
-def _utc() -> tzinfo:
-    return UTC
-
-
 def draft(
-    spec: Mapping[str, Any], place: str = "", *, zone: Zone = _utc, planned_by: str = ""
+    spec: Mapping[str, Any],
+    place: str = "",
+    *,
+    calendar: Calendar = UTC_CALENDAR,
+    planned_by: str = "",
 ) -> TaskDraft:
     """Make a draft from the parameters of `Orchestrator.plan_task`.
 
     Args:
         spec: The parameters.
         place: Where in a plan it stands.
-        zone: Returns the time zone in which dates are meant.
+        calendar: When and where words for dates are read.
         planned_by: The agent that plans it, if it has been given a name.
 
     Raises:
         PlanError: With *place*.
     """
-    result, mistakes = _read_spec(spec, place, zone, planned_by=planned_by)
+    result, mistakes = _read_spec(spec, place, calendar, planned_by=planned_by)
     if mistakes:
         raise mistakes[0]
     return result
@@ -108,7 +103,7 @@ def draft(
 def _read_spec(
     spec: Mapping[str, Any],
     place: str,
-    zone: Zone,
+    calendar: Calendar,
     written: Mapping[str, Any] | None = None,
     *,
     planned_by: str = "",
@@ -127,24 +122,24 @@ def _read_spec(
     mistakes = []
     for name, value in {"title": None, **spec}.items():
         try:
-            checked = _checked(name, value, zone)
+            checked = _checked(name, value, calendar)
         except InvalidInputError as exc:
             mistakes.append(PlanError(str(exc), at_line(place, line_of(written, name))))
             continue
-        if value is not None:
+        if name in spec:  # also with null, which clears it in a plan that updates
             named_fields |= checked.keys()
         if not _means_default(name, checked):
             fields |= {field: part for field, part in checked.items() if part is not None}
     return _with_specialist(TaskDraft(**fields, named=frozenset(named_fields))), mistakes
 
 
-def _checked(name: str, value: Any, zone: Zone) -> dict[str, Any]:
+def _checked(name: str, value: Any, calendar: Calendar) -> dict[str, Any]:
     """Return the fields of the draft that a parameter stands for."""
     parameter = _PARAMETERS[name]
     if parameter.empty_is_none and value == "":
         value = None
-    if parameter.by_zone:
-        fields: dict[str, Any] = parameter.check(name, value, zone)
+    if parameter.by_calendar:
+        fields: dict[str, Any] = parameter.check(name, value, calendar)
         return fields
     return {parameter.field or name: parameter.check(name, value)}
 
@@ -162,7 +157,7 @@ def _with_specialist(task: TaskDraft) -> TaskDraft:
     return attrs.evolve(task, specialist_type=chosen)
 
 
-def changes(values: Mapping[str, Any], *, zone: Zone = _utc) -> dict[str, Any]:
+def changes(values: Mapping[str, Any], *, calendar: Calendar = UTC_CALENDAR) -> dict[str, Any]:
     """Check what `Orchestrator.update_task` changes, and name it as a draft does.
 
     ``None`` leaves a field as it is.
@@ -171,7 +166,7 @@ def changes(values: Mapping[str, Any], *, zone: Zone = _utc) -> dict[str, Any]:
     for name, value in values.items():
         if value is None:
             continue
-        checked = _checked(name, value, zone)
+        checked = _checked(name, value, calendar)
         if _means_default(name, checked):
             result[name] = _DEFAULTS[name]
         else:
@@ -237,7 +232,7 @@ def new_session(
 def plan(
     specs: str | Iterable[Mapping[str, Any] | TaskDraft],
     *,
-    zone: Zone = _utc,
+    calendar: Calendar = UTC_CALENDAR,
     planned_by: str = "",
 ) -> tuple[list[TaskDraft], list[VesperaError]]:
     """Read a plan.
@@ -245,7 +240,7 @@ def plan(
     Args:
         specs: Mappings with the parameters of `Orchestrator.plan_task` and ``children``, drafts, or
             YAML or JSON text of such mappings.
-        zone: Returns the time zone in which dates are meant.
+        calendar: When and where words for dates are read.
         planned_by: The agent that plans them, if it has been given a name.
 
     Returns:
@@ -253,7 +248,7 @@ def plan(
         mistake is in the list too, as far as it could be read: so what refers to it is not reported
         as well.
     """
-    reader = _PlanReader(zone, planned_by)
+    reader = _PlanReader(calendar, planned_by)
     reader.read(tasks_in(specs) if isinstance(specs, str) else specs, None, "task", 1)
     if not reader.drafts and not reader.mistakes:
         reader.mistakes.append(PlanError("the plan is empty; give at least one task with a title"))
@@ -282,8 +277,8 @@ def _named_by(draft: TaskDraft) -> frozenset[str]:
 
 
 class _PlanReader:
-    def __init__(self, zone: Zone, planned_by: str) -> None:
-        self._zone = zone
+    def __init__(self, calendar: Calendar, planned_by: str) -> None:
+        self._calendar = calendar
         self._planned_by = planned_by
         self.drafts: list[TaskDraft] = []
         self.mistakes: list[VesperaError] = []
@@ -332,9 +327,11 @@ class _PlanReader:
         for key in islice(unknown, _MOST_MISTAKES):
             problem = f"unknown key {show_value(key)}{_similar_key(key)}; known are {known}"
             self._refuse(problem, at_line(place, line_of(spec, key)))
-        if parent is not None:
-            values.setdefault("parent_task_id", parent)
-        result, mistakes = _read_spec(values, place, self._zone, spec, planned_by=self._planned_by)
+        if values.get("parent_task_id") is None and parent is not None:
+            values["parent_task_id"] = parent
+        result, mistakes = _read_spec(
+            values, place, self._calendar, spec, planned_by=self._planned_by
+        )
         self.mistakes += mistakes
         self.drafts.append(result)
         own = draft_reference(len(self.drafts) - 1)

@@ -210,10 +210,13 @@ def _kind_schema(kind: type) -> Schema:
 # --- arguments ------------------------------------------------------------------
 
 
-def checked(arguments: object, schema: Schema, tool: str) -> dict[str, Any]:
+def checked(
+    arguments: object, schema: Schema, tool: str, *, nulls: Collection[str] = ()
+) -> dict[str, Any]:
     """Return the arguments of a call, if they fit the schema.
 
-    ``None`` for an optional argument is the same as leaving it out, as language models do it.
+    ``None`` for an optional argument is the same as leaving it out, as language models do it,
+    unless the argument is one of *nulls*.
 
     Raises:
         InvalidInputError: With the argument, and what would be right.
@@ -230,6 +233,9 @@ def checked(arguments: object, schema: Schema, tool: str) -> dict[str, Any]:
             raise InvalidInputError(name, _unknown(name, properties, tool))
         if name in accepted:
             raise InvalidInputError(name, f"{tool} got it twice, also under another name")
+        if value is None and name in nulls:
+            accepted[name] = None
+            continue
         if value is None and name not in required:
             continue
         problem = _problem(value, properties[name])

@@ -51,6 +51,8 @@ class ToolSpec:
     """The key of the list in the answer, for a call that returns a list."""
     without: tuple[str, ...] = ()
     """Parameters that a tool must not offer."""
+    nulls: tuple[str, ...] = ()
+    """Parameters for which null says something; for all others it is as if they were left out."""
     command: str = ""
     """The word by which people call it: ``python -m vespera_orchestrator WORD``."""
 
@@ -99,7 +101,7 @@ _PLANNING = _rows(
     _row("reopen_task", is_core=False),
     _row("abandon_task", is_core=False, destroys=True),
     _row("delete_task", is_core=False, destroys=True, without=("hard",)),
-    _row("snooze_task", is_core=False, is_repeatable=True, command="later"),
+    _row("snooze_task", is_core=False, is_repeatable=True, command="later", nulls=("until",)),
     _row("correct_task", is_core=False, is_repeatable=True),
     _row("simplify", is_core=False, items="tasks", is_repeatable=True, without=("by",)),
     _row("undo_simplify", is_core=False, is_repeatable=True),

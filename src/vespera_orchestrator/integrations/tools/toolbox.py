@@ -159,7 +159,8 @@ class Toolbox:
     ) -> Answer:
         try:
             tool = self._known(name)
-            values = checked(_read(arguments), dict(tool.parameters), tool.name)
+            schema, nulls = dict(tool.parameters), tool.spec.nulls
+            values = checked(_read(arguments), schema, tool.name, nulls=nulls)
             if progress and "progress" in signatures.callables_of(tool.spec.path):
                 values["progress"] = progress
             answer = self._call(tool.spec, values)

@@ -1,0 +1,307 @@
+"""Days, moments and lengths of time as a person types them. Pure.
+
+One grammar for every place that takes a date or a length::
+
+    when    = [ "by" | "on" | "until" ] ( day [ [ "at" ] clock ] | [ "in" ] length ) | "now"
+    day     = "today" | "tomorrow" | "tonight" | [ "this" | "next" ] weekday
+            | "next week" | "next month" | date
+    date    = 2026-12-24 | 24 December [ 2026 ] | December 24 [ 2026 ]
+    clock   = 18:00 | 6 pm | 6:30 pm
+    length  = ( number | "a" ) ( seconds | minutes | hours | days | weeks )
+
+Words that people understand in two ways are refused, with what to write instead: we would rather
+ask than guess a day.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from enum import Enum
+from typing import Final
+
+import attrs
+
+from vespera_orchestrator._text import show_value
+from vespera_orchestrator.errors import InvalidInputError
+
+WEEKDAYS: Final = (
+    "Monday",
+    "Tuesday",
+    "Wednesday",
+    "Thursday",
+    "Friday",
+    "Saturday",
+    "Sunday",
+)
+MONTHS: Final = (
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+)
+DAYS_OF_WEEK: Final = 7
+
+_EXAMPLES: Final = (
+    "write for example tomorrow, friday, friday 18:00, in 3 days, 24 December, 2026-12-24 or "
+    "2026-12-24T18:00"
+)
+_LENGTH: Final = re.compile(
+    r"(\d{1,6}(?:\.\d{1,6})?|an?|one)\s*"
+    r"(seconds?|secs?|s|minutes?|mins?|m|hours?|hrs?|h|days?|d|weeks?|w)"
+)
+_UNITS: Final = {
+    "s": timedelta(seconds=1),
+    "m": timedelta(minutes=1),
+    "h": timedelta(hours=1),
+    "d": timedelta(days=1),
+    "w": timedelta(weeks=1),
+}
+"""The units, by their first letter."""
+_BEFORE: Final = re.compile(r"(?:by|on|until|till)\s+(?=\S)")
+_CLOCK: Final = re.compile(r"(?:^|\s+)(?:at\s+)?(\d{1,2})(?::(\d{2}))?\s*(am|pm)?$")
+_AT: Final = re.compile(r"\bat\s+\d")
+_DAY_MONTH: Final = re.compile(r"(?P<day>\d{1,2})\.? (?P<month>[a-z]{3,9})\.?(?: (?P<year>\d{4}))?")
+_MONTH_DAY: Final = re.compile(r"(?P<month>[a-z]{3,9})\.? (?P<day>\d{1,2})(?: (?P<year>\d{4}))?")
+_NUMBERS_ONLY: Final = re.compile(r"\d{1,4}([./-])\d{1,2}(?:\1(?:\d{1,4})?)?")
+_FEWEST_LETTERS: Final = 3
+"""Of a weekday or a month so many are enough."""
+_EVENING: Final = time(18)
+_LAST_HOUR: Final = 23
+_HALF_DAY: Final = 12
+_VAGUE: Final = {
+    "soon": "tomorrow, or in 3 days",
+    "later": "tomorrow, or in 3 days",
+    "weekend": "saturday or sunday",
+    "week": "friday or sunday",
+    "month": "a date, such as 2026-12-24",
+    "year": "a date, such as 2026-12-24",
+    "morning": "a time, such as tomorrow 9:00",
+    "afternoon": "a time, such as tomorrow 15:00",
+    "evening": "a time, such as tomorrow 18:00",
+}
+"""What to write instead of words that end so."""
+
+
+class Use(Enum):
+    """What a date is for, where the same words mean another part of the day."""
+
+    DUE = "due"
+    """Something is done by then: a day counts until its end."""
+    START = "start"
+    """Something begins then: a day counts from its beginning."""
+
+
+@attrs.frozen(kw_only=True)
+class Calendar:
+    """When and where words are read. Both are asked for only where a date is."""
+
+    now: Callable[[], datetime]
+    """Returns the time now."""
+    zone: Callable[[], tzinfo]
+    """Returns the person's time zone."""
+
+    def here(self) -> datetime:
+        """Return the time now, by the person's clock."""
+        return self.now().astimezone(self.zone())
+
+
+UTC_CALENDAR: Final = Calendar(now=lambda: datetime.now(UTC), zone=lambda: UTC)
+"""For callers that have no person."""
+
+
+def length_of(text: str) -> timedelta | None:
+    """Return a length of time by the clock; ``None`` if the text is something else."""
+    parts = _length_parts(_plain(text))
+    return None if parts is None else _UNITS[parts[1]] * parts[0]
+
+
+def read_when(name: str, text: str, calendar: Calendar, use: Use) -> date | datetime | None:
+    """Return the day or the moment that a person means.
+
+    Args:
+        name: The parameter, for the error.
+        text: What the person typed; not empty.
+        calendar: When and where.
+        use: What the date is for.
+
+    Returns:
+        A date for a day, a datetime for a moment; ``None`` for ``"now"``.
+
+    Raises:
+        InvalidInputError: The words name no day, or may mean two.
+    """
+    machine = _from_iso(text.strip())
+    if machine is not None:
+        return machine
+    reader = _Reader(name=name, text=text, now=calendar.here(), use=use)
+    return reader.read(_BEFORE.sub("", _plain(text), count=1))
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.casefold().replace(",", " ").split())
+
+
+def _from_iso(text: str) -> date | datetime | None:
+    for kind in (date, datetime):
+        try:
+            return kind.fromisoformat(text)
+        except ValueError:
+            continue
+    return None
+
+
+def _length_parts(words: str) -> tuple[float, str] | None:
+    match = _LENGTH.fullmatch(words.removeprefix("in "))
+    if match is None:
+        return None
+    number = float(match[1]) if match[1][0].isdigit() else 1.0
+    return number, match[2][0]
+
+
+def _numbers_of(names: tuple[str, ...], word: str) -> list[int]:
+    """Return the places of the names that begin with *word*."""
+    if len(word) < _FEWEST_LETTERS:
+        return []
+    return [place for place, name in enumerate(names) if name.lower().startswith(word)]
+
+
+@attrs.frozen(kw_only=True)
+class _Reader:
+    """Reads the words for one date."""
+
+    name: str
+    text: str
+    now: datetime
+    """By the person's clock."""
+    use: Use
+
+    def read(self, words: str) -> date | datetime | None:
+        if words == "now" and self.use is Use.START:
+            return None
+        try:
+            length = self._length(words)
+            return self._day_and_clock(words) if length is None else length
+        except OverflowError:
+            raise self._refusal(f"is outside the calendar; {_EXAMPLES}") from None
+
+    def _refusal(self, problem: str) -> InvalidInputError:
+        return InvalidInputError(self.name, f"{show_value(self.text)} {problem}")
+
+    def _unclear(self, one: str, other: str) -> InvalidInputError:
+        return self._refusal(f"may mean {one} or {other}; write which one")
+
+    def _length(self, words: str) -> date | datetime | None:
+        """Return when a length is over: whole days by the calendar, all else by the clock."""
+        parts = _length_parts(words)
+        if parts is None:
+            return None
+        number, unit = parts
+        if re.fullmatch(r"(?:in )?\d+\s*m", words):
+            raise self._unclear(f"{number:g} min", f"{number:g} months")
+        length = _UNITS[unit] * number
+        is_whole = unit in "dw" and not length.seconds
+        if not is_whole:
+            return self.now.astimezone(UTC) + length
+        if self.use is Use.DUE:
+            return self.now.date() + length
+        return self.now + length
+
+    def _day_and_clock(self, words: str) -> date | datetime:
+        clock = _CLOCK.search(words)
+        if clock is None or not (clock[2] or clock[3] or _AT.search(words)):
+            return self._day(words)
+        before = words[: clock.start()]
+        at = self._clock(clock, before)
+        if not before:
+            shown = f"{at:%H:%M}"
+            raise self._unclear(f"today {shown}", f"tomorrow {shown}")
+        day = self.now.date() if before == "tonight" else self._day(before)
+        return datetime.combine(day, at, self.now.tzinfo)
+
+    def _clock(self, clock: re.Match[str], day: str) -> time:
+        hour, minute, half = int(clock[1]), int(clock[2] or 0), clock[3]
+        is_possible = 1 <= hour <= _HALF_DAY if half else hour <= _LAST_HOUR
+        if not is_possible or minute >= 60:  # noqa: PLR2004 - the minutes of an hour
+            raise self._refusal("has a time that no clock shows; write for example 18:00 or 6 pm")
+        if not half and clock[2] is None and 0 < hour <= _HALF_DAY:
+            raise self._unclear(f"{day} {hour} am", f"{day} {hour} pm")
+        if half:
+            hour = hour % _HALF_DAY + (_HALF_DAY if half == "pm" else 0)
+        return time(hour, minute)
+
+    def _day(self, words: str) -> date:
+        day = self._named_day(words) or self._weekday(words) or self._written_date(words)
+        if day is None:
+            raise self._not_a_day(words)
+        return day
+
+    def _named_day(self, words: str) -> date | None:
+        today = self.now.date()
+        days = {"today": today, "tomorrow": today + timedelta(days=1)}
+        if self.use is Use.DUE:
+            days["tonight"] = today
+        else:
+            days["tonight"] = datetime.combine(today, _EVENING, self.now.tzinfo)
+            days["next week"] = today + timedelta(days=DAYS_OF_WEEK - today.weekday())
+            days["next month"] = (today.replace(day=28) + timedelta(days=4)).replace(day=1)
+        return days.get(words)
+
+    def _not_a_day(self, words: str) -> InvalidInputError:
+        if _NUMBERS_ONLY.fullmatch(words):
+            problem = "may be read as day and month in either order; write 2026-12-24"
+            return self._refusal(f"{problem} or 24 December")
+        instead = _VAGUE.get(words.rpartition(" ")[2])
+        if instead is not None:
+            return self._refusal(f"is no particular day; write {instead}")
+        return self._refusal(f"is not a date that we can read; {_EXAMPLES}")
+
+    def _weekday(self, words: str) -> date | None:
+        which, _, word = words.rpartition(" ")
+        places = _numbers_of(WEEKDAYS, word)
+        if not places or which not in {"", "this", "next"}:
+            return None
+        today = self.now.date()
+        days_ahead = (places[0] - today.weekday()) % DAYS_OF_WEEK
+        coming = today + timedelta(days=days_ahead)
+        week_later = coming + timedelta(days=DAYS_OF_WEEK)
+        is_this_week = today.weekday() + days_ahead < DAYS_OF_WEEK
+        if which == "next" and days_ahead and (is_this_week or days_ahead == 1):
+            raise self._unclear(_spoken(coming), _spoken(week_later))
+        if which == "this" and not is_this_week:
+            raise self._unclear(_spoken(coming - timedelta(days=DAYS_OF_WEEK)), _spoken(coming))
+        if days_ahead or which == "this":
+            return coming
+        if which == "" and self.use is Use.DUE:
+            raise self._unclear(f"today, {_spoken(coming)},", _spoken(week_later))
+        return week_later  # nobody lets a task rest until the day that it is
+
+    def _written_date(self, words: str) -> date | None:
+        iso = _from_iso(words)
+        if iso is not None:
+            return iso
+        match = _DAY_MONTH.fullmatch(words) or _MONTH_DAY.fullmatch(words)
+        months = _numbers_of(MONTHS, match["month"]) if match else []
+        if match is None or len(months) != 1:
+            return None
+        year = int(match["year"] or self.now.year)
+        try:
+            day = date(year, months[0] + 1, int(match["day"]))
+            if match["year"] is None and day < self.now.date():
+                day = day.replace(year=year + 1)
+        except ValueError:
+            raise self._refusal("is not in the calendar") from None
+        return day
+
+
+def _spoken(day: date) -> str:
+    return f"{day.day} {MONTHS[day.month - 1]}"
