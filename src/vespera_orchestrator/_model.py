@@ -368,7 +368,11 @@ class EventKind(StrEnum):
     Data: ``recovery``, the id of that task.
     """
     TASK_RETRIED = "task_retried"
-    """A person asked for another try, so it is pending again. Data: ``reason``."""
+    """A person asked for another try, so it is pending again.
+
+    Data: ``reason``; ``with``, the id of the whole, where it was cancelled with that and comes back
+    with it.
+    """
     TASK_REOPENED = "task_reopened"
     """It was completed, and a person opened it again. Or it was skipped, and is pending again
     because a task before it is tried again.
@@ -383,7 +387,9 @@ class EventKind(StrEnum):
     TASK_SKIPPED = "task_skipped"
     """Data: ``reason``."""
     TASK_CANCELLED = "task_cancelled"
-    """Data: ``reason``."""
+    """Data: ``reason``; ``with``, the id of the task above it that was cancelled or given up, if it
+    was cancelled for that.
+    """
     TASK_FAILED = "task_failed"
     """A person gave it up. Data: ``reason``."""
     TASK_ARCHIVED = "task_archived"

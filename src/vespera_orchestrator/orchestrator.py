@@ -1203,8 +1203,7 @@ class Orchestrator:
         Args:
             include_completed: List the completed tasks, too.
             session_id: The session; by default the current one.
-            parent_task_id: Count and list only this task and what is below it. The next step
-                remains that of the session.
+            parent_task_id: Only this task and what is below it, the next step too.
             budget_tokens: About how long it may print; a token is about four letters, or one digit.
                 Whatever is left out is replaced by the call that returns it.
         """
@@ -1354,7 +1353,8 @@ class Orchestrator:
         Raises:
             NotReadyError: The named task cannot start yet, or is for another agent; carries the
                 `Why`.
-            NothingReadyError: You named no task and none is ready; carries the `NextStep`.
+            NothingReadyError: You named no task, and none that you want is ready; carries the
+                `NextStep` of those.
             PressureLimitError: As many tasks are under way as the `pressure` allows; says why.
             NotARepositoryError: You asked for a worktree, and there is no git repository with a
                 commit.
@@ -1859,8 +1859,8 @@ class Orchestrator:
     def retry_task(self, task: TaskRef, reason: str = "") -> Task:
         """Make a blocked, failed, cancelled or skipped task pending again.
 
-        Tasks that were skipped because of it are pending again, too. A completed task needs a
-        reason to be done again: with one, this is `reopen_task`.
+        So are subtasks that were cancelled with it, and tasks that were skipped because of it. A
+        completed task needs a reason to be done again: with one, this is `reopen_task`.
 
         Raises:
             TransitionError: It is completed and you gave no reason; it is running or pending; or

@@ -40,6 +40,48 @@ def test_a_status_of_a_subtree_is_about_the_subtree(orch):
     assert {task.alias for task in status.chain} <= {"mine", "part_0", "part_1", "part_2"}
 
 
+def test_a_status_of_a_subtree_names_its_own_next_step(orch):
+    """What is ready elsewhere is no step of it, whatever state the subtree is in."""
+    for number in range(3):
+        orch.add_dependency(f"part_{number}", "urgent_0")
+    waiting = orch.get_status(parent_task_id="mine")
+    assert waiting.next_step.call == "orch.why('part_0')"
+    assert "urgent_0 (pending)" in waiting.next_step.sentence
+    assert "urgent" not in waiting.to_mermaid()
+    orch.cancel_task("mine", "not needed")
+    ended = orch.get_status(parent_task_id="mine").next_step
+    assert ended.sentence.startswith("Everything in 'mine' has ended")
+    assert orch.next_step().alias == "urgent_0"
+
+
+def test_the_calls_of_a_cut_status_are_about_the_subtree(orch):
+    """An answer within a budget names the call that returns the rest of the same tasks."""
+    status = orch.get_status(parent_task_id="other", budget_tokens=60).to_dict(brief=True)
+    assert status["left_out"]["*"] == "orch.get_status(parent_task_id='other')"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "words", "call"),
+    [
+        ({"specialist_type": "chef"}, "no tasks with specialist_type='chef'", "ready_tasks()"),
+        ({"alias_prefix": "gate"}, "waits for the signal 'ci'", "why('gate')"),
+        ({"parent_task_id": "whole"}, "waits for the signal 'ci'", "why('gate')"),
+        ({"parent_task_id": "past"}, "Everything in 'past' has ended", "next_step()"),
+        ({"parent_task_id": "mine", "task_type": "research"}, "in 'mine' with", "ready_tasks()"),
+    ],
+)
+def test_a_filter_without_a_match_names_no_task_that_does_not_fit(orch, wanted, words, call):
+    """The error says why those that fit cannot start, or that none does."""
+    orch.plan_tasks(
+        [{"title": "Whole", "children": [{"title": "Gate", "signal": "ci"}]}, {"title": "Past"}]
+    )
+    orch.complete_task("past", summary="done", detailed_work="all of it")
+    with pytest.raises(vespera.NothingReadyError) as caught:
+        orch.execute_task(**wanted)
+    assert words in str(caught.value)
+    assert caught.value.next_step.call == f"orch.{call}"
+
+
 def test_a_status_can_be_pickled(orch):
     """And its drawing comes along, as it was then."""
     status = orch.get_status()

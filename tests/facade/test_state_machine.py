@@ -311,9 +311,27 @@ class Model:
         for name in below:
             below += self.children(name) if subtree else []
         for name in [name for name in reversed(self.tasks) if name in below]:
-            if name != alias:
+            if name != alias and self.tasks[name]["status"] not in ENDED:
                 self.give_up(name, "cancelled")
+                self.tasks[name]["ended_with"] = alias
         self.give_up(alias, last)
+        self.tasks[alias]["ended_with"] = alias
+
+    def taken_down_with(self, alias):
+        """What was cancelled below this one in the same call."""
+        whole = self.tasks[alias].get("ended_with")
+        if self.tasks[alias]["status"] not in ("cancelled", "failed"):
+            return []
+        below = [alias]
+        for name in below:
+            below += self.children(name)
+        return [
+            name
+            for name in below[1:]
+            if self.tasks[name]["status"] == "cancelled"
+            and self.tasks[name]["recovers"] is None
+            and self.tasks[name].get("ended_with") == whole
+        ]
 
     def may_retry(self, alias):
         """Whether trying this task again is possible."""
@@ -335,7 +353,8 @@ class Model:
         """Open a task again, and what was skipped because of it, and so on downward."""
         for name in self.recoveries(alias):
             self.give_up(name, "cancelled")
-        for name in [alias, *self.skipped_after(alias)]:
+        opened = [alias, *self.taken_down_with(alias)]
+        for name in opened + self.skipped_after(opened):
             task = self.tasks[name]
             asks = task["asks"] or task.get("asked", False)
             task |= {"status": "pending", "failures": 0, "answered": False, "asks": asks}
@@ -351,9 +370,9 @@ class Model:
             return False
         return task["parent"] is None or self.tasks[task["parent"]]["status"] != "completed"
 
-    def skipped_after(self, alias):
-        """The skipped tasks that wait for this one or are skipped with it, and so on downward."""
-        found = [alias]
+    def skipped_after(self, aliases):
+        """The skipped tasks that wait for these or are skipped with them, and so on downward."""
+        found = list(aliases)
         for name in found:
             is_skipped = self.tasks[name]["status"] == "skipped"
             found += [
@@ -365,13 +384,13 @@ class Model:
                     or (is_skipped and self.tasks[other]["parent"] == name)
                 )
             ]
-        return found[1:]
+        return found[len(aliases) :]
 
     def reopens_part_of_completed(self, alias):
         """Whether trying this task again would open something skipped below a completed parent."""
         return any(
             parent and self.tasks[parent]["status"] == "completed"
-            for parent in self.parents(self.skipped_after(alias))
+            for parent in self.parents(self.skipped_after([alias, *self.taken_down_with(alias)]))
         )
 
     def parents(self, aliases):

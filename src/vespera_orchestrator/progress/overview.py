@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import attrs
 
-from vespera_orchestrator._model import Agenda, NextStep, Session, Task, TaskStatus, Why
+from vespera_orchestrator._model import Agenda, NextStep, Session, Task, TaskQuery, TaskStatus, Why
 from vespera_orchestrator.errors import SessionNotFoundError, WorktreeError
 from vespera_orchestrator.progress.session_reader import (
     LISTED,
@@ -59,8 +59,13 @@ class Overview:
     def _store(self) -> Store:
         return self._scope.store
 
-    def _in_one_state(self, session_id: str, read: Callable[[SessionReader], _T]) -> _T:
-        """Return what *read* makes of one state of the store.
+    def _in_one_state(
+        self,
+        session_id: str,
+        read: Callable[[SessionReader], _T],
+        wanted: TaskQuery | None = None,
+    ) -> _T:
+        """Return what *read* makes of one state of the store, and of the *wanted* tasks only.
 
         Where git has to say whether this home can start a task, it is asked in between, and all
         of it is read again.
@@ -68,7 +73,7 @@ class Overview:
         obstacles = Obstacles(self._rooms)
 
         def read_state() -> _T:
-            return read(SessionReader(self._rooms, session_id, obstacles))
+            return read(SessionReader(self._rooms, session_id, obstacles, wanted))
 
         while True:
             answer = self._store.read_together(read_state, session_id=session_id)
@@ -77,8 +82,12 @@ class Overview:
 
     # --- the next step --------------------------------------------------------
 
-    def next_step(self) -> NextStep:
-        """Return the one thing to do now, also without a session."""
+    def next_step(self, wanted: TaskQuery | None = None) -> NextStep:
+        """Return the one thing to do now, also without a session.
+
+        Args:
+            wanted: Only these tasks count; ``None`` for all of the session.
+        """
         try:
             session = self._scope.session()
         except SessionNotFoundError as exc:
@@ -87,7 +96,7 @@ class Overview:
                 return resume_step(earlier[0], exc.problem)
             return first_step(exc.problem if exc.named_by else None)
         state, is_gentle = self._in_one_state(
-            session.id, lambda reader: (reader.state(), reader.is_gentle)
+            session.id, lambda reader: (reader.state(), reader.is_gentle), wanted
         )
         return self._worded(self._with_git(state, self._forecast(state)), is_gentle=is_gentle)
 
@@ -178,7 +187,10 @@ class Overview:
             )
             return status, state, also(status)
 
-        status, state, answer = self._in_one_state(session.id, read)
+        wanted = None
+        if parent is not None:
+            wanted = TaskQuery(parent_task_id=parent.id, include_children=True)
+        status, state, answer = self._in_one_state(session.id, read, wanted)
         forecast = self._rooms.forecast() if state.worktrees else None
         facts = self._with_git(state, forecast)
         final = attrs.evolve(
@@ -199,13 +211,7 @@ class Overview:
         include_completed: bool,
     ) -> Status:
         """Return what the store says of the session."""
-        store = self._store
-        everything = reader.everything
-        tasks, counts, blocked = everything, reader.counts, reader.blocked
-        if parent is not None:
-            tasks = attrs.evolve(everything, parent_task_id=parent.id, include_children=True)
-            counts = store.count(tasks)
-            blocked = reader.blocked_of(tasks, counts)
+        store, tasks = self._store, reader.everything
         completed: list[Task] = []
         if include_completed:
             completed = store.tasks(attrs.evolve(tasks, status=(TaskStatus.COMPLETED,)))
@@ -214,12 +220,12 @@ class Overview:
         return Status(
             session=store.find_session(session.id) or session,
             parent=parent,
-            counts=counts,
+            counts=reader.counts,
             planned=store.count(attrs.evolve(tasks, recoveries=False)),
             elsewhere=reader.other_open_sessions(),
             ready=tuple(store.ready(session.id, LISTED, below=below)),
-            running=reader.running(below),
-            blocked=tuple(blocked),
+            running=reader.running(),
+            blocked=tuple(reader.blocked),
             completed=tuple(completed),
             dated=reader.near_dates(tasks),
             questions=reader.by_agenda(tasks, Agenda.QUESTIONS),
@@ -227,10 +233,10 @@ class Overview:
             chain=tuple(store.longest_chain(session.id, LISTED, below=below)),
             clashes=(),
             next_step=self._worded(state.facts, is_gentle=gentleness is not None),
-            outdated=tuple(store.context_uses(session_id=session.id, outdated=True, limit=LISTED)),
+            outdated=reader.outdated(),
             as_of=self._rooms.clock(),
             budget_tokens=None,
-            draw=Drawing(lambda: self.graph(session.id).to_mermaid()),
+            draw=Drawing(lambda: self._graph_of(tasks).to_mermaid()),
             gentleness=gentleness,
         )
 
@@ -256,9 +262,12 @@ class Overview:
 
     def graph(self, session_id: str) -> TaskGraph:
         """Return the task graph of the session, archived tasks included."""
+        return self._graph_of(all_of(session_id))
+
+    def _graph_of(self, tasks: TaskQuery) -> TaskGraph:
         from vespera_orchestrator.tasks.graph import TaskGraph  # loads networkx
 
-        return TaskGraph(self._store.tasks(attrs.evolve(all_of(session_id), include_archived=True)))
+        return TaskGraph(self._store.tasks(attrs.evolve(tasks, include_archived=True)))
 
     # --- bringing together ----------------------------------------------------
 

@@ -41,7 +41,16 @@ from vespera_orchestrator.tasks.next_step import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from vespera_orchestrator._model import Artifact, Attempt, Cause, Checkpoint, Event, Worktree
+    from vespera_orchestrator._model import (
+        Artifact,
+        Attempt,
+        Cause,
+        Checkpoint,
+        ContextUse,
+        Event,
+        Situation,
+        Worktree,
+    )
     from vespera_orchestrator._rooms import Rooms
     from vespera_orchestrator.errors import VesperaError
     from vespera_orchestrator.progress.low_energy import Gentleness
@@ -54,6 +63,8 @@ _LOOKED_BACK: Final = 50
 """In how many of the last milestones it is looked for what the caller left unfinished."""
 _REPORTS: Final = frozenset({ArtifactKind.FAILURE, ArtifactKind.CONFLICT, ArtifactKind.REFUSAL})
 """The kinds of artifacts that tell why a task is blocked."""
+_KINDS: Final = ("specialist_type", "task_type", "alias_prefix")
+"""By what a caller may want tasks, apart from their parent."""
 _MAX_UNMERGED: Final = 200
 """Most held tasks among which work that waits to be merged is looked for."""
 
@@ -103,10 +114,18 @@ class SessionReader:
         rooms: The store, the clock and who reads.
         session_id: The session.
         obstacles: What keeps this home from starting tasks.
+        wanted: Only these of its tasks; ``None`` for all. Everything that is read is about them.
     """
 
-    def __init__(self, rooms: Rooms, session_id: str, obstacles: Obstacles) -> None:
+    def __init__(
+        self,
+        rooms: Rooms,
+        session_id: str,
+        obstacles: Obstacles,
+        wanted: TaskQuery | None = None,
+    ) -> None:
         self._rooms = rooms
+        self._wanted = wanted
         self._scope = rooms.scope
         self._store = rooms.store
         self._session_id = session_id
@@ -115,8 +134,18 @@ class SessionReader:
 
     @cached_property
     def everything(self) -> TaskQuery:
-        """All tasks of the session, but archived ones."""
-        return all_of(self._session_id)
+        """All tasks that are read about, but archived ones."""
+        wanted = self._wanted or TaskQuery()
+        return attrs.evolve(wanted, session_id=self._session_id, parents=None, limit=None)
+
+    @cached_property
+    def _wanted_ids(self) -> frozenset[str]:
+        """The tasks that are wanted, where these are not all."""
+        query = attrs.evolve(self.everything, include_archived=True)
+        return frozenset(task.id for task in self._store.tasks(query))
+
+    def _is_wanted(self, task_id: str | None) -> bool:
+        return self._wanted is None or task_id in self._wanted_ids
 
     @cached_property
     def counts(self) -> dict[TaskStatus, int]:
@@ -126,12 +155,25 @@ class SessionReader:
     @cached_property
     def blocked(self) -> list[Why]:
         """Why the first blocked tasks wait."""
-        return self.blocked_of(self.everything, self.counts)
+        if not self.counts.get(TaskStatus.BLOCKED):
+            return []
+        query = attrs.evolve(self.everything, status=(TaskStatus.BLOCKED,), limit=LISTED)
+        return [self.why(task) for task in self._store.tasks(query)]
 
     @cached_property
     def worktrees(self) -> tuple[Worktree, ...]:
         """The session's worktrees in use, of all homes."""
         return tuple(self._store.worktrees(session_id=self._session_id))
+
+    @cached_property
+    def _wanted_worktrees(self) -> tuple[Worktree, ...]:
+        """Those in which the wanted tasks work."""
+        if self._wanted is None or not self.worktrees:
+            return self.worktrees
+        names = {task.worktree for task in self._store.tasks(self.everything)}
+        return tuple(
+            each for each in self.worktrees if each.name in names or self._is_wanted(each.task_id)
+        )
 
     @property
     def is_gentle(self) -> bool:
@@ -149,19 +191,44 @@ class SessionReader:
         is_over = facts.ready is None and all(status.is_terminal for status in facts.counts)
         return SessionState(
             facts=facts,
-            has_landed=is_over and self._has_landed(),
-            worktrees=self.worktrees if self._is_in_git else (),
+            has_landed=is_over and self._wanted is None and self._has_landed(),
+            worktrees=self._wanted_worktrees if self._is_in_git else (),
         )
 
-    def _takeable(self) -> list[Task]:
-        """Return the best ready tasks that are not left to another agent than the reader."""
-        query = TaskQuery(
-            session_id=self._session_id,
+    def _takeable(self, tasks: TaskQuery) -> list[Task]:
+        """Return the best ready ones of *tasks* that are not left to another agent."""
+        query = attrs.evolve(
+            tasks,
             agenda=Agenda.READY,
             takeable_by=self._scope.agent,
+            parents=None if self._wanted is None else self._wanted.parents,
             limit=LISTED,
         )
         return self._store.tasks(query)
+
+    def _within(self) -> str:
+        """Say which tasks are wanted, to follow a noun; empty where all are."""
+        wanted = self._wanted
+        if wanted is None:
+            return ""
+        words = ""
+        if wanted.parent_task_id is not None:
+            parent = self._store.find_task(wanted.parent_task_id, None)
+            words = f" in {wanted.parent_task_id if parent is None else parent.alias!r}"
+        kinds = [f"{name}={getattr(wanted, name)!r}" for name in self._named_kinds()]
+        return f"{words} with {', '.join(kinds)}" if kinds else words
+
+    def _named_kinds(self) -> list[str]:
+        return [name for name in _KINDS if getattr(self._wanted, name, None) is not None]
+
+    def _instead(self) -> list[str]:
+        """Name what is ready where no task is of the kind that is wanted, and its kind."""
+        names = [name for name in self._named_kinds() if name != "alias_prefix"]
+        described = []
+        for task in self._takeable(all_of(self._session_id)):
+            kinds = ", ".join(f"{name}={getattr(task, name)!r}" for name in names)
+            described.append(f"{task.alias} ({kinds})" if kinds else task.alias)
+        return described
 
     def _agent_of(self, task: Task) -> str:
         """Return the agent that a task is left to: whom it is for, or who planned its subtasks."""
@@ -190,9 +257,9 @@ class SessionReader:
         return best, reason
 
     def _facts(self) -> SessionFacts:
-        candidates = self._takeable()
+        candidates = self._takeable(self.everything)
         in_progress = self.counts.get(TaskStatus.IN_PROGRESS, 0)
-        rows = self._store.running(self._session_id, _MAX_UNMERGED) if in_progress else []
+        rows = self._running_rows(_MAX_UNMERGED) if in_progress else []
         all_unmerged = [task for task, attempt, _ in rows if waits(attempt)]
         places = self._places_elsewhere(all_unmerged)
         running = in_progress - len(all_unmerged)
@@ -202,6 +269,8 @@ class SessionReader:
         unfinished = self._unfinished(recent, lands=uses_worktrees)
         facts = SessionFacts(
             counts=self.counts,
+            within=self._within(),
+            instead=() if self.counts or self._wanted is None else self._instead(),
             is_archived=not self.counts and self._has_archived(),
             own=self._own() if running else None,
             unfinished=unfinished,
@@ -215,7 +284,7 @@ class SessionReader:
             holdings=self._holdings(rows, lands=uses_worktrees),
             decisions=[why for why in self.blocked if why.needs_person],
             now=self._rooms.clock(),
-            proposals=self._count_proposals(),
+            proposals=0 if self._wanted else self._count_proposals(),
         )
         if ready is not None:
             return self._with_ready(facts, ready, obstacle)
@@ -256,7 +325,7 @@ class SessionReader:
         is_over = all(status.is_terminal for status in facts.counts)
         for_another = None
         if is_left:
-            for_another = next(iter(self._store.ready(self._session_id, 1)), None)
+            for_another = self._first_by(Agenda.READY)
         return attrs.evolve(
             facts,
             for_another=for_another,
@@ -280,6 +349,7 @@ class SessionReader:
         held = [
             self._holding(task, attempt, self._store.last_checkpoint(task.id))
             for task, attempt in held_tasks(self._store, self._session_id, self._scope.agent)
+            if self._is_wanted(task.id)
         ]
         held = [own for own in held if own.is_here or self._is_startable(own.task)]
         return min(held, key=lambda holding: holding.is_here, default=None)
@@ -317,7 +387,7 @@ class SessionReader:
     def _unfinished(self, recent: Sequence[Event], *, lands: bool) -> Task | None:
         """Return what the caller had in hand last, if it can go on with it now, and here."""
         tasks = unfinished_tasks(self._store, recent, self._scope.agent)
-        ready = [task for task in tasks if task.is_ready]
+        ready = [task for task in tasks if task.is_ready and self._is_wanted(task.id)]
         best, obstacle = self._best_here(ready, lands=lands)
         return None if obstacle else best
 
@@ -397,7 +467,7 @@ class SessionReader:
         return places
 
     def _first_by(self, agenda: Agenda) -> Task | None:
-        query = TaskQuery(session_id=self._session_id, agenda=agenda, limit=1)
+        query = attrs.evolve(self.everything, agenda=agenda, limit=1)
         return next(iter(self._store.tasks(query)), None)
 
     def near_dates(self, tasks: TaskQuery) -> tuple[Task, ...]:
@@ -418,7 +488,29 @@ class SessionReader:
         task = self._first(self.everything, TaskStatus.BLOCKED, TaskStatus.PENDING)
         if task is None:
             return None
-        return self.why(task)
+        return self.why(self._root_of_waiting(task))
+
+    def _root_of_waiting(self, task: Task) -> Task:
+        """Return what keeps *task* waiting in the end, as far as that is wanted, too."""
+        for _ in range(LISTED):
+            situation = self._store.situation(task.id)
+            before = self._first_before(situation)
+            if before is None:
+                return task
+            task = before
+        return task
+
+    def _first_before(self, situation: Situation) -> Task | None:
+        """Return the first open task that a pending one waits for, if it is wanted, too."""
+        task = situation.task
+        if task.status is not TaskStatus.PENDING:
+            return None
+        for other in situation.needed.values():
+            if not other.status.is_terminal and self._is_wanted(other.id):
+                return other
+        child = next(iter(situation.open_children), None)
+        part = None if child is None else self._store.find_task(child, task.session_id)
+        return part if part is not None and self._is_wanted(part.id) else None
 
     def _first_unreached(self) -> Task | None:
         planned = attrs.evolve(self.everything, recoveries=False)
@@ -458,24 +550,23 @@ class SessionReader:
         places = self._places_elsewhere(unmerged)
         return attrs.evolve(why, causes=tuple(_placed(cause, places) for cause in why.causes))
 
-    def blocked_of(self, tasks: TaskQuery, counts: dict[TaskStatus, int]) -> list[Why]:
-        """Return why the first blocked ones of *tasks* wait; *counts* are theirs by status."""
-        if not counts.get(TaskStatus.BLOCKED):
-            return []
-        query = attrs.evolve(tasks, status=(TaskStatus.BLOCKED,), limit=LISTED)
-        blocked = self._store.tasks(query)
-        return [self.why(task) for task in blocked]
-
     def other_open_sessions(self) -> int:
         """Return how many other sessions have open tasks."""
         count = self._store.open_sessions()
-        if any(not status.is_terminal for status in self.counts):
+        counts = self._store.count(all_of(self._session_id))
+        if any(not status.is_terminal for status in counts):
             count -= 1
         return max(0, count)
 
-    def running(self, below: str | None) -> tuple[Running, ...]:
-        """Return what is under way, in the whole session or below a task."""
-        rows = self._store.running(self._session_id, LISTED, below=below)
+    def _running_rows(self, limit: int) -> list[tuple[Task, Attempt, Checkpoint | None]]:
+        """Return the wanted tasks that are held, with their last checkpoint."""
+        below = None if self._wanted is None else self._wanted.parent_task_id
+        rows = self._store.running(self._session_id, limit, below=below)
+        return [row for row in rows if self._is_wanted(row[0].id)]
+
+    def running(self) -> tuple[Running, ...]:
+        """Return what is under way."""
+        rows = self._running_rows(LISTED)
         places = self._places_elsewhere([task for task, attempt, _ in rows if waits(attempt)])
         running = [
             Running(
@@ -487,6 +578,12 @@ class SessionReader:
             for task, attempt, checkpoint in rows
         ]
         return tuple(running)
+
+    def outdated(self) -> tuple[ContextUse, ...]:
+        """Return which tasks were given a version that has a later one by now."""
+        limit = LISTED if self._wanted is None else None
+        uses = self._store.context_uses(session_id=self._session_id, outdated=True, limit=limit)
+        return tuple([use for use in uses if self._is_wanted(use.task_id)][:LISTED])
 
     def subtask_results(self, parent: Task) -> SubtaskResults:
         """Return the subtasks of *parent*, what they produced, and what keeps the open ones."""

@@ -160,22 +160,34 @@ class Status(Record):
         properties=("total", "completed_count", "wanted_count", "percent"),
         omit=("draw",),
         details=("planned", "as_of"),
-        rest="orch.get_status(session_id={session.id!r})",
+        rest="orch.get_status({part})",
         rest_of={
-            "blocked": "orch.query_tasks(status='blocked', session_id={session.id!r})",
-            "completed": "orch.query_tasks(status='completed', session_id={session.id!r})",
-            "running": "orch.query_tasks(status='in_progress', session_id={session.id!r})",
-            "ready": "orch.query_tasks(ready=True, session_id={session.id!r})",
+            "blocked": "orch.query_tasks(status='blocked', {queried_part})",
+            "completed": "orch.query_tasks(status='completed', {queried_part})",
+            "running": "orch.query_tasks(status='in_progress', {queried_part})",
+            "ready": "orch.query_tasks(ready=True, {queried_part})",
             "outdated": "orch.artifacts.context_uses(outdated=True)",
             "clashes": "orch.worktrees.forecast()",
             "chain": "orch.graph().critical_path()",
-            "questions": "orch.get_status(session_id={session.id!r}).questions",
-            "dated": "orch.get_status(session_id={session.id!r}).dated",
-            "resting": "orch.get_status(session_id={session.id!r}).resting",
+            "questions": "orch.get_status({part}).questions",
+            "dated": "orch.get_status({part}).dated",
+            "resting": "orch.get_status({part}).resting",
         },
         first=("next_step", "percent", "counts"),
         budget="budget_tokens",
     )
+
+    @property
+    def part(self) -> str:
+        """The arguments with which `Orchestrator.get_status` returns the same."""
+        if self.parent is not None:
+            return f"parent_task_id={self.parent.alias!r}"
+        return f"session_id={self.session.id!r}"
+
+    @property
+    def queried_part(self) -> str:
+        """The arguments with which `Orchestrator.query_tasks` looks at the same tasks."""
+        return self.part if self.parent is None else f"{self.part}, include_children=True"
 
     @property
     def total(self) -> int:
@@ -312,9 +324,7 @@ class Status(Record):
         )
 
     def _query_call(self, status: TaskStatus) -> str:
-        below = ""
-        if self.parent is not None:
-            below = f", parent_task_id={self.parent.alias!r}, include_children=True"
+        below = "" if self.parent is None else f", {self.queried_part}"
         return f"orch.query_tasks(status={str(status)!r}{below})"
 
     def __repr__(self) -> str:

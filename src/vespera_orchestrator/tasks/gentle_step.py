@@ -90,6 +90,8 @@ def _synthesize(step: NextStep, facts: SessionFacts) -> NextStep:
 def _done(step: NextStep, facts: SessionFacts) -> NextStep:
     if facts.landed is not None and facts.landed.missing:
         return step
+    if facts.within:
+        return step
     return attrs.evolve(step, sentence=f"Everything has come to an end. {REST}", call="")
 
 

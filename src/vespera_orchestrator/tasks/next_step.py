@@ -72,6 +72,10 @@ class SessionFacts:
 
     counts: Mapping[TaskStatus, int]
     """Tasks by status; archived ones do not count."""
+    within: str = ""
+    """Which tasks these facts are about, to follow a noun; empty for all of the session."""
+    instead: Sequence[str] = ()
+    """What is ready where no task is of the kind that is wanted."""
     is_archived: bool = False
     """Whether there were tasks, and all of them are archived."""
     own: Holding | None = None
@@ -179,6 +183,8 @@ def resume_step(session: Session, problem: str) -> NextStep:
 
 def _plan(facts: SessionFacts) -> NextStep | None:
     call = 'orch.plan_task("…")'
+    if facts.within and not any(facts.counts.values()):
+        return _nothing_of_this_kind(facts)
     if facts.is_archived:
         sentence = (
             f"Everything is finished and archived. {REST} "
@@ -200,6 +206,14 @@ def _plan(facts: SessionFacts) -> NextStep | None:
             call=call,
         )
     return None
+
+
+def _nothing_of_this_kind(facts: SessionFacts) -> NextStep:
+    kept = "only archived tasks" if facts.is_archived else "no tasks"
+    sentence = f"There are {kept}{facts.within}."
+    if facts.instead:
+        sentence += f" Ready are: {', '.join(facts.instead)}."
+    return NextStep(action="done", sentence=sentence, call="orch.ready_tasks()")
 
 
 def _take_up_own(facts: SessionFacts) -> NextStep | None:
@@ -370,8 +384,9 @@ def _decide(facts: SessionFacts) -> NextStep | None:
 def _wait(facts: SessionFacts) -> NextStep | None:
     if not facts.running:
         return None
-    tasks = "One task is" if facts.running == 1 else f"{facts.running} tasks are"
-    sentence = f"{tasks} being worked on."
+    tasks = "One task" if facts.running == 1 else f"{facts.running} tasks"
+    are = "is" if facts.running == 1 else "are"
+    sentence = f"{tasks}{facts.within} {are} being worked on."
     if not facts.holdings:
         return NextStep(action="wait", sentence=f"{sentence} {REST}", call="")
     longest = max(facts.holdings, key=lambda holding: holding.silent_s)
@@ -410,6 +425,9 @@ def _leave_to_another(facts: SessionFacts) -> NextStep | None:
         return None
     title = one_line(task.title, _TITLE_WIDTH)
     call = f"orch.execute_task({task.alias!r})" if task.for_agent is None else _take_over(task)
+    if not facts.other_agent:
+        sentence = f"{title!r} can start, but it is no task of the kind you asked for: {call}"
+        return _step_on(task, "wait", sentence, "")
     sentence = (
         f"{title!r} can start, and is left to {facts.other_agent}. {REST} To do it yourself: {call}"
     )
@@ -438,7 +456,7 @@ def _rest_until(facts: SessionFacts) -> NextStep | None:
         )
         return _step_on(task, "wait", sentence, "")
     sentence = (
-        f"Nothing to do until {dates.rest_words(task, facts.now)}: then "
+        f"Nothing to do{facts.within} until {dates.rest_words(task, facts.now)}: then "
         f"{one_line(task.title, _TITLE_WIDTH)!r} wakes by itself. {REST} "
         f"To start it now: orch.snooze_task({task.alias!r}, None)"
     )
@@ -449,10 +467,10 @@ def _explain(facts: SessionFacts) -> NextStep | None:
     why = facts.waiting
     if why is None:
         return None
-    sentence = (
-        f"Nothing can continue without you: {why}. When you have read this, "
-        "then look at what it waits for."
-    )
+    trouble = "Nothing can continue without you"
+    if facts.within:  # it may wait for another task of the session, which goes on
+        trouble = f"Nothing{facts.within} can start yet"
+    sentence = f"{trouble}: {why}. When you have read this, then look at what it waits for."
     return NextStep(
         action="decide",
         sentence=sentence,
@@ -468,7 +486,7 @@ def _reconsider(facts: SessionFacts) -> NextStep | None:
         return None
     reason = one_line(task.reason or "no reason given")
     sentence = (
-        "Everything has ended, but not all was reached: "
+        f"Everything{facts.within} has ended, but not all was reached: "
         f"{task.alias} {task.status} ({reason}).{_branch_hint(facts)}"
     )
     call = ""
@@ -479,7 +497,10 @@ def _reconsider(facts: SessionFacts) -> NextStep | None:
 
 
 def _finish(facts: SessionFacts) -> NextStep:
-    sentence = f"Everything has ended: {counts_line(facts.counts)}.{_branch_hint(facts)}"
+    sentence = f"Everything{facts.within} has ended: {counts_line(facts.counts)}."
+    if facts.within:
+        return NextStep(action="done", sentence=sentence, call="orch.next_step()")
+    sentence += _branch_hint(facts)
     if facts.landed is None or not facts.landed.missing:
         sentence += f" {REST}"
     return NextStep(

@@ -363,7 +363,7 @@ class Starter:
             parents=request.parents,
         )
         if claim is None:
-            raise self._nothing_ready()
+            raise self._nothing_ready(request)
         return claim
 
     def _claim_named(self, task: Task, request: StartRequest) -> Claim:
@@ -418,11 +418,15 @@ class Starter:
                 return task
         if refusal is not None:
             raise refusal
-        raise self._nothing_ready()
+        raise self._nothing_ready(request)
 
-    def _nothing_ready(self) -> NothingReadyError:
+    def _nothing_ready(self, request: StartRequest) -> NothingReadyError:
+        """Make the error with the next step of the tasks that were wanted."""
         self._rooms.scope.session()  # a session that is not in the store is the better error
-        step = self._overview.next_step()
+        wanted = request.wanted
+        if request.parents is not None:
+            wanted = attrs.evolve(wanted or TaskQuery(), parents=request.parents)
+        step = self._overview.next_step(wanted)
         return NothingReadyError("", step.sentence, "start a task", step.call, step)
 
     def _assign(self, claim: Claim, choice: WorktreeChoice) -> Assignment | None:

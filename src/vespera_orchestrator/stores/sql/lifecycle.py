@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from vespera_orchestrator._codec import dump_json
+from vespera_orchestrator._codec import dump_json, load_json
 from vespera_orchestrator._model import (
     AttemptEnding,
     EventKind,
@@ -35,6 +35,7 @@ from vespera_orchestrator.stores.sql.consequences import (
     set_columns,
 )
 from vespera_orchestrator.stores.sql.cycles import cycle_error, find_path
+from vespera_orchestrator.stores.sql.dialect import quoted
 from vespera_orchestrator.stores.sql.drafts import reopening
 from vespera_orchestrator.stores.sql.transaction import first_column
 from vespera_orchestrator.tasks.lifecycle import (
@@ -67,6 +68,8 @@ _ATTEMPT_ENDING: Final = {
 
 _HAVE_BUILT: Final = frozenset({TaskStatus.COMPLETED, TaskStatus.IN_PROGRESS})
 """Statuses of dependents that may have built on what they depend on."""
+_GIVEN_UP: Final = quoted([EventKind.TASK_CANCELLED, EventKind.TASK_FAILED])
+"""Events that tell how a task was taken out of the plan, as a list for SQL."""
 _WAITS_AGAIN: Final = frozenset({TaskStatus.PENDING, TaskStatus.BLOCKED, TaskStatus.SKIPPED})
 
 # --- endings ----------------------------------------------------------------
@@ -277,7 +280,7 @@ def cancel(tx: Transaction, task_id: str, reason: str, *, whole_subtree: bool) -
         raise TransitionError(task.alias, task.status, "be cancelled", "it has ended already")
     task_ids = reading.open_subtree_ids(tx, task_id) if whole_subtree else [task_id]
     for each in task_ids:
-        _cancel(tx, reading.task(tx, each), reason)
+        _cancel(tx, reading.task(tx, each), reason, with_task=task_id)
     changed = reading.tasks_by_id(tx, task_ids)
     return [each for each in changed if each.status is TaskStatus.CANCELLED]
 
@@ -291,23 +294,34 @@ def abandon(tx: Transaction, task_id: str, reason: str, *, whole_subtree: bool) 
     for part_id in task_ids:
         if part_id != task_id:
             why = f"{task.alias}, of which it is a part, was given up"
-            _cancel(tx, reading.task(tx, part_id), f"{why}: {reason}" if reason else why)
+            part_reason = f"{why}: {reason}" if reason else why
+            _cancel(tx, reading.task(tx, part_id), part_reason, with_task=task_id)
     _give_up(tx, reading.task(tx, task_id), TaskStatus.FAILED, EventKind.TASK_FAILED, reason)
     changed = reading.tasks_by_id(tx, task_ids)
     return [each for each in changed if each.id == task_id or each.status is TaskStatus.CANCELLED]
 
 
-def _cancel(tx: Transaction, task: Task, reason: str) -> None:
-    _give_up(tx, task, TaskStatus.CANCELLED, EventKind.TASK_CANCELLED, reason)
+def _cancel(tx: Transaction, task: Task, reason: str, *, with_task: str | None = None) -> None:
+    data: dict[str, JsonValue] = {}
+    if with_task not in {None, task.id}:
+        data["with"] = with_task
+    _give_up(tx, task, TaskStatus.CANCELLED, EventKind.TASK_CANCELLED, reason, data)
 
 
-def _give_up(tx: Transaction, task: Task, status: TaskStatus, kind: EventKind, reason: str) -> None:
+def _give_up(
+    tx: Transaction,
+    task: Task,
+    status: TaskStatus,
+    kind: EventKind,
+    reason: str,
+    data: Mapping[str, JsonValue] | None = None,
+) -> None:
     if task.status.is_terminal:  # a consequence of one that was given up before it
         return
     if task.status is TaskStatus.IN_PROGRESS:
         claims.end_attempt(tx, task, AttemptEnding.CANCELLED, reason)
     end_task(tx, task, status, reason=reason or None)
-    events.record_for(tx, task, kind, {"reason": reason})
+    events.record_for(tx, task, kind, {"reason": reason, **(data or {})})
     _cancel_recovery(tx, task)
     follow_ends(tx, [attrs.evolve(task, status=status)])
 
@@ -367,7 +381,7 @@ def reopen(tx: Transaction, task_id: str, reason: str) -> Reopening:
     }
     _make_pending(tx, task, EventKind.TASK_REOPENED, reason, data)
     set_columns(tx, task.id, reason=reason or None)
-    _restore_dependents(tx, task, reason)
+    _restore_dependents(tx, [task], reason)
     _refuse_circle_through(tx, task)
     return Reopening(
         task=reading.task(tx, task_id),
@@ -465,24 +479,54 @@ def _retry_call(task: Task) -> str:
 
 
 def _try_again(tx: Transaction, task: Task, reason: str) -> None:
-    """Make the task pending again, and all that was skipped because of it, downward."""
+    """Make the task pending again, and all that ended because of it, downward."""
+    parts = _taken_down_with(tx, task)
     _make_pending(tx, task, EventKind.TASK_RETRIED, reason)
-    _restore_dependents(tx, task, reason)
+    for part in parts:
+        _make_pending(tx, part, EventKind.TASK_RETRIED, reason, {"with": task.id})
+    _restore_dependents(tx, [task, *parts], reason)
 
 
-def _restore_dependents(tx: Transaction, task: Task, reason: str) -> None:
-    """Count what waits for an open task, and restore what was skipped because of it, downward.
+def _taken_down_with(tx: Transaction, task: Task) -> list[Task]:
+    """Return what is below a task and was cancelled in the same call; nothing that was archived.
+
+    What somebody had cancelled before, for itself, is not among it.
+    """
+    if task.status not in {TaskStatus.CANCELLED, TaskStatus.FAILED}:
+        return []
+    whole = _cancelled_with(tx, task.id) or task.id
+    cancelled_ids = reading.cancelled_below(tx, task.id)
+    part_ids = [each for each in cancelled_ids if _cancelled_with(tx, each) == whole]
+    return reading.tasks_by_id(tx, part_ids)
+
+
+def _cancelled_with(tx: Transaction, task_id: str) -> str | None:
+    """Return the whole with which a task was cancelled; ``None`` if that was meant for itself."""
+    sql = f"""
+        SELECT data FROM events WHERE task_id = {tx.mark}1 AND kind IN {_GIVEN_UP}
+        ORDER BY seq DESC LIMIT 1
+    """
+    row = tx.execute(sql, (task_id,)).fetchone()
+    if row is None:
+        return None
+    data = load_json(row[0], f"events of task {task_id}")
+    whole = data.get("with") if isinstance(data, dict) else None
+    return None if whole is None else str(whole)
+
+
+def _restore_dependents(tx: Transaction, tasks: Sequence[Task], reason: str) -> None:
+    """Count what waits for open tasks, and restore what was skipped because of them, downward.
 
     All are pending before any is counted: a part, what waits for it, and the whole may each be
     skipped only because another of them is.
 
     Args:
         tx: The transaction.
-        task: The task as it was before it was opened.
-        reason: Why it was.
+        tasks: The tasks as they were before they were opened.
+        reason: Why they were.
     """
-    affected = dict.fromkeys([task.id])
-    queue = deque(_held_up_by(tx, task))
+    affected = dict.fromkeys(task.id for task in tasks)
+    queue = deque(task_id for task in tasks for task_id in _held_up_by(tx, task))
     while queue:
         other = reading.task(tx, queue.popleft())
         if other.id in affected:

@@ -250,6 +250,18 @@ def open_subtree_ids(tx: Transaction, task_id: str) -> list[str]:
     return first_column(tx.execute(sql, (task_id,)).fetchall())
 
 
+def cancelled_below(tx: Transaction, task_id: str) -> list[str]:
+    """Return what is cancelled below a task, recoveries and archived tasks apart."""
+    sql = f"""
+        {subtree(f"{tx.mark}1")}
+        SELECT tasks.id FROM tasks JOIN below ON tasks.id = below.id
+        WHERE tasks.id <> {tx.mark}1 AND status = '{TaskStatus.CANCELLED}'
+            AND archived = 0 AND recovers_task_id IS NULL
+        ORDER BY seq
+    """
+    return first_column(tx.execute(sql, (task_id,)).fetchall())
+
+
 def longest_chain(
     tx: Transaction, session_id: str, limit: int, below: str | None = None
 ) -> list[Task]:

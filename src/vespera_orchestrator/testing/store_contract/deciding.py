@@ -215,6 +215,26 @@ class DecidingContract(StoreFixtures):
         with pytest.raises(TransitionError):
             store.retry(a.id, "")
 
+    @pytest.mark.parametrize("decision", ["abandon", "cancel"])
+    @pytest.mark.parametrize("again", ["whole", "part"])
+    def test_what_was_taken_down_with_the_whole_comes_back_with_it(
+        self, store, session_id, decision, again
+    ):
+        """What was cancelled before, for itself, stays cancelled; so does what was archived."""
+        parts = [("part", "whole"), ("piece", "part"), ("dropped", "part"), ("hidden", "part")]
+        plan = [draft("whole"), *(draft(name, parent=parent) for name, parent in parts)]
+        plan += [draft("after", "piece", parent="whole")]
+        ids = {task.alias: task.id for task in store.plan(session_id, plan)}
+        store.cancel(ids["dropped"], "not needed", subtree=True)
+        getattr(store, decision)(ids["whole"], "", subtree=True)
+        store.delete(ids["hidden"], hard=False)
+        store.retry(ids[again], "after all")
+        back = {"part", "piece"} | ({"whole", "after"} if again == "whole" else set())
+        pending = store.tasks(TaskQuery(status=(TaskStatus.PENDING,)))
+        assert {task.alias for task in pending} == back
+        assert store.find_task(ids["part"], None).blockers == 1
+        assert store.events(limit=None)[-1].kind == EventKind.TASK_RETRIED
+
     @pytest.mark.parametrize("decision", ["abandon", "cancel", "retry"])
     def test_giving_up_ends_the_recovery(self, store, session_id, decision):
         """Each of them cancels the recovery of a blocked task: nobody waits for it any more."""
