@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Self
 
 from vespera_orchestrator.contracts import TABLES
-from vespera_orchestrator.stores.postgres.schema import MIGRATIONS
+from vespera_orchestrator.stores.postgres.foreign import OWN_TRIGGERS, read_programs
 from vespera_orchestrator.stores.sql.ledger import COUNTED_TABLES, NUMBER_COLUMNS, SQLLedger
 from vespera_orchestrator.tasks import lifecycle
 
@@ -15,32 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from vespera_orchestrator._model import JsonValue
+    from vespera_orchestrator.stores.postgres.foreign import Program
     from vespera_orchestrator.stores.postgres.server import Server
-
-
-_OBJECTS: Final = """
-    SELECT 'trigger', t.tgname, t.tgrelid::regclass::text, p.prosrc, t.tgenabled <> 'D'
-    FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_proc p ON p.oid = t.tgfoid
-    WHERE NOT t.tgisinternal AND c.relnamespace = current_schema()::regnamespace
-    UNION ALL
-    SELECT 'rule', r.rulename, r.ev_class::regclass::text, '', true
-    FROM pg_rewrite r JOIN pg_class c ON c.oid = r.ev_class
-    WHERE c.relkind IN ('r', 'p') AND c.relnamespace = current_schema()::regnamespace
-    UNION ALL
-    SELECT CASE relkind WHEN 'v' THEN 'view' ELSE 'materialized view' END, relname, '', '', true
-    FROM pg_class
-    WHERE relkind IN ('v', 'm') AND relnamespace = current_schema()::regnamespace
-    UNION ALL
-    SELECT 'policy', pol.polname, pol.polrelid::regclass::text, '', true
-    FROM pg_policy pol JOIN pg_class c ON c.oid = pol.polrelid
-    WHERE c.relnamespace = current_schema()::regnamespace
-    ORDER BY 1, 2
-"""
-"""What decides about rows in the schema: its kind, name, table, text, and whether it is on."""
-_OWN_TEXT: Final = " ".join(" ".join(MIGRATIONS).split())
-_OWN_TRIGGERS: Final = frozenset(
-    name for step in MIGRATIONS for name in re.findall(r"CREATE CONSTRAINT TRIGGER (\w+)", step)
-)
 
 
 class PostgresLedger(SQLLedger):
@@ -73,20 +48,11 @@ class PostgresLedger(SQLLedger):
 
     def problems(self) -> Iterator[str]:
         """See `contracts.Ledger.problems`. The server looks after its files by itself."""
-        missing = set(_OWN_TRIGGERS)
-        for kind, name, table, text, is_on in self._tx.execute(_OBJECTS).fetchall():
-            if kind != "trigger" or name not in _OWN_TRIGGERS:
-                place = f" ON {table}" if table else ""
-                remedy = f"look at it, and remove it: DROP {kind.upper()} {name}{place}"
-                yield f"the {kind} {name!r} was not made by this library; {remedy}"
-                continue
-            missing.discard(name)
-            if " ".join(text.split()) not in _OWN_TEXT:
-                yield f"the trigger {name!r} does something else than ours of that name"
-            elif not is_on:
-                remedy = f"ALTER TABLE {table} ENABLE TRIGGER {name}"
-                yield f"the trigger {name!r} is turned off: {remedy}"
-        for name in sorted(missing):
+        programs = read_programs(lambda sql: self._tx.execute(sql).fetchall())
+        for program in programs:
+            yield from _problem(program)
+        triggers = {program.name for program in programs if program.kind == "trigger"}
+        for name in sorted(OWN_TRIGGERS - triggers):
             yield f"the trigger {name!r} is missing"
 
     def put(self, table: str, rows: Iterable[Mapping[str, JsonValue]]) -> None:
@@ -113,3 +79,16 @@ class PostgresLedger(SQLLedger):
 
     def rebuild_indexes(self) -> None:
         """See `contracts.Ledger.rebuild_indexes`. Nothing to do here."""
+
+
+def _problem(program: Program) -> Iterator[str]:
+    """Yield what is wrong with something that the schema has, if anything is."""
+    name, table = program.name, program.place
+    if not program.is_ours_by_name:
+        remedy = f"look at it, and remove it: {program.removal}"
+        yield f"the {program.kind} {name!r} was not made by this library; {remedy}"
+    elif not program.is_ours:
+        yield f"the {program.kind} {name!r} does something else than ours of that name"
+    elif not program.is_on:
+        remedy = f"ALTER TABLE {table} ENABLE TRIGGER {name}"
+        yield f"the {program.kind} {name!r} is turned off: {remedy}"

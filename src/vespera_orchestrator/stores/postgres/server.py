@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import select
 import threading
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from vespera_orchestrator._version import __version__
 from vespera_orchestrator.errors import (
     ClosedError,
+    CorruptStoreError,
     InvalidInputError,
     OutcomeUnknownError,
     ReadOnlyError,
@@ -20,8 +22,10 @@ from vespera_orchestrator.errors import (
     StoreBusyError,
     StoreUnavailableError,
 )
+from vespera_orchestrator.stores.postgres import foreign
 from vespera_orchestrator.stores.postgres.driver import adapt, psycopg
 from vespera_orchestrator.stores.postgres.errors import LOCK_WAIT_S, translate
+from vespera_orchestrator.stores.postgres.foreign import read_programs
 from vespera_orchestrator.stores.postgres.schema import MIGRATIONS
 from vespera_orchestrator.stores.postgres.transaction import (
     COPY_FROM_ROWS,
@@ -36,6 +40,9 @@ if TYPE_CHECKING:
 
     from vespera_orchestrator._model import Event
     from vespera_orchestrator.stores.postgres.address import Address
+    from vespera_orchestrator.stores.postgres.foreign import Program
+
+log = logging.getLogger("vespera_orchestrator")
 
 STALLED_S: Final = 120
 """How long a client may be silent in the middle of a transaction, in seconds.
@@ -61,6 +68,12 @@ _POOLER: Final = (
     "another; use session pooling (pgbouncer: pool_mode = session), or the server's own address"
 )
 _NEWEST_VERSION: Final = "SELECT coalesce(max(version), 0) FROM vespera_migrations"
+
+_PROGRAMS_NAMED: Final = 5
+_ENDLESS: Final = (
+    f"a statement was cancelled after {foreign.LIMIT_S} s: a view, a trigger or a function that "
+    "somebody put into it does not end; orch.check() names it"
+)
 
 
 class _BoolAsInt(adapt.Dumper):
@@ -100,6 +113,8 @@ class Server:
         """Whoever is told what this object has written."""
         self._forget()
         self._closed = False
+        self._has_programs = False
+        """Whether somebody put something into the schema that runs with our statements."""
         digest = hashlib.sha256(f"vespera_orchestrator {address.schema}".encode()).digest()
         key = int.from_bytes(digest[:7], "big") << 2
         self.log_key, self.watch_key, self.gate_key = key, key + 1, key + 2
@@ -183,6 +198,8 @@ class Server:
     def _prepared(self, connection: psycopg.Connection[Any]) -> psycopg.Connection[Any]:
         """Set up a new connection: our schema, bounded waits, and a schema version that we know."""
         try:
+            connection.execute(self._settings().encode())
+            self._look_at_programs(connection)
             version = self._version(connection)
             if version < len(MIGRATIONS):
                 self._migrate(connection)
@@ -200,14 +217,34 @@ class Server:
             "SET client_min_messages = warning; "
         )
 
+    def _look_at_programs(self, connection: psycopg.Connection[Any]) -> None:
+        """Limit every statement where something in the schema might never end.
+
+        Raises:
+            InvalidInputError: A role that cannot act as ours put it there: it would gain our
+                rights on the server.
+        """
+        run = psycopg.ClientCursor(connection).execute
+        programs = read_programs(lambda sql: run(sql.encode()).fetchall())
+        others = [program for program in programs if not program.is_ours]
+        strangers = [program for program in others if not program.owner_may_act_as_us]
+        if strangers:
+            connection.close()
+            raise InvalidInputError("store", _of_a_stranger(self.name, strangers[0]))
+        if not others:
+            return
+        if not self._has_programs:
+            self._has_programs = True
+            named = ", ".join(str(program) for program in others[:_PROGRAMS_NAMED])
+            message = "%s holds what this library did not make: %s; orch.check() says what to do"
+            log.warning(message, self.name, named)
+        connection.execute(f"SET statement_timeout = '{foreign.LIMIT_S}s'".encode())
+
     def _version(self, connection: psycopg.Connection[Any]) -> int:
         try:
-            tx = Transaction(connection, self._clock, writing=False)
-            *_, rows = tx.execute_script(f"{self._settings()} {_NEWEST_VERSION}")
+            ((version,),) = connection.execute(_NEWEST_VERSION.encode()).fetchall()
         except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
-            connection.execute(self._settings().encode())
             return 0
-        ((version,),) = rows
         if version > len(MIGRATIONS):
             raise SchemaVersionError(self.name, version, len(MIGRATIONS))
         return int(version)
@@ -550,6 +587,10 @@ class Server:
     def _translated(self) -> Iterator[None]:
         try:
             yield
+        except psycopg.errors.QueryCanceled as exc:
+            if self._has_programs:
+                raise CorruptStoreError(self.name, _ENDLESS) from exc
+            raise translate(exc, self.address) from exc
         except psycopg.Error as exc:
             raise translate(exc, self.address) from exc
         except UnicodeEncodeError as exc:
@@ -573,3 +614,11 @@ def _was_cut(connection: psycopg.Connection[Any]) -> bool:
         return True
     # What can still be read is the end of the stream.
     return bool(poll.poll(0)) or connection.broken
+
+
+def _of_a_stranger(store: str, program: Program) -> str:
+    """Say why a store is not opened."""
+    return (
+        f"{store} has the {program}, put there by the role {program.owner!r}, and it would run "
+        f"with your rights on this server; look at it, and remove it: {program.removal}"
+    )
