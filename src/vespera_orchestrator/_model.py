@@ -822,6 +822,18 @@ class Attempt(Record):
         return f"Attempt({self.number} of {self.task_id!r} by {self.agent!r}, {state})"
 
 
+@attrs.frozen(kw_only=True)
+class PastWork(Record):
+    """How long somebody worked on a task that is completed."""
+
+    task_id: str
+    """The task."""
+    specialist_type: str | None
+    """The specialist that it was for."""
+    attempts_s: tuple[float, ...]
+    """How long each attempt took, in seconds, without those whose holder was lost."""
+
+
 @attrs.frozen(repr=False, kw_only=True)
 class Checkpoint(Record):
     """What an attempt saved on the way."""

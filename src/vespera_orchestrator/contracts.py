@@ -51,6 +51,7 @@ from vespera_orchestrator._model import (
     JsonValue,
     Look,
     Outcome,
+    PastWork,
     Pause,
     PlannedTasks,
     Position,
@@ -93,6 +94,7 @@ __all__ = [
     "Ledger",
     "Look",
     "Outcome",
+    "PastWork",
     "Pause",
     "PlannedTasks",
     "Position",
@@ -588,6 +590,18 @@ class Store(Protocol):
 
     def attempts(self, task_id: str) -> list[Attempt]:
         """Return the attempts of a task, the first one first."""
+
+    def past_work(self, task: Task, limit: int) -> list[PastWork]:
+        """Return how long completed tasks like *task* took, in all sessions, the last first.
+
+        These have its type and its complexity. Attempts whose holder was lost do not count. Only
+        recent completions need to be looked through, so that it costs the same in a store of any
+        size.
+
+        Args:
+            task: What they are to be like. It is not among them.
+            limit: Most tasks to return.
+        """
 
     def running(
         self, session_id: str, limit: int, *, below: str | None = None

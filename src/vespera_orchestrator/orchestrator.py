@@ -1059,9 +1059,9 @@ class Orchestrator:
     def usual_time(self, task: TaskRef) -> vespera.UsualTime | None:
         """Say how long tasks like this one usually took, as a range from your own history.
 
-        Tasks of the same session, type and complexity count, the last eight. The range is the
-        middle half of them: `print` says "like the last eight: 20 to 50 minutes". It promises
-        nothing, and is held against nobody.
+        Tasks of the same type and complexity count, the last eight in all sessions: those for the
+        same specialist, where there are three. The range is the middle half of them: `print` says
+        "like the last eight: 20 to 50 minutes". It promises nothing, and is held against nobody.
 
         Returns:
             The range, or ``None`` if fewer than three such tasks have been completed.

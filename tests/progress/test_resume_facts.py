@@ -10,6 +10,7 @@ EVENT_INDEXES = ("events_milestones", "events_pauses", "events_moods")
 FEW_ROWS = {
     "SCAN attempts USING INDEX attempts_lease",
     "SCAN tallies",
+    "SCAN latest",
     "SCAN waiting",
     "SCAN CONSTANT ROW",
 }

@@ -26,6 +26,7 @@ from vespera_orchestrator.stores.postgres import transaction as postgres_transac
 from vespera_orchestrator.stores.sqlite import SQLiteStore
 
 FEW_ROWS = {
+    "SCAN latest",
     "SCAN needed",
     "SCAN CONSTANT ROW",
     "SCAN attempts USING INDEX attempts_lease",
@@ -92,6 +93,7 @@ def look_back(store, session_id):
     store.last_look(session_id, "ada")
     store.worktrees(session_id=session_id)
     store.running(session_id, 10)
+    store.past_work(store.running(session_id, 1)[0][0], 9)
     for kind in Agenda:
         store.tasks(TaskQuery(session_id=session_id, agenda=kind, limit=10))
     store.expire()

@@ -30,6 +30,27 @@ def test_ones_own_history_gives_a_range(tmp_path, clock):
         )
 
 
+def test_every_session_counts_and_the_same_specialist_first(tmp_path, clock):
+    """A new session starts with what was learnt in the old ones."""
+    with vespera.open(tmp_path, clock=clock) as orch:
+        for specialist, length in (("writer", 20), ("painter", 60)):
+            orch.initialize_session("Goal")
+            for number in range(4):
+                task = orch.plan_task(f"t{number}", specialist_type=specialist)
+                work = orch.execute_task(task)
+                clock.advance(60 * length)
+                work.complete(summary="s", detailed_work="d")
+        orch.initialize_session("Another goal")
+        for specialist, words in (
+            ("writer", "the last four: about 20 minutes"),
+            ("painter", "the last four: about 60 minutes"),
+            ("cook", "the last eight: 20 to 60 minutes"),
+        ):
+            task = orch.plan_task("Next", specialist_type=specialist)
+            assert str(orch.usual_time(task)) == f"like {words}"
+        assert "It may take about 20 minutes, like the last four." in str(orch.next_step())
+
+
 def test_several_attempts_count_together(tmp_path, clock):
     """An attempt that was abandoned does not."""
     with vespera.open(tmp_path, clock=clock) as orch:

@@ -30,6 +30,7 @@ from vespera_orchestrator.progress.pressure import PressureGauge
 from vespera_orchestrator.progress.startable import has_subtasks, is_startable
 from vespera_orchestrator.progress.status import Running
 from vespera_orchestrator.progress.synthesis import SubtaskResults, results_of, source_metadata
+from vespera_orchestrator.progress.usual_time import usual_time_of
 from vespera_orchestrator.tasks import dates, lifecycle
 from vespera_orchestrator.tasks.next_step import (
     FILES_CALL,
@@ -305,6 +306,7 @@ class SessionReader:
             obstacle_call=SETTINGS_CALL if is_setting else FILES_CALL,
             ready_has_subtasks=is_parent,
             report_id=self._report(ready),
+            usual=usual_time_of(self._store, ready),
             setback=self._setback(ready),
             synthesis_id=self._fresh_synthesis(ready) if is_parent else None,
         )
@@ -326,13 +328,16 @@ class SessionReader:
         for_another = None
         if is_left:
             for_another = self._first_by(Agenda.READY)
+        waited_for = facts.longest_silent
+        has_one_holder = facts.running == 1
         return attrs.evolve(
             facts,
+            usual=usual_time_of(self._store, waited_for.task) if waited_for else None,
             for_another=for_another,
             other_agent="" if for_another is None else self._agent_of(for_another),
             question=self._first_by(Agenda.QUESTIONS),
             waiting=self._first_waiting() if is_idle else None,
-            resting=self._first_by(Agenda.ASLEEP) if is_idle else None,
+            resting=self._first_by(Agenda.ASLEEP) if is_idle or has_one_holder else None,
             unreached=self._first_unreached() if is_over else None,
         )
 
@@ -374,11 +379,13 @@ class SessionReader:
         ]
 
     def _holding(self, task: Task, attempt: Attempt, checkpoint: Checkpoint | None) -> Holding:
-        silence = self._rooms.clock() - attempt.last_sign_at
+        now = self._rooms.clock()
+        silence = now - attempt.last_sign_at
         return Holding(
             task=task,
             agent=attempt.agent,
             silent_s=max(0, int(silence.total_seconds())),
+            elapsed_s=max(0, int((now - attempt.started_at).total_seconds())),
             lease_s=int(attempt.lease_s),
             note="" if checkpoint is None else checkpoint.note,
             is_here=self._rooms.attempts.get(task.id) == attempt.number,

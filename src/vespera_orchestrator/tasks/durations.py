@@ -38,14 +38,21 @@ class UsualTime(Record):
     count: int
     """How many tasks it is from."""
 
-    def __str__(self) -> str:
+    @property
+    def words(self) -> str:
+        """The range alone, such as ``20 to 50 minutes``."""
         low, high = _rounded(self.low_s), _rounded(self.high_s)
         unit = "minutes" if high < _HOURS_FROM_MIN else "hours"
         longer = f"{_number(high, unit)} {unit}"
-        last = f"like the last {_NUMBERS.get(self.count, self.count)}"
-        if low == high:
-            return f"{last}: about {longer}"
-        return f"{last}: {_number(low, unit)} to {longer}"
+        return f"about {longer}" if low == high else f"{_number(low, unit)} to {longer}"
+
+    @property
+    def source(self) -> str:
+        """What it is from, such as ``the last eight``."""
+        return f"the last {_NUMBERS.get(self.count, self.count)}"
+
+    def __str__(self) -> str:
+        return f"like {self.source}: {self.words}"
 
 
 def usual_time(durations_s: Sequence[float]) -> UsualTime | None:

@@ -20,8 +20,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
+    from vespera_orchestrator.tasks.durations import UsualTime
+
 _TITLE_WIDTH: Final = 90
 REST: Final = "Nothing needs you: rest."
+_MANY_WAITING: Final = 2
+"""From so many tasks on that all wait for one, it is worth splitting."""
 _FIRST_WORDS: Final = 120
 """So much of a description is enough to begin with."""
 FILES_CALL: Final = "orch.worktrees.list()"
@@ -39,6 +43,8 @@ class Holding:
     agent: str
     silent_s: int = 0
     """Seconds since its last sign of life."""
+    elapsed_s: int = 0
+    """Seconds since the attempt began."""
     lease_s: int = 0
     """Seconds from that sign until its lease expires."""
     note: str = ""
@@ -94,6 +100,8 @@ class SessionFacts:
     """The aliases of completed tasks that it waited for."""
     ready_has_subtasks: bool = False
     """Whether that task is a parent. Its subtasks have ended then, or it would not be ready."""
+    usual: UsualTime | None = None
+    """How long tasks usually take that are like that one or, without one, like `longest_silent`."""
     setback: str = ""
     """How the latest attempt at that task ended, if it came to nothing by itself."""
     uses_worktrees: bool = False
@@ -130,6 +138,11 @@ class SessionFacts:
     """Where the work is, when every task has ended and some of it has landed."""
     proposals: int = 0
     """How many changes of documents wait for an answer."""
+
+    @property
+    def longest_silent(self) -> Holding | None:
+        """The held task whose holder has been silent for longest."""
+        return max(self.holdings, key=lambda holding: holding.silent_s, default=None)
 
 
 def next_step(facts: SessionFacts) -> NextStep:
@@ -293,6 +306,8 @@ def _start(facts: SessionFacts) -> NextStep | None:
         sentence += f" Before, {one_line(facts.setback, 200)}."
     elif note:
         sentence += f" It was handed back with: {one_line(note, 200)}."
+    if facts.usual is not None:
+        sentence += f" It may take {facts.usual.words}, like {facts.usual.source}."
     sentence += _date_hint(task, facts)
     return _step_on(task, "execute", sentence, _start_call(task, facts))
 
@@ -387,21 +402,47 @@ def _wait(facts: SessionFacts) -> NextStep | None:
     tasks = "One task" if facts.running == 1 else f"{facts.running} tasks"
     are = "is" if facts.running == 1 else "are"
     sentence = f"{tasks}{facts.within} {are} being worked on."
-    if not facts.holdings:
+    holding = facts.longest_silent
+    if holding is None:
         return NextStep(action="wait", sentence=f"{sentence} {REST}", call="")
-    longest = max(facts.holdings, key=lambda holding: holding.silent_s)
-    return _take_over_step(sentence, longest) if longest.may_be_gone else _rest(sentence, longest)
+    sentence += _bottleneck(facts, holding.task.alias)
+    if holding.may_be_gone:
+        return _take_over_step(sentence, holding)
+    return _rest(sentence, holding, facts.usual)
 
 
-def _rest(sentence: str, holding: Holding) -> NextStep:
+def _bottleneck(facts: SessionFacts, alias: str) -> str:
+    """Say it if a single task keeps all others waiting, and so every other agent."""
+    pending = facts.counts.get(TaskStatus.PENDING, 0)
+    has_other_causes = (
+        facts.counts.get(TaskStatus.BLOCKED)
+        or facts.question is not None
+        or facts.resting is not None
+        or facts.for_another is not None
+        or facts.unmerged_elsewhere
+        or facts.within
+    )
+    if facts.running > 1 or pending < _MANY_WAITING or has_other_causes:
+        return ""
+    return f" All {pending} other tasks wait for it: consider orch.simplify({alias!r})."
+
+
+def _rest(sentence: str, holding: Holding, usual: UsualTime | None) -> NextStep:
     alias, agent = holding.task.alias, holding.agent
     left_s = max(0, holding.lease_s - holding.silent_s)
     sentence += (
-        f" {REST} When {agent} has done {alias}, then ask again; "
-        f"last sign of life {ago(holding.silent_s)}. "
+        f" {REST} When {agent} has done {alias}, then ask again; {_time_words(holding, usual)}. "
         f"Should {agent} be gone, {alias} is free in {duration(left_s)}."
     )
     return _step_on(holding.task, "wait", sentence, "")
+
+
+def _time_words(holding: Holding, usual: UsualTime | None) -> str:
+    """Say when it began, beside how long such tasks usually take."""
+    words = f"last sign of life {ago(holding.silent_s)}"
+    if usual is None:
+        return words
+    return f"it began {ago(holding.elapsed_s)} ({usual}), {words}"
 
 
 def _take_over_step(sentence: str, holding: Holding) -> NextStep:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from vespera_orchestrator._model import TaskStatus
+from vespera_orchestrator._model import AttemptEnding, TaskStatus
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -31,6 +31,8 @@ def quoted(words: Iterable[str]) -> str:
 
 OPEN: Final = quoted(status for status in TaskStatus if not status.is_terminal)
 """The statuses of a task that has not ended."""
+LOST: Final = quoted((AttemptEnding.ABANDONED, AttemptEnding.STALLED, AttemptEnding.GONE))
+"""How an attempt ends whose holder crashed, stalled or was gone."""
 
 
 @attrs.frozen(kw_only=True, eq=False)

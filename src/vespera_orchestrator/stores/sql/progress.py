@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vespera_orchestrator._model import AttemptEnding
+from vespera_orchestrator.stores.sql.dialect import LOST
 
 if TYPE_CHECKING:
     from vespera_orchestrator._model import Task
@@ -23,12 +23,10 @@ def made_progress(tx: Transaction, task: Task) -> bool:
 
 def lost_in_a_row(tx: Transaction, task: Task) -> int:
     """Return how many of the task's latest attempts were lost, one after the other."""
-    lost = (AttemptEnding.ABANDONED, AttemptEnding.STALLED, AttemptEnding.GONE)
-    listed = ", ".join(f"'{ending}'" for ending in lost)
     sql = f"""
         SELECT count(*) FROM attempts WHERE task_id = {tx.mark}1 AND number > (
             SELECT coalesce(max(number), 0) FROM attempts
-            WHERE task_id = {tx.mark}1 AND ending NOT IN ({listed})
+            WHERE task_id = {tx.mark}1 AND ending NOT IN {LOST}
         )
     """
     return int(tx.execute(sql, (task.id,)).fetchone()[0])

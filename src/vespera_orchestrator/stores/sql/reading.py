@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
 from vespera_orchestrator._codec import load_time
-from vespera_orchestrator._model import AttemptEnding, Situation, TaskStatus, is_id
+from vespera_orchestrator._model import (
+    AttemptEnding,
+    EventKind,
+    PastWork,
+    Situation,
+    TaskStatus,
+    is_id,
+)
 from vespera_orchestrator.errors import SessionNotFoundError, TaskNotFoundError
 from vespera_orchestrator.stores.sql import rows
-from vespera_orchestrator.stores.sql.dialect import OPEN, Conditions
+from vespera_orchestrator.stores.sql.dialect import LOST, OPEN, Conditions
 from vespera_orchestrator.stores.sql.filters import (
     BEST_FIRST,
     IS_READY,
@@ -27,6 +34,9 @@ if TYPE_CHECKING:
 
     from vespera_orchestrator._model import Attempt, Checkpoint, Session, Task, TaskQuery
     from vespera_orchestrator.stores.sql.transaction import Transaction
+
+_LOOKED_THROUGH: Final = 500
+"""Among how many of the last completions tasks like another one are looked for."""
 
 # --- sessions ---------------------------------------------------------------
 
@@ -370,6 +380,42 @@ def attempts(tx: Transaction, task_id: str) -> list[Attempt]:
         SELECT {rows.ATTEMPT.columns} FROM attempts WHERE task_id = {tx.mark}1 ORDER BY number
     """
     return rows.ATTEMPT.read_all(tx.execute(sql, (task_id,)))
+
+
+def past_work(tx: Transaction, like: Task, limit: int) -> list[PastWork]:
+    """See `contracts.Store.past_work`."""
+    mark = tx.mark
+    sql = f"""
+        SELECT latest.id, latest.specialist_type,
+            attempts.number, attempts.started_at, attempts.ended_at
+        FROM (
+            SELECT tasks.id, tasks.specialist_type, events.seq
+            FROM events {tx.dialect.use_index("events_kind")}
+            {tx.dialect.ordered_join} tasks ON tasks.id = events.task_id
+            WHERE events.kind = '{EventKind.TASK_COMPLETED}' AND events.seq >= (
+                SELECT min(seq) FROM (
+                    SELECT seq FROM events WHERE kind = '{EventKind.TASK_COMPLETED}'
+                    ORDER BY seq DESC LIMIT {_LOOKED_THROUGH}
+                ) AS recent
+            )
+            AND tasks.status = '{TaskStatus.COMPLETED}'
+            AND tasks.task_type = {mark}1 AND tasks.complexity = {mark}2 AND tasks.id <> {mark}3
+            ORDER BY events.seq DESC LIMIT {mark}4
+        ) AS latest
+        JOIN attempts ON attempts.task_id = latest.id
+        WHERE attempts.ended_at IS NOT NULL AND attempts.ending NOT IN {LOST}
+        ORDER BY latest.seq DESC, attempts.number
+    """
+    values = (like.task_type, like.complexity, like.id, limit)
+    lengths: dict[tuple[str, str | None], dict[int, float]] = {}
+    for task_id, specialist, number, started_at, ended_at in tx.execute(sql, values).fetchall():
+        length = load_time(ended_at) - load_time(started_at)
+        of_task = lengths.setdefault((task_id, specialist), {})
+        of_task[number] = length.total_seconds()  # once, although it was completed twice
+    return [
+        PastWork(task_id=task_id, specialist_type=specialist, attempts_s=tuple(of_task.values()))
+        for (task_id, specialist), of_task in lengths.items()
+    ]
 
 
 def last_checkpoint(tx: Transaction, task_id: str) -> Checkpoint | None:

@@ -31,6 +31,7 @@ from vespera_orchestrator._model import (
     JsonValue,
     Look,
     Outcome,
+    PastWork,
     Pause,
     PlannedTasks,
     Position,
@@ -300,6 +301,11 @@ class SQLStore(ABC):
         """See `contracts.Store.attempts`."""
         with self._read_once() as tx:
             return reading.attempts(tx, task_id)
+
+    def past_work(self, task: Task, limit: int) -> list[PastWork]:
+        """See `contracts.Store.past_work`."""
+        with self._read_once() as tx:
+            return reading.past_work(tx, task, limit)
 
     def last_checkpoint(self, task_id: str) -> Checkpoint | None:
         """See `contracts.Store.last_checkpoint`."""

@@ -24,6 +24,7 @@ from vespera_orchestrator.testing.store_contract.examples import (
     failure,
     kinds,
     ready_aliases,
+    start_session,
     statuses,
 )
 from vespera_orchestrator.testing.store_contract.fixtures import StoreFixtures
@@ -77,6 +78,33 @@ class EndingContract(StoreFixtures):
         assert ready_aliases(store, session_id) == ["b"]
         assert kinds(store)[-2:] == [EventKind.ARTIFACT_SAVED, EventKind.TASK_COMPLETED]
         assert store.events()[-1].data["landed"] == COMMIT
+
+    def test_past_work_is_that_of_similar_tasks(self, store, session_id, clock):
+        """Of every session, the last completed first; without what was lost."""
+        drafts = [draft("a", specialist_type="coder"), draft("b"), draft("c", complexity="hard")]
+        planned = store.plan(session_id, drafts) + store.plan(start_session(store), drafts)
+        for minutes, task in enumerate(planned, 1):
+            store.claim(task.session_id, "ada", task_id=task.id, lease_s=60)
+            clock.advance(hours=1)
+            store.expire()
+            store.claim(task.session_id, "ada", task_id=task.id, lease_s=999)
+            clock.advance(minutes=minutes)
+            store.finish(task.id, 2, completion(), agent="ada")
+        reopened = planned[1]
+        store.reopen(reopened.id, "again")
+        store.claim(session_id, "ada", task_id=reopened.id, lease_s=60)
+        clock.advance(30)
+        store.finish(reopened.id, 3, completion(), agent="ada")
+        unworked, new = store.plan(session_id, [draft("d"), draft("e")])
+        store.finish(unworked.id, None, completion(), agent="ada")
+        nobodys, *past = store.past_work(new, 9)
+        assert (nobodys.task_id, sum(nobodys.attempts_s)) == (unworked.id, 0)
+        assert [each.task_id for each in past] == [planned[n].id for n in (1, 4, 3, 0)]
+        assert [each.specialist_type for each in past] == [None, None, "coder", "coder"]
+        assert past[0].attempts_s == (120, 30)
+        assert past[1].attempts_s == (300,)
+        assert store.past_work(new, 2) == [nobodys, past[0]]
+        assert planned[4].id not in {each.task_id for each in store.past_work(planned[4], 9)}
 
     def test_work_handed_in_waits_to_be_merged(self, store, other, session_id, clock):
         """The task stays in progress, its dependents know why they wait, and no time takes it away.
