@@ -113,6 +113,23 @@ def test_what_a_report_leaves_open_stands_at_the_head():
     assert "> everybody" in body
 
 
+def test_the_head_tells_tests_and_counts_what_it_does_not_list():
+    """From outputs, or from the report; long code of a report is named."""
+    listing = "\n".join(f"line {n}" for n in range(11))
+    report = f"Tests: 3 passed\n\n```py\n{listing}\n```\n\n## Offen\n\n- a\n- b\n- c\n- d\n"
+    a = task("a", "completed", outputs={"tests_passed": 165})
+    b = task("b", "completed")
+    written = synthesis(
+        results(a, b, artifacts=[artifact("Report", task_id="t_b")]),
+        lambda _: report,
+        budget_tokens=900,
+    )
+    assert "## Tests\n\n- a: tests_passed 165\n- b: 3 passed\n" in written
+    assert "- b: c\n- b: 1 more in orch.artifacts.text('a_report')\n" in written
+    assert "> [code, py: 11 lines]" in written
+    assert "line 3" not in written
+
+
 def test_code_files_and_earlier_syntheses_are_only_named():
     """A reader finds them by their ids."""
     made = [

@@ -320,6 +320,11 @@ class HeadedPart:
     text: str
     """Without the heading."""
 
+    @property
+    def is_label(self) -> bool:
+        """Whether a line such as ``Decisions:`` heads it."""
+        return self.level == _LABEL_LEVEL
+
 
 def headed_parts(text: str, *, labels: bool = True) -> list[HeadedPart]:
     """Return every headed part of *text*, in order; a part also contains its sub-parts.
@@ -362,6 +367,37 @@ def labelled_lines(text: str) -> dict[str, str]:
     """Return what stands behind each label of *text*, such as ``Status: accepted``."""
     lines = plain_text(text).split("\n")
     return {label.title: label.text for label in _labels(lines) if label.text}
+
+
+def lines_outside_code(text: str) -> list[str]:
+    """Return the lines of *text* that are not within fenced code."""
+    roles = _line_roles(plain_text(text).split("\n"))
+    return [line for line, role in roles if role is _Role.TEXT]
+
+
+def without_long_code(text: str, most_lines: int) -> str:
+    """Return *text* with a note in place of each fenced block of more than *most_lines* lines."""
+    lines: list[str] = []
+    block: list[str] = []
+    for line, role in _line_roles(text.split("\n")):
+        if role is _Role.TEXT:
+            lines += [*_named(block, most_lines), line]
+            block = []
+            continue
+        block.append(line)
+        if role is _Role.CLOSES_CODE:
+            lines += _named(block, most_lines)
+            block = []
+    return "\n".join([*lines, *_named(block, most_lines)])
+
+
+def _named(block: list[str], most_lines: int) -> list[str]:
+    """Return a block of code, or its first line with how many follow if it is too long."""
+    if len(block) - 2 <= most_lines:  # without its fences
+        return block
+    language = block[0].strip("`~ \t")
+    kind = f"code, {language}" if language else "code"
+    return [f"[{kind}: {len(block) - 2} lines]"]
 
 
 def first_paragraph(text: str) -> str:

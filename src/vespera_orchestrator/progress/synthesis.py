@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
@@ -31,26 +30,10 @@ _MOST_GAPS: Final = 3
 _NAMES_WIDTH: Final = 400
 _PROSE: Final = frozenset({"text/markdown", "text/plain"})
 """Media types of what is quoted. Code, data and pictures are named."""
-_HEADING: Final = re.compile(r"#{1,6}\s+(.*?)[\s#:.]*$")
-_FENCE: Final = ("```", "~~~")
-_GAP_HEADINGS: Final = frozenset(
-    {
-        "open",
-        "open points",
-        "open questions",
-        "still open",
-        "known gaps",
-        "gaps",
-        "known issues",
-        "limitations",
-        "limits",
-        "not done",
-        "to do",
-        "todo",
-    }
-)
-"""Under these headings a report says what it leaves open."""
-_BULLET: Final = re.compile(r"\s*(?:[-*+]|\d+[.)])\s+(?:\[ \]\s+)?")
+_LONGEST_CODE: Final = 10
+"""Fenced code of more lines is named in a report, not quoted."""
+_TEST_WORDS: Final = ("test", "coverage")
+"""Outputs with such a name are said at the head."""
 
 
 @attrs.frozen(kw_only=True)
@@ -114,6 +97,7 @@ def synthesis(
     texts = {each.id: text_of(each) for each in results.artifacts if _is_report(each)}
     lines = [f"# {one_line(parent.title, 200)}", "", _count_line(results)]
     lines += _missing_sections(results, rest_call)
+    lines += _list_section("Tests", _tests(results, texts), rest_call)
     lines += _list_section("What the reports leave open", _gaps(results, texts), rest_call)
     lines += _list_section("What does not agree", results.contradictions, rest_call)
     by_task = _by_task(results.artifacts)
@@ -133,30 +117,46 @@ def _is_report(artifact: Artifact) -> bool:
 
 def _gaps(results: SubtaskResults, texts: Mapping[str, str]) -> list[str]:
     """Return what the reports themselves call open."""
+    from vespera_orchestrator.progress.open_points import open_points
+
     aliases = {task.id: task.alias for task in results.subtasks}
     gaps: dict[str, None] = {}
     for artifact in results.artifacts:
-        points = _open_points(texts.get(artifact.id, ""))
+        points = open_points(texts.get(artifact.id, ""))
         alias = aliases.get(str(artifact.task_id), "")
-        gaps.update((f"{alias}: {point}", None) for point in points[:_MOST_GAPS])
+        gaps.update((f"{alias}: {one_line(point, 200)}", None) for point in points[:_MOST_GAPS])
+        more = len(points) - _MOST_GAPS
+        if more > 0:
+            gaps[f"{alias}: {more} more in orch.artifacts.text({artifact.id!r})"] = None
     return list(gaps)
 
 
-def _open_points(report: str) -> list[str]:
-    """Return the list below headings such as *Open* and *Known gaps*, or else the lines there."""
+def _tests(results: SubtaskResults, texts: Mapping[str, str]) -> list[str]:
+    """Return how the tests ended: what is in the outputs, or else in the words of the reports."""
+    from vespera_orchestrator.progress.open_points import words_on_tests
+
     lines = []
-    is_open = is_code = False
-    for line in report.splitlines():
-        if line.lstrip().startswith(_FENCE):
-            is_code = not is_code
-            continue
-        heading = None if is_code else _HEADING.match(line)
-        if heading is not None:
-            is_open = heading[1].casefold() in _GAP_HEADINGS
-        elif is_open and not is_code and line.strip():
-            lines.append(line)
-    listed = [line for line in lines if _BULLET.match(line)]
-    return [_BULLET.sub("", line).strip() for line in listed or lines]
+    for task in filter(_is_completed, results.subtasks):
+        words = _test_outputs(task)
+        if not words:
+            own = [texts[each.id] for each in results.artifacts if _is_of(each, task, texts)]
+            words = next(filter(None, map(words_on_tests, reversed(own))), "")
+        if words:
+            lines.append(f"{task.alias}: {words}")
+    return lines
+
+
+def _test_outputs(task: Task) -> str:
+    named = [
+        f"{name} {dump_json(value, name)}"
+        for name, value in task.outputs.items()
+        if any(word in name.casefold() for word in _TEST_WORDS)
+    ]
+    return ", ".join(named)
+
+
+def _is_of(artifact: Artifact, task: Task, texts: Mapping[str, str]) -> bool:
+    return artifact.task_id == task.id and artifact.id in texts
 
 
 def _is_planned(task: Task) -> bool:
@@ -223,9 +223,11 @@ def _result_section(task: Task, artifacts: Sequence[Artifact], texts: Mapping[st
 
 
 def _report(artifact: Artifact, text: str) -> Piece:
+    from vespera_orchestrator.documents.markdown import without_long_code
+
     return Piece(
         line=f"\nFrom {_name(artifact)}:",
-        quote=text.strip(),
+        quote=without_long_code(text.strip(), _LONGEST_CODE),
         rest=f"orch.artifacts.text({artifact.id!r})",
     )
 
