@@ -302,8 +302,11 @@ class EventKind(StrEnum):
     TASK_UPDATED = "task_updated"
     """Data: the changed fields with their new values."""
     TASK_SNOOZED = "task_snoozed"
-    """Somebody let it rest. Data: ``until``, a time or ``None``; ``due_at`` and ``due_day`` if the
-    due date moved with it.
+    """Somebody let it rest, or woke it.
+
+    Data: ``until``, a time or ``None``; ``due_at`` and ``due_day`` if the due date moved with it;
+    ``due_moved`` while it is not where it was planned: where it is now (``to``), and where it was
+    (``from``).
     """
     TASK_ANSWERED = "task_answered"
     """A person answered it. Data: ``outputs``."""
@@ -323,7 +326,10 @@ class EventKind(StrEnum):
     EFFECT_RECORDED = "effect_recorded"
     """It has happened. Data: ``attempt``, ``key``."""
     TASK_WOKEN = "task_woken"
-    """Its *not_before* has come. Data: ``not_before``."""
+    """Its *not_before* has come, or somebody answered what they had put off.
+
+    Data: ``not_before``.
+    """
     TASK_STARTED = "task_started"
     """Data: ``attempt``."""
     TASK_CONTINUED = "task_continued"
@@ -1603,12 +1609,16 @@ class PlannedTasks(list[Task]):
         self.new = [by_id[task_id] for task_id in new]
         """Those that were planned now."""
         self.changed = {by_id[task_id].alias: names for task_id, names in changed.items()}
-        """What was changed of those that were there already, by alias: names of fields."""
+        """What was changed of those that were there already, by alias: arguments of planning."""
         self.renamed = dict(renamed or {})
         """New ones whose title gave an alias that another task has, by the alias that they got."""
         touched = {*(task.id for task in self.new), *changed}
         self.unchanged = [task for task in self if task.id not in touched]
         """Those that were there already and stayed as they were."""
+        self.archived = [task for task in self if task.archived]
+        """Those of the plan that are archived: they count as there, and no list shows them."""
+        self.skipped = [task for task in self.new if task.status is TaskStatus.SKIPPED]
+        """New ones that can never start, because of how something else has ended."""
 
     def __str__(self) -> str:
         changes = [f"{alias} ({', '.join(names)})" for alias, names in self.changed.items()]
@@ -1617,6 +1627,8 @@ class PlannedTasks(list[Task]):
             f"{len(changes)} changed: {', '.join(changes)}" if changes else "",
             f"{len(self.unchanged)} as before" if self.unchanged else "",
             *(f"{new} is a second {old}" for new, old in self.renamed.items()),
+            *(f"{task.alias} is archived ({task.status})" for task in self.archived),
+            *(f"{task.alias} is skipped: {task.reason}" for task in self.skipped),
         ]
         return "; ".join(part for part in parts if part) or "no tasks"
 

@@ -1785,9 +1785,10 @@ class Orchestrator:
     def answer(self, /, task: TaskRef, answer: JsonValue = None, **values: JsonValue) -> Task:
         """Answer a task that waits for a person. The answer becomes its outputs.
 
-        It is completed at once; if it waits for other tasks, too, then when these have ended.
-        Conditions read the answer: ``answer("gate", approved=True)`` decides
-        ``gate.outputs.approved``. Any other task that nobody has begun can be answered as well.
+        It is completed at once, also while you had put it off; if it waits for other tasks, too, or
+        until its ``not_before``, then after that. Conditions read the answer:
+        ``answer("gate", approved=True)`` decides ``gate.outputs.approved``. Any other task that
+        nobody has begun can be answered as well.
 
         The same answer once more changes nothing. Another one replaces it until the task is
         completed.
@@ -1830,7 +1831,7 @@ class Orchestrator:
             InvalidInputError: The name is empty, or JSON cannot hold the payload.
         """
         self._expire()
-        checked = arguments.words("name", name, "is not a name; give a short text").strip()
+        checked = arguments.signal_that_came("name", name)
         outputs = arguments.as_outputs(payload, "payload", {})
         session_id = self._scope.session_id()
         tasks = self._store.signal(session_id, checked, outputs, agent=self.agent, key=key)

@@ -49,6 +49,20 @@ def everything(orch):
     return orch.query_tasks(limit=None, include_archived=True), orch._store.last_seq()
 
 
+def test_a_plan_again_names_what_is_archived(orch):
+    """It counts as there, and what waits for its success is skipped: both are said."""
+    orch.plan_tasks([{"title": "Dig"}, {"title": "Pour"}])
+    orch.cancel_task("dig", "a pipe")
+    orch.delete_task("dig")
+    roof = {"title": "Roof", "dependencies": ["dig"]}
+    planned = orch.plan_tasks([{"title": "Dig"}, {"title": "Pour"}, roof], existing="keep")
+    assert str(planned) == (
+        "1 new; 2 as before; dig is archived (cancelled); "
+        "roof is skipped: waits for success of dig, which is cancelled and archived"
+    )
+    assert ([task.alias for task in planned.archived], planned.skipped) == (["dig"], planned.new)
+
+
 def test_null_in_a_plan_that_updates_clears(orch):
     """A key without a value says that there is none; a key that is left out says nothing."""
     full = {
@@ -110,7 +124,7 @@ def test_only_what_the_plan_says_differently_changes(orch):
     edited = edited.replace("2026-03-02", "2026-04-01") + "- title: Paint\n"
     again = orch.plan_tasks(edited, existing="update")
     assert str(again) == (
-        "1 new; 3 changed: design (priority), build (due_at), roof (dependencies); 2 as before"
+        "1 new; 3 changed: design (priority), build (due_date), roof (dependencies); 2 as before"
     )
     assert orch.get_task("design").description == "by a person"
     assert orch.get_task("build").due_day == "2026-04-01"
@@ -203,7 +217,6 @@ def test_every_field_of_planning_can_be_changed_and_cleared(orch):
         not_before="2026-03-01",
         max_attempts=1,
         question="Shall we?",
-        signal="go",
         specialist_type="tester",
         acceptance="it is",
         context={"k": 1},
@@ -212,7 +225,8 @@ def test_every_field_of_planning_can_be_changed_and_cleared(orch):
     assert changed == again
     assert again.due_at == datetime(2026, 3, 2, 12, tzinfo=UTC)
     assert (again.parent_task_id, again.max_attempts) == (orch.get_task("p").id, 1)
-    assert (again.question, again.signal, again.condition) == ("Shall we?", "go", "b.success")
+    assert (again.question, again.condition) == ("Shall we?", "b.success")
+    assert orch.update_task("first", question="", signal="go").signal == "go"
     cleared = orch.update_task(
         "first",
         title="A",

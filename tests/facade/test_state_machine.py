@@ -118,6 +118,8 @@ class Model:
     def answer(self, alias, says=None):
         """Answer a task, which completes it as soon as it waits for nothing else."""
         self.tasks[alias] |= {"asks": False, "answered": True, "asked": self.tasks[alias]["asks"]}
+        if not self.tasks[alias]["pauses"]:  # somebody had put it off
+            self.tasks[alias]["rests_until"] = None
         self.tasks[alias]["says"] = says
         self.settle()
 

@@ -71,6 +71,19 @@ def test_an_expired_lease_is_regained_if_nobody_took_the_task(process, clock):
     assert work.complete(summary="s", detailed_work="d").status == "completed"
 
 
+def test_a_lapsed_hold_of_another_is_told_as_such(process, clock):
+    """The error names the call that goes on, and it works."""
+    first = process("ada")
+    first.initialize_session("Goal")
+    first.plan_task("Lid")
+    first.execute_task("lid")
+    clock.advance(hours=9)
+    with pytest.raises(vespera.TransitionError, match="the hold of ada has lapsed") as caught:
+        process("bob").work("lid")
+    assert caught.value.remedy.endswith("orch.execute_task('lid')")
+    assert process("bob").execute_task("lid").attempt.number == 2
+
+
 def test_another_agents_task_is_not_taken_up(process, clock):
     """Neither what it holds, nor what it has taken since; the error says who holds it."""
     first = process("ada")

@@ -228,9 +228,9 @@ class _Values(dict[str, str]):
 
 def _rest_words(event: Event) -> str:
     """Say how long a task rests, and where its due date went."""
-    if event.data.get("until") is None:
-        return "its rest is over"
     words = _WORDS[EventKind.TASK_SNOOZED]
+    if event.data.get("until") is None:
+        words = "its rest is over"
     for name in ("due_day", "due_at"):
         if event.data.get(name):
             return f"{words}; it is due {{{name}}} now"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import unicodedata
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from datetime import datetime
@@ -137,9 +138,13 @@ def words(name: str, value: object, problem: str) -> str:
 
 def signal_name(name: str, value: object) -> str | None:
     """Return the name of a signal, or ``None``."""
-    if value is None:
-        return None
-    return words(name, value, "is not the name of a signal; give a short text").strip()
+    return None if value is None else signal_that_came(name, value)
+
+
+def signal_that_came(name: str, value: object) -> str:
+    """Return the name of a signal. However an accent is encoded, it is the same name."""
+    text = words(name, value, "is not the name of a signal; give a short text").strip()
+    return unicodedata.normalize("NFC", text)
 
 
 def as_outputs(value: Any, key: str, values: Mapping[str, Any]) -> dict[str, Any]:

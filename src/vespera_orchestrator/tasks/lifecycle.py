@@ -398,7 +398,8 @@ def skip_reason(task: Task, state: Readiness, needed: Mapping[str, Task]) -> str
         edge = state.never[0]
         other = needed[edge.task]
         outcome = _OUTCOME_WORDS[edge.on]
-        return f"waits for {outcome} of {other.alias}, which is {other.status}"
+        end = f"{other.status} and archived" if other.archived else str(other.status)
+        return f"waits for {outcome} of {other.alias}, which is {end}"
     if state.condition is False:
         return f"condition is false: {task.condition}"
     by_name = _by_name(task, needed)
@@ -630,7 +631,12 @@ def _moment_causes(situation: Situation) -> list[Cause]:
     if not task.asleep or task.not_before is None or task.not_before <= situation.as_of:
         return []
     words = pause_words(task, situation.as_of)
-    sentence = f"{words}; to start it now: orch.snooze_task({task.alias!r}, None)"
+    purpose = "to start it now"
+    if task.answered:
+        answer = "it is answered" if task.signal is None else "its signal has come"
+        words = f"{answer}, and {words}"
+        purpose = "to let that count now"
+    sentence = f"{words}; {purpose}: orch.snooze_task({task.alias!r}, None)"
     kind = CauseKind.MOMENT if task.retry_at is None else CauseKind.BACKOFF
     cause = _cause_in(task, kind, sentence)
     return [attrs.evolve(cause, until=task.retry_at or task.not_before)]

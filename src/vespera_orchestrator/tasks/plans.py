@@ -74,6 +74,16 @@ _PARAMETERS: Final[dict[str, _Parameter]] = {
 }
 _DEFAULTS: Final = {field.name: field.default for field in attrs.fields(TaskDraft)}
 _SPEC_KEYS: Final = (*_PARAMETERS, "children")
+_ARGUMENTS: Final = {
+    "due_at": "due_date",
+    **{each.field: name for name, each in _PARAMETERS.items() if each.field is not None},
+}
+"""By field of a task, the argument that sets it, where that has another name."""
+
+
+def argument_of(field: str) -> str:
+    """Return the argument of `Orchestrator.plan_task` that sets a field of a task."""
+    return _ARGUMENTS.get(field, field)
 
 
 def draft(

@@ -35,6 +35,7 @@ from vespera_orchestrator.work.work import Work
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from vespera_orchestrator._model import Attempt, Cause, Task, Worktree
     from vespera_orchestrator._rooms import Rooms
@@ -94,7 +95,7 @@ class StartRequest:
         if not arguments.is_number(lease_s) or not 0 < lease_s <= lifecycle.MAX_LEASE_S:
             raise InvalidInputError(
                 "lease_s",
-                f"{show_value(lease_s)} should be more than 0 seconds and less than ten years",
+                f"{show_value(lease_s)} should be more than 0 seconds, and ten years at most",
             )
         if worktree not in CHOICES:
             raise InvalidInputError(
@@ -196,12 +197,16 @@ class Starter:
         claim = Claim(task=self._rooms.scope.task(task), attempt=attempt, resumed_from=checkpoint)
         return self.begin(claim, request)
 
-    @staticmethod
-    def _not_taken_up(task: Task, last: Attempt | None, agent: str) -> TransitionError:
-        if task.status is TaskStatus.IN_PROGRESS and last is not None and last.agent != agent:
+    def _not_taken_up(self, task: Task, last: Attempt | None, agent: str) -> TransitionError:
+        holder = last if task.status is TaskStatus.IN_PROGRESS else None
+        if holder is not None and _has_lapsed(holder, self._rooms.clock()):
+            state = f"no longer held: the hold of {holder.agent} has lapsed"
+            remedy = f"to go on with it: orch.execute_task({task.alias!r})"
+            return TransitionError(task.alias, state, f"be taken up again by {agent}", remedy)
+        if holder is not None and holder.agent != agent:
             return TransitionError(
                 task.alias,
-                f"held by {last.agent}",
+                f"held by {holder.agent}",
                 f"be taken up again by {agent}",
                 "its holder goes on with it, under the same name",
             )
@@ -439,6 +444,11 @@ class Starter:
             reason = f"no worktree could be made: {exc}"
             self._completion.finish(holder, Ending(action=None, reason=reason))
             raise
+
+
+def _has_lapsed(attempt: Attempt, now: datetime) -> bool:
+    """Tell whether a holder has not renewed its lease in time, and nobody has noted that yet."""
+    return attempt.ended_at is None and attempt.lease_until <= now
 
 
 def _not_held(

@@ -13,7 +13,7 @@ from vespera_orchestrator.errors import TransitionError, UnknownDependencyError
 from vespera_orchestrator.stores.sql import claims, cycles, events, reading, rows, timing, waiting
 from vespera_orchestrator.stores.sql.consequences import recount, set_columns
 from vespera_orchestrator.stores.sql.drafts import Change, Drafts, refuse_ungoverned, reopening
-from vespera_orchestrator.tasks import lifecycle
+from vespera_orchestrator.tasks import lifecycle, plans
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -78,7 +78,7 @@ def put_up(tx: Transaction, changes: Sequence[Change]) -> dict[str, tuple[str, .
     """Write what is different, and carry out what follows from it.
 
     Returns:
-        For the id of each task that has changed, the names of the fields.
+        For the id of each task that has changed, the arguments of planning that have.
 
     Raises:
         CycleError: Tasks would wait for each other.
@@ -90,7 +90,7 @@ def put_up(tx: Transaction, changes: Sequence[Change]) -> dict[str, tuple[str, .
     for change in changes:
         _follow(tx, change)
     return {
-        change.task.id: tuple(sorted(change.fields.keys() - _DERIVED))
+        change.task.id: tuple(sorted(map(plans.argument_of, change.fields.keys() - _DERIVED)))
         for change in changes
         if change.fields
     }

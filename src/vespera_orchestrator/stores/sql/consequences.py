@@ -218,7 +218,7 @@ def _complete_answered(tx: Transaction, task: Task) -> None:
     outputs = reading.answer_of(tx, task)
     words = "answered" if task.signal is None else f"signal {task.signal}"
     summary = one_line(f"{words}: {outputs}", _SUMMARY_WIDTH)
-    end_task(tx, task, TaskStatus.COMPLETED, outputs=outputs, summary=summary)
+    end_task(tx, task, TaskStatus.COMPLETED, outputs=outputs, summary=summary, reason=None)
     data = {"attempt": task.attempts, "artifacts": [], "summary": summary}
     events.record_for(tx, task, EventKind.TASK_COMPLETED, data)
 

@@ -9,13 +9,14 @@ task is touched once, whatever the number of those that rest.
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from vespera_orchestrator._codec import dump_time, load_time
+from vespera_orchestrator._codec import dump_time, load_json, load_time
 from vespera_orchestrator._model import EventKind, TaskStatus
-from vespera_orchestrator.errors import TransitionError
+from vespera_orchestrator.errors import CorruptRecordError, TransitionError
 from vespera_orchestrator.stores.sql import events, reading, rows
 from vespera_orchestrator.stores.sql.consequences import recount, set_columns
 from vespera_orchestrator.stores.sql.dialect import OPEN
@@ -24,7 +25,6 @@ from vespera_orchestrator.tasks import dates
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-    from datetime import datetime
 
     from vespera_orchestrator._model import JsonValue, Task
     from vespera_orchestrator.stores.sql.transaction import Transaction
@@ -243,14 +243,74 @@ def snooze(
 
 
 def _snooze_one(tx: Transaction, task: Task, until: datetime | None, zone: str) -> None:
-    changes: dict[str, JsonValue] = {"not_before": until, "zone": zone}
+    planned = _due_before_rests(tx, task)
+    due = _due_with_rest(task, planned, until, zone, load_time(tx.now))
+    changes: dict[str, JsonValue] = {"not_before": until, "zone": zone, **due}
     data: dict[str, JsonValue] = {"until": None if until is None else str(until)}
-    due_until = dates.due_until(task)
-    if until is not None and due_until is not None and due_until <= until:
-        moved = dates.moved_due(task, until, zone)
-        changes |= moved
-        data |= {"due_at": str(moved["due_at"]), "due_day": moved["due_day"]}
+    if (due["due_at"], due["due_day"]) != (task.due_at, task.due_day):
+        data |= {"due_at": str(due["due_at"]), "due_day": due["due_day"]}
+    if (due["due_at"], due["due_day"]) != (planned["due_at"], planned["due_day"]):
+        data["due_moved"] = {"to": str(due["due_at"]), "from": _plain_due(planned)}
     set_columns(tx, task.id, **date_columns(task, changes, tx.now))
     events.record_for(tx, task, EventKind.TASK_SNOOZED, data)
     if task.answered:  # and done, if it rested and waits for nothing else now
         recount(tx, task.id)
+
+
+def _due_with_rest(
+    task: Task, planned: Mapping[str, Any], until: datetime | None, zone: str, now: datetime
+) -> dict[str, Any]:
+    """Return the due date of a task that rests *until* then, or is woken now.
+
+    It is the one that was planned, unless that would be over by then.
+    """
+    over_at = dates.due_until(attrs.evolve(task, **planned))
+    wakes_at = until or now
+    if over_at is None or over_at > wakes_at:
+        return dict(planned)
+    if until is not None:
+        return dates.moved_due(task, until, zone)
+    return _due_of(task)
+
+
+def _due_of(task: Task) -> dict[str, Any]:
+    return {"due_at": task.due_at, "due_day": task.due_day, "zone": task.zone}
+
+
+def _plain_due(due: Mapping[str, Any]) -> JsonValue:
+    return {**due, "due_at": str(due["due_at"])}
+
+
+def _due_before_rests(tx: Transaction, task: Task) -> dict[str, Any]:
+    """Return the due date as it was before rests moved it, if nobody has set another since."""
+    moved = _last_rest(tx, task).get("due_moved")
+    if not isinstance(moved, dict) or moved.get("to") != str(task.due_at):
+        return _due_of(task)
+    try:
+        planned = dict(moved["from"])
+        return {**planned, "due_at": datetime.fromisoformat(planned["due_at"])}
+    except (KeyError, TypeError, ValueError) as exc:
+        problem = "an event does not say what its due date was before it rested"
+        raise CorruptRecordError(f"task {task.id}", problem) from exc
+
+
+def _last_rest(tx: Transaction, task: Task) -> Mapping[str, JsonValue]:
+    """Return what the last event says by which somebody let the task rest, or woke it."""
+    sql = f"""
+        SELECT data FROM events WHERE task_id = {tx.mark}1 AND kind = '{EventKind.TASK_SNOOZED}'
+        ORDER BY seq DESC LIMIT 1
+    """
+    row = tx.execute(sql, (task.id,)).fetchone()
+    data = {} if row is None else load_json(row[0], f"events of task {task.id}")
+    return data if isinstance(data, dict) else {}
+
+
+def wake_for_answer(tx: Transaction, task: Task) -> None:
+    """Wake a task that somebody has put off: what they did not want to be asked is answered.
+
+    A moment that was planned, with *not_before*, still holds.
+    """
+    if not task.asleep or _last_rest(tx, task).get("until") != str(task.not_before):
+        return
+    set_columns(tx, task.id, **date_columns(task, {"not_before": None}, tx.now))
+    events.record_for(tx, task, EventKind.TASK_WOKEN, {"not_before": str(task.not_before)})

@@ -7,12 +7,13 @@ counts its last blocker down.
 
 from __future__ import annotations
 
+import unicodedata
 from typing import TYPE_CHECKING
 
 from vespera_orchestrator._codec import dump_json
 from vespera_orchestrator._model import EventKind, TaskStatus
 from vespera_orchestrator.errors import InvalidInputError, TransitionError
-from vespera_orchestrator.stores.sql import events, reading, rows
+from vespera_orchestrator.stores.sql import events, reading, rows, timing
 from vespera_orchestrator.stores.sql.consequences import recount, set_columns
 from vespera_orchestrator.stores.sql.transaction import first_column
 
@@ -40,6 +41,7 @@ def answer(tx: Transaction, task_id: str, outputs: Mapping[str, JsonValue], *, a
         raise InvalidInputError("answer", problem)
     data = {"outputs": dict(outputs)}
     events.record_for(tx, task, EventKind.TASK_ANSWERED, data, agent=agent)
+    timing.wake_for_answer(tx, task)
     _keep(tx, task_id, text)
     return reading.task(tx, task_id)
 
@@ -92,19 +94,24 @@ def signal(
 def _is_known(tx: Transaction, session_id: str, name: str, key: str) -> bool:
     sql = f"""
         SELECT 1 FROM signals
-        WHERE session_id = {tx.mark}1 AND name = {tx.mark}2 AND key = {tx.mark}3
+        WHERE session_id = {tx.mark}1 AND name IN ({tx.mark}2, {tx.mark}3) AND key = {tx.mark}4
     """
-    return tx.execute(sql, (session_id, name, key)).fetchone() is not None
+    return tx.execute(sql, (session_id, *_spellings(name), key)).fetchone() is not None
+
+
+def _spellings(name: str) -> tuple[str, str]:
+    """Return the name of a signal as it is written now, and as it may have been stored before."""
+    return name, unicodedata.normalize("NFD", name)
 
 
 def _waiting_for(tx: Transaction, session_id: str, name: str) -> list[str]:
     sql = f"""
         SELECT id FROM tasks
-        WHERE session_id = {tx.mark}1 AND signal = {tx.mark}2 AND signal IS NOT NULL
-            AND answered = 0 AND status = '{TaskStatus.PENDING}'
+        WHERE session_id = {tx.mark}1 AND signal IN ({tx.mark}2, {tx.mark}3)
+            AND signal IS NOT NULL AND answered = 0 AND status = '{TaskStatus.PENDING}'
         ORDER BY seq
     """
-    return first_column(tx.execute(sql, (session_id, name)).fetchall())
+    return first_column(tx.execute(sql, (session_id, *_spellings(name))).fetchall())
 
 
 def take_earlier_signals(tx: Transaction, tasks: Sequence[Task]) -> bool:
@@ -118,13 +125,14 @@ def take_earlier_signals(tx: Transaction, tasks: Sequence[Task]) -> bool:
             continue
         sql = f"""
             SELECT id, payload FROM signals
-            WHERE session_id = {tx.mark}1 AND name = {tx.mark}2 AND taken = 0
+            WHERE session_id = {tx.mark}1 AND name IN ({tx.mark}2, {tx.mark}3) AND taken = 0
                 AND EXISTS (
-                    SELECT 1 FROM tasks WHERE id = {tx.mark}3 AND status = '{TaskStatus.PENDING}'
+                    SELECT 1 FROM tasks WHERE id = {tx.mark}4 AND status = '{TaskStatus.PENDING}'
                 )
             ORDER BY id LIMIT 1
         """
-        earliest = tx.execute(sql, (task.session_id, task.signal, task.id)).fetchone()
+        values = (task.session_id, *_spellings(task.signal), task.id)
+        earliest = tx.execute(sql, values).fetchone()
         if earliest is None:
             continue
         sql = f"UPDATE signals SET taken = 1 WHERE id = {tx.mark}1"

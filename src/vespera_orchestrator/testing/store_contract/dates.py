@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from vespera_orchestrator._model import Agenda, CauseKind, EventKind, TaskStatus
-from vespera_orchestrator.errors import NotReadyError, TransitionError
+from vespera_orchestrator.errors import NotReadyError, PlanError, TransitionError
 from vespera_orchestrator.tasks import lifecycle
 from vespera_orchestrator.testing.store_contract.examples import (
     agenda,
@@ -96,7 +96,7 @@ class DatesContract(StoreFixtures):
         drafts = [
             draft("top"),
             draft("b", ("part", "failure"), parent="top"),
-            draft("part", parent="top"),
+            draft("part", parent="top", not_before=clock.now + DAY),
         ]
         top, b, part = store.plan(session_id, drafts)
         store.snooze(top.id, clock.now + DAY, zone="UTC", subtree=True)
@@ -118,6 +118,43 @@ class DatesContract(StoreFixtures):
         task = store.plan(session_id, [by_day])[0]
         (resting,) = store.snooze(task.id, clock.now + DAY, zone="UTC", subtree=False)
         assert resting.due_day == "2026-01-02"
+
+    @pytest.mark.parametrize("day", [None, "2026-01-01"])
+    def test_a_woken_task_is_due_as_planned_again(self, store, session_id, clock, day):
+        """However often it was put off, unless that is over, or somebody set another date."""
+        due = clock.now + 2 * HOUR if day is None else clock.now
+        task = store.plan(session_id, [draft("a", due_at=due, due_day=day, zone="UTC")])[0]
+        for days in (3, 5, 2):
+            until = clock.now + days * DAY
+            (resting,) = store.snooze(task.id, until, zone="Asia/Tokyo", subtree=False)
+            assert resting.due_at > due
+        (woken,) = store.snooze(task.id, None, zone="UTC", subtree=False)
+        assert (woken.due_at, woken.due_day, woken.zone) == (due, day, "UTC")
+        (resting,) = store.snooze(task.id, clock.now + DAY, zone="UTC", subtree=False)
+        clock.advance(DAY.total_seconds() - 60)
+        (woken,) = store.snooze(task.id, None, zone="UTC", subtree=False)
+        assert woken.due_at == resting.due_at
+
+    def test_another_due_date_outlives_the_rest(self, store, session_id, clock):
+        """What somebody has set since is not taken back."""
+        task = store.plan(session_id, [draft("a", due_at=clock.now + HOUR)])[0]
+        store.snooze(task.id, clock.now + DAY, zone="UTC", subtree=False)
+        store.update_task(task.id, {"due_at": clock.now + 3 * DAY, "due_day": None})
+        (woken,) = store.snooze(task.id, None, zone="UTC", subtree=False)
+        assert woken.due_at == clock.now + 3 * DAY
+
+    def test_nothing_is_due_before_it_may_start(self, store, session_id, clock):
+        """A plan and a change that would have it so are refused, and nothing is written."""
+        late = clock.now + DAY
+        with pytest.raises(PlanError, match="may not start before"):
+            store.plan(session_id, [draft("a", due_at=clock.now, not_before=late)])
+        dated = draft("b", due_at=clock.now, due_day="2026-01-01", zone="UTC")
+        task = store.plan(session_id, [dated])[0]
+        before = everything(store)
+        with pytest.raises(PlanError, match="is due 2026-01-01"):
+            store.update_task(task.id, {"not_before": late})
+        assert everything(store) == before
+        assert store.update_task(task.id, {"not_before": clock.now + HOUR}).asleep
 
     def test_what_is_held_or_has_ended_does_not_rest(self, store, session_id, clock):
         """It is refused, and nothing is written."""

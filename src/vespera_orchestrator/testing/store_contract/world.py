@@ -106,15 +106,45 @@ class WorldContract(StoreFixtures):
         with pytest.raises(PlanError, match="is answered"):
             store.plan(session_id, [draft("part", parent="early")])
 
-    def test_what_was_answered_at_rest_is_done_when_it_is_woken(self, store, session_id, clock):
-        """By its moment, or by hand before that."""
+    def test_what_was_answered_before_its_moment_is_done_then(self, store, session_id, clock):
+        """Or when somebody wakes it; `why` says that the answer has come."""
         later = clock.now + timedelta(hours=1)
-        resting = store.plan(session_id, [draft("a", not_before=later), draft("b")])
-        store.snooze(resting[1].id, later, zone="UTC", subtree=True)
-        for task in resting:
-            assert store.answer(task.id, YES, agent="eve").status == "pending"
-            (woken,) = store.snooze(task.id, None, zone="UTC", subtree=True)
-            assert woken.status == "completed"
+        (task,) = store.plan(session_id, [draft("a", not_before=later, question="May we?")])
+        assert store.answer(task.id, YES, agent="eve").status is TaskStatus.PENDING
+        assert "it is answered, and it rests until" in str(lifecycle.why(store.situation(task.id)))
+        (woken,) = store.snooze(task.id, None, zone="UTC", subtree=True)
+        assert woken.status is TaskStatus.COMPLETED
+
+    def test_an_answer_ends_a_snooze(self, store, session_id, clock):
+        """Whoever did not want to be asked has answered after all."""
+        gate = draft("gate", question="May we?")
+        task, other = store.plan(session_id, [gate, draft("other", "build"), draft("build")])[:2]
+        for each in (task, other):
+            store.snooze(each.id, clock.now + timedelta(days=1), zone="UTC", subtree=True)
+        assert store.answer(task.id, YES, agent="eve").status is TaskStatus.COMPLETED
+        early = store.answer(other.id, YES, agent="eve")
+        assert (early.status, early.asleep, early.blockers) == (TaskStatus.PENDING, False, 1)
+        assert kinds(store).count(EventKind.TASK_WOKEN) == 2
+
+    def test_an_answer_again_leaves_no_earlier_reason(self, store, session_id):
+        """A question that was reopened and answered is completed without that reason."""
+        (task,) = store.plan(session_id, [draft("gate", question="May we?")])
+        store.answer(task.id, YES, agent="eve")
+        assert store.reopen(task.id, "nobody had looked").task.reason == "nobody had looked"
+        assert store.answer(task.id, {"approved": False}, agent="eve").reason is None
+
+    @pytest.mark.parametrize("first", ["question", "signal"])
+    def test_a_task_waits_for_an_answer_or_a_signal(self, store, session_id, first):
+        """Both at once are refused, at once and later."""
+        both = {"question": "May we?", "signal": "green"}
+        with pytest.raises(PlanError, match="not for both"):
+            store.plan(session_id, [draft("a", **both)])
+        task = store.plan(session_id, [draft("a", **{first: both[first]})])[0]
+        with pytest.raises(PlanError, match="not for both"):
+            store.update_task(task.id, both)
+        other = ({*both} - {first}).pop()
+        changed = store.update_task(task.id, {first: None, other: both[other]})
+        assert getattr(changed, other) == both[other]
 
     # --- signals ---
 
@@ -162,6 +192,12 @@ class WorldContract(StoreFixtures):
         done, never = store.plan(session_id, plan)
         assert (done.status, never.status) == (TaskStatus.COMPLETED, TaskStatus.SKIPPED)
         assert kinds(store, never.id).count(EventKind.TASK_SKIPPED) == 1
+
+    def test_a_name_that_was_stored_decomposed_is_the_same(self, store, session_id):
+        """Earlier versions kept the name of a signal as it was typed."""
+        (task,) = store.plan(session_id, [draft("a", signal="cafe\u0301")])
+        (done,) = store.signal(session_id, "caf\u00e9", {}, agent="ci")
+        assert done.id == task.id
 
     def test_a_signal_under_the_same_key_is_one(self, store, session_id):
         """However often it is delivered."""
