@@ -108,7 +108,7 @@ def happen(orch: Orchestrator, calendar: Calendar) -> None:
                 outputs={"changelog": kind, "commit": commit.digits},
             )
     architecture = git("show", f"{LAST}:docs/architecture.md").decode()
-    rooms = architecture.partition("## The rooms\n")[2].partition("\n### ")[0]
+    rooms = architecture.partition("## The rooms\n")[2].partition("\n## ")[0]
     note(orch, "The rooms", rooms, "design")
     reasons = architecture.partition("## Why it is like that\n")[2]
     for group in _GROUP.finditer(reasons):

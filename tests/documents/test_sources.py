@@ -248,6 +248,31 @@ def test_large_packages_are_opened_in_a_drawing(make_project):
     ]
 
 
+def test_what_a_package_builds_on_is_apart_from_what_stands_above_it(make_project):
+    """Modules beside packages may be below and above them: no arrow leads both ways."""
+    project = make_project()
+    for number in range(24):
+        project.write(f"big/m{number}.py", "")
+    project.write("big/__init__.py", '"""Big."""\nfrom big.front import show\n')
+    project.write("big/front.py", "import big.core.a, big.rooms\n")
+    project.write("big/rooms.py", "import big.core.b\n")
+    project.write("big/core/a.py", "import big.m1, big.m2, big.rooms\n")
+    project.write("big/core/b.py", "import big.m3\n")
+    project.documents.update()
+    components = section_contents(project.text("ARCHITECTURE.md"))["components"]
+    rows = [line.split(" | ") for line in components.split("\n") if line.startswith("| `")]
+    base = "`big` (base)"
+    assert [(row[0], row[2], row[3]) for row in rows] == [
+        ("| `big`", "2", "`core.a`, `rooms`"),
+        (f"| {base}", "24", "\u2013"),
+        ("| `core.a`", "1", f"{base}, `rooms`"),
+        ("| `core.b`", "1", base),
+        ("| `rooms`", "1", "`core.b`"),
+    ]
+    assert "A base is what lies directly in a package" in components
+    assert '["big (base)"]' in components
+
+
 def test_imports_are_read_again_under_another_name(make_project):
     """A file that stays is another module once the folder above it becomes a package."""
     project = make_project()
@@ -390,7 +415,7 @@ def test_literature_has_one_entry_a_work(make_project):
     )
     assert reference in works
     assert works.count("show it") == 1
-    assert "Cited in `paper.tex`, “Review”." in works
+    assert "Cited in [`paper.tex`](../paper.tex), “Review”." in works
     assert "The field is young." in contents["literature"]
 
 
@@ -468,12 +493,12 @@ def test_a_story_has_one_sheet_a_character_and_its_chapters_in_order(make_projec
     assert "- **Age:** 36; earlier 34 (Cast, 2026-03-01)" in sheets
     assert "- **Eyes:** grey" in sheets
     assert "She keeps the light." in sheets
-    assert "- Chapter One (`ch/01.md`): once" in sheets
+    assert "- [Chapter One](../ch/01.md): once" in sheets
     assert "Age: 36 in the latest sheet, but 30 in `ch/01.md`." in sheets
     plot = section_contents(project.text("PLOT_OUTLINE.md"))
-    assert (
-        "| 1 | Chapter One | I | Mara | 8 | `ch/01.md` |\n| 2 | Chapter Two |" in plot["chapters"]
-    )
+    first, second = plot["chapters"].split("\n")[2:4]
+    assert first == "| 1 | [Chapter One](../ch/01.md) | I | Mara | 8 |"
+    assert second.startswith("| 2 | [Chapter Two](../ch/02.md) |")
     assert "New outline text." in plot["plot"]
     assert "\nOutline text." not in plot["plot"]
     assert plot["threads"].endswith("-->\n\n- Who put it out?")
@@ -622,8 +647,8 @@ def test_every_character_has_one_sheet(make_project):
         "Tomas Varga",
     ]
     okafor, ilse, pell, tomas = sheets.split("### ")[1:]
-    assert "(`chapters/01.md`): once\n" in okafor
-    assert "(`chapters/01.md`): point of view\n" in ilse, "Varga may be either of them"
+    assert "(../chapters/01.md): once\n" in okafor
+    assert "(../chapters/01.md): point of view\n" in ilse, "Varga may be either of them"
     assert "She counts.\n\nHer coat is grey." in ilse
     assert "Not here" not in sheets
     assert "He forges.\n\nA clerk" in pell
@@ -693,7 +718,7 @@ def test_only_changed_chapters_are_read_again(make_project, monkeypatch):
     project.documents.update()
     assert read == ["chapters/3.md"]
     sheet = section_contents(project.text("CHARACTER_SHEETS.md"))["characters"]
-    assert "- Chapter 3 (`chapters/3.md`): twice" in sheet
+    assert "- [Chapter 3](../chapters/3.md): twice" in sheet
     assert sheet.count(": once") == 4
 
 

@@ -619,7 +619,9 @@ class Documents:
             return []
         (name,) = self._layout.select(kind, [os.fspath(path)])
         material = self._gather(kind, self._place().tree())
-        rendered = self._current_renderer(kind).render(name, {**material.variables, "see_also": []})
+        rendered = self._current_renderer(kind).render(
+            name, {**material.variables, "see_also": [], "root": ""}
+        )
         sections = list(section_contents(rendered))
         if section is not None and section not in sections:
             known = ", ".join(sections)
@@ -718,7 +720,7 @@ class Documents:
     ) -> Comparison:
         if file.error is not None:
             return Comparison(file=file, error=file.error)
-        variables = {**material.variables, "see_also": self._see_also(file, job)}
+        variables = material.variables | self._links(file, job)
         try:
             rendered = renderer.render(file.name, variables)
         except DocumentError as exc:
@@ -796,8 +798,16 @@ class Documents:
                 material = gather(job.kind, Collected(), reader, tree, readings)
         else:
             material = self._gather(job.kind, tree)
-        variables = {**material.variables, "see_also": self._see_also(file, job)}
+        variables = material.variables | self._links(file, job)
         return section_contents(self._current_renderer(job.kind).render(file.name, variables))
+
+    def _links(self, file: DocumentFile, job: _Job) -> dict[str, object]:
+        """Return what templates need for links from a document: they depend on where it is."""
+        root = relative_link(file.path, ".")
+        return {
+            "see_also": self._see_also(file, job),
+            "root": "" if root == "." else f"{root}/",
+        }
 
     def _see_also(self, file: DocumentFile, job: _Job) -> list[tuple[str, str]]:
         """Return title and link of the other documents, without those that were deleted."""

@@ -8,7 +8,7 @@ import itertools
 import posixpath
 import re
 from typing import TYPE_CHECKING, Final
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 import attrs
 
@@ -35,6 +35,30 @@ class DeadLink:
     def __str__(self) -> str:
         hint = f"; did you mean {self.nearest!r}?" if self.nearest else ""
         return f"line {self.line}: the link {self.target!r} leads nowhere{hint}"
+
+
+@attrs.frozen
+class FileLink:
+    """The name of something, with the file of the project in which it is."""
+
+    text: str
+    """As Markdown."""
+    path: str = ""
+    """From the project's folder; empty if it is in no file."""
+
+    def to(self, root: str) -> str:
+        """Return it as Markdown, with a link where there is a file.
+
+        Args:
+            root: The way from the document's folder to the project's, with a slash at its end;
+                empty if it is the same folder.
+        """
+        if not self.path or "[" in self.text:
+            return self.text
+        return f"[{self.text}]({root}{quote(self.path)})"
+
+    def __str__(self) -> str:
+        return self.text
 
 
 def dead_links(

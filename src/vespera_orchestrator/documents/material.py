@@ -13,8 +13,6 @@ from vespera_orchestrator.documents.completed_work import ArtifactReader, Comple
 from vespera_orchestrator.documents.sources import SOURCES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from vespera_orchestrator.documents.collection import Collected
     from vespera_orchestrator.documents.project_types import ProjectType
     from vespera_orchestrator.documents.readings import Readings
@@ -25,7 +23,7 @@ if TYPE_CHECKING:
 class Material:
     """What templates can use, and what is missing from it."""
 
-    variables: Mapping[str, object]
+    variables: dict[str, object]
     """By the names that templates use: the fields of every source in `sources`."""
     notes: tuple[str, ...] = ()
     """What could not be taken into account, and why; not for templates."""

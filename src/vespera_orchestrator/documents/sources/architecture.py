@@ -26,7 +26,7 @@ from vespera_orchestrator.documents.sources.other_languages import count_languag
 from vespera_orchestrator.documents.sources.python_api import import_name, package_folders
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from vespera_orchestrator.documents.completed_work import CompletedWork, Passage
 
@@ -34,6 +34,8 @@ _MOST_BOXES: Final = 24
 """A drawing with more cannot be read."""
 _MOST_ARROWS: Final = 48
 _MOST_IN_CIRCLE: Final = 6
+_MOST_APART: Final = 2
+"""The most modules of a package that stand beside it as components of their own."""
 _MOST_LISTED: Final = 8
 """The most components that one row names; more are counted."""
 _DECISION_LEVEL: Final = 4
@@ -52,6 +54,8 @@ _RECORD_LABELS: Final = frozenset(
 )
 _NUMBER: Final = re.compile(r"\d{1,4}")
 _ACCEPTED: Final = "Accepted"
+_BASE: Final = " (base)"
+"""Marks what lies directly in a package, and is used by what is in it."""
 
 
 @attrs.frozen(kw_only=True)
@@ -96,6 +100,8 @@ class Architecture:
     """The architecture of a software project."""
 
     components: tuple[Component, ...]
+    has_base: bool
+    """Whether a component is what lies directly in a package, and the rest of it builds on."""
     circles: tuple[str, ...]
     """Modules that import each other, also through others, as Markdown."""
     shared_package: str
@@ -119,6 +125,7 @@ class Architecture:
         if not work.kind.has_python_api:
             return cls(
                 components=(),
+                has_base=False,
                 circles=(),
                 shared_package="",
                 drawing="",
@@ -140,6 +147,7 @@ class Architecture:
         graph = _Graph.read(work)
         return cls(
             components=tuple(graph.components()),
+            has_base=graph.has_base(),
             circles=tuple(graph.circles()),
             shared_package=code(graph.shared_package) if graph.shared_package else "",
             drawing=graph.drawing(),
@@ -209,7 +217,7 @@ class _Graph:
 
     def __init__(self, modules: Mapping[str, _Module]) -> None:
         self._modules = modules
-        self._component_of = _components_of(modules)
+        self._component_of = _components_of(self._imports_of())
         self._members: dict[str, list[str]] = {}
         for name in modules:
             self._members.setdefault(self._component_of[name], []).append(name)
@@ -252,14 +260,29 @@ class _Graph:
         """Yield the components, by name."""
         for name in sorted(self._members):
             users = sorted(other for other, targets in self._arrows.items() if name in targets)
-            module = self._modules.get(name)
             yield Component(
                 name=self._shown(name),
-                summary="" if module is None else module.summary.replace("|", "\\|"),
+                summary=self._summary(name).replace("|", "\\|"),
                 modules=len(self._members[name]),
                 uses=self._listed(sorted(self._arrows[name])),
                 used_by=self._listed(users),
             )
+
+    def has_base(self) -> bool:
+        """Tell whether a package is taken apart into its base and what is above it."""
+        return any(name.endswith(_BASE) for name in self._members)
+
+    def _summary(self, component: str) -> str:
+        """Return what a component says of itself, or the modules that it consists of."""
+        if component in self._modules:
+            return self._modules[component].summary
+        if not component.endswith(_BASE):
+            return ""
+        members = self._members[component]
+        names = [code(name.rpartition(".")[2]) for name in members[:_MOST_LISTED]]
+        if len(members) > _MOST_LISTED:
+            names.append(f"{len(members) - _MOST_LISTED} more")
+        return ", ".join(names)
 
     def _listed(self, names: list[str]) -> tuple[str, ...]:
         if len(names) > _MOST_LISTED:
@@ -270,7 +293,8 @@ class _Graph:
         return name.removeprefix(f"{self.shared_package}.") if self.shared_package else name
 
     def _shown(self, name: str) -> str:
-        return code(self._short(name))
+        package = name.removesuffix(_BASE)
+        return code(self._short(package)) + name[len(package) :]
 
     def circles(self) -> Iterator[str]:
         """Yield each group of modules of which every one imports every other, or leads to it."""
@@ -322,31 +346,108 @@ class _Graph:
         ]
 
 
-def _components_of(modules: Iterable[str]) -> dict[str, str]:
+def _components_of(imports: Mapping[str, set[str]]) -> dict[str, str]:
     """Return the component of each module: a package with all that is in it, or a module alone.
 
     The largest packages are opened first, as long as the parts can still be told apart in a
-    drawing. What lies directly in an open package is one component, if there is too much of it.
+    drawing. What lies directly in an open package is one component, if there is too much of it, or
+    two: see `_layered`.
+
+    Args:
+        imports: The modules, and those of the project that each imports.
     """
-    names = sorted(modules)
+    names = sorted(imports)
     component_of = {name: name.partition(".")[0] for name in names}
     opened: set[str] = set()
     while True:
         sizes = Counter(component_of.values())
         closed = [name for name in sizes if sizes[name] > 1 and name not in opened]
         if not closed:
-            return component_of
+            return _layered(component_of, imports)
         package = max(closed, key=lambda name: (sizes[name], name))
         opened.add(package)
         for keeps_modules_apart in (True, False):
             parts = _opened(package, names, component_of, keeps_modules_apart=keeps_modules_apart)
-            if _count(component_of, parts) <= _MOST_BOXES:
-                component_of |= parts
+            candidate = component_of | parts
+            if _is_readable(candidate) and _is_readable(_layered(candidate, imports)):
+                component_of = candidate
                 break
 
 
-def _count(component_of: Mapping[str, str], parts: Mapping[str, str]) -> int:
-    return len(set({**component_of, **parts}.values()))
+def _is_readable(component_of: Mapping[str, str]) -> bool:
+    return len(set(component_of.values())) <= _MOST_BOXES
+
+
+def _layered(component_of: Mapping[str, str], imports: Mapping[str, set[str]]) -> dict[str, str]:
+    """Return components of which those in a circle are taken apart where that says more.
+
+    What lies directly in a package is often above and below the packages in it: a façade, and what
+    all of them build on.
+    """
+    layered = dict(component_of)
+    for circle in _circles(_between(component_of, imports)):
+        for component in circle:
+            below = {name for name in circle if name.startswith(f"{component}.")}
+            layered |= _layers(component, below, component_of, imports)
+    return layered
+
+
+def _between(
+    component_of: Mapping[str, str], imports: Mapping[str, set[str]]
+) -> dict[str, set[str]]:
+    """Return for each component which others it imports."""
+    arrows: dict[str, set[str]] = {name: set() for name in component_of.values()}
+    for name, targets in imports.items():
+        component = component_of[name]
+        arrows[component].update({component_of[target] for target in targets} - {component})
+    return arrows
+
+
+def _layers(
+    component: str,
+    below: Collection[str],
+    component_of: Mapping[str, str],
+    imports: Mapping[str, set[str]],
+) -> dict[str, str]:
+    """Return the components of what lies directly in a package, beside the packages *below* it.
+
+    What uses none of them is its base. A module or two between them stand for themselves. The rest
+    keeps the package's name.
+    """
+    members = {name for name, own in component_of.items() if own == component}
+    inside = [name for name, own in component_of.items() if own in below]
+    imported_by = {name: {other for other in members if name in imports[other]} for name in members}
+    used = {target for name in inside for target in imports[name]} & members
+    using = {name for name in members if not imports[name].isdisjoint(inside)}
+    above = _spread(using, imported_by)
+    base = members - above
+    if not below or not above or not base:
+        return {}
+    within = {name: imports[name] & members - base for name in above}
+    needed = [_spread({name}, within) for name in sorted(used - base)]
+    middle = set().union(*(names for names in needed if len(names) == 1))
+    if len(middle) > _MOST_APART or middle == above:
+        middle = set()
+    return {
+        **{name: _layer_name(component, base) for name in base},
+        **{name: name for name in middle},
+    }
+
+
+def _layer_name(component: str, base: Collection[str]) -> str:
+    alone = next(iter(base))
+    return alone if len(base) == 1 and alone != component else component + _BASE
+
+
+def _spread(names: Collection[str], leads_to: Mapping[str, set[str]]) -> set[str]:
+    """Return *names* with all that they lead to, step by step."""
+    reached = set(names)
+    waiting = list(names)
+    while waiting:
+        news = leads_to[waiting.pop()] - reached
+        reached |= news
+        waiting += news
+    return reached
 
 
 def _opened(
@@ -405,7 +506,7 @@ def _cut(name: str, depth: int) -> str:
 
 def _shared_package(names: Iterable[str]) -> str:
     """Return the package in which all names are, so that it need not be repeated."""
-    tops = {name.partition(".")[0] for name in names}
+    tops = {name.removesuffix(_BASE).partition(".")[0] for name in names}
     return tops.pop() if len(tops) == 1 and len(list(names)) > 1 else ""
 
 

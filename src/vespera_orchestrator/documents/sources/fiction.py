@@ -16,6 +16,7 @@ from vespera_orchestrator.documents.completed_work import (
     title_line,
     without_older_states,
 )
+from vespera_orchestrator.documents.links import FileLink
 from vespera_orchestrator.documents.markdown import (
     code,
     embed,
@@ -80,14 +81,26 @@ class Attribute:
 
 
 @attrs.frozen(kw_only=True)
+class Appearance:
+    """A chapter in which a name occurs."""
+
+    chapter: FileLink
+    facts: str
+    """How often, and whether it is told from this character's point of view."""
+
+    def __str__(self) -> str:
+        return f"{self.chapter}: {self.facts}"
+
+
+@attrs.frozen(kw_only=True)
 class Character:
     """A character, from everything that is written about it."""
 
     name: str
     text: str
     attributes: tuple[Attribute, ...]
-    appearances: tuple[str, ...]
-    """The chapters in which the name occurs, as Markdown."""
+    appearances: tuple[Appearance, ...]
+    """The chapters in which the name occurs, in order."""
     contradictions: tuple[str, ...]
     """Where sheets and text disagree, as Markdown."""
     comment: str
@@ -100,6 +113,8 @@ class Chapter:
     title: str
     place: str
     """Its file, as a code span; empty for an artifact."""
+    link: FileLink
+    """The title, with the file."""
     words: int
     viewpoint: str
     act: str
@@ -259,6 +274,7 @@ def _chapter_text(path: str, text: str, title: str = "") -> _ChapterText:
     chapter = Chapter(
         title=title_line(name),
         place=code(path) if path else "",
+        link=FileLink(title_line(name), path),
         words=_count_words(body),
         viewpoint=inline(_setting(settings, labels, _VIEWPOINT)),
         act=inline(_setting(settings, labels, ("act", "part", "akt", "acte", "acto", "ato", "幕"))),
@@ -536,18 +552,16 @@ def _pattern(callings: tuple[str, ...]) -> re.Pattern[str]:
     return re.compile(rf"(?<!{letter})(?<!{letter}-)(?:{escaped})(?!{letter})(?!{is_compound})")
 
 
-def _appearance(mention: _Mention) -> str:
-    title = mention.chapter.title
-    if mention.chapter.place:
-        title = f"{title} ({mention.chapter.place})"
-    elif not mentions((title,), "chapter"):
-        title = f"{title} (chapter {mention.number})"
+def _appearance(mention: _Mention) -> Appearance:
+    link = mention.chapter.link
+    if not link.path and not mentions((link.text,), "chapter"):
+        link = FileLink(f"{link.text} (chapter {mention.number})")
     facts = []
     if mention.times:
         facts.append(_TIMES.get(mention.times, f"{mention.times} times"))
     if mention.has_viewpoint:
         facts.append("point of view")
-    return f"{title}: {', '.join(facts)}"
+    return Appearance(chapter=link, facts=", ".join(facts))
 
 
 def _contradictions(attributes: list[Attribute], mentioned: list[_Mention]) -> Iterator[str]:

@@ -17,7 +17,7 @@ from vespera_orchestrator.documents.completed_work import (
     provenance,
     title_line,
 )
-from vespera_orchestrator.documents.links import anchor_of
+from vespera_orchestrator.documents.links import FileLink, anchor_of
 from vespera_orchestrator.documents.markdown import code, embed, headed_parts, inline, without_parts
 from vespera_orchestrator.documents.sources.bibliography import (
     Citation,
@@ -51,8 +51,8 @@ class Reading:
     reference: str
     said: str
     """What texts of the project say about it, as Markdown."""
-    cited_in: tuple[str, ...]
-    """Files, as code spans, and tasks."""
+    cited_in: tuple[FileLink, ...]
+    """Files, and texts that are in none."""
     comment: str
 
 
@@ -88,8 +88,8 @@ class FindingNote:
     """Names and values from the outputs of its task, as Markdown, but for those in *table*."""
     table: NumberTable | None
     """The outputs that are the same measures of several things; ``None`` if none are."""
-    evidence: tuple[str, ...]
-    """Files that its task delivered, as code spans."""
+    evidence: tuple[FileLink, ...]
+    """Files that its task delivered; one that is no longer there has no path."""
     is_withdrawn: bool
     """Whether it no longer holds."""
     withdrawn_by: str
@@ -156,7 +156,7 @@ class _Literature:
         self._by_name: dict[str, int] = {}
         """The position of each work, by DOI, key, address, and author with year."""
         self._said: dict[int, list[str]] = {}
-        self._places: dict[int, dict[str, None]] = {}
+        self._places: dict[int, dict[FileLink, None]] = {}
         self._comments: dict[int, dict[str, None]] = {}
         self._passages = work.passages("literature")
         for known in _bibliography(work):
@@ -207,14 +207,15 @@ class _Literature:
         for path, stamp in self._work.tree.files.items():
             if path.endswith(_PROSE_SUFFIXES) and not _is_ours(path, self._work):
                 citations = self._work.read_file(path, stamp, find_citations)
-                self._cite_from(citations, code(path))
+                self._cite_from(citations, FileLink(code(path), path))
         for artifact in self._work.artifacts:
             if is_prose(artifact) and artifact.kind != ArtifactKind.FILE:
                 citations = self._work.reader.analyse(artifact, "citations", find_citations)
                 comment = provenance(artifact.id, self._work.task_of(artifact))
-                self._cite_from(citations, f"“{title_line(artifact.title)}”", comment)
+                place = FileLink(f"“{title_line(artifact.title)}”")
+                self._cite_from(citations, place, comment)
 
-    def _cite_from(self, citations: Iterable[Citation], place: str, comment: str = "") -> None:
+    def _cite_from(self, citations: Iterable[Citation], place: FileLink, comment: str = "") -> None:
         for citation in citations:
             position = self._position(citation, may_add=False)
             if position is None:
@@ -551,11 +552,12 @@ def _day(task: Task) -> str:
     return f"{ended_at(task):%Y-%m-%d}"
 
 
-def _files_by_task(work: CompletedWork) -> dict[str, list[str]]:
-    files: dict[str, list[str]] = {}
+def _files_by_task(work: CompletedWork) -> dict[str, list[FileLink]]:
+    files: dict[str, list[FileLink]] = {}
     for artifact in work.artifacts:
         if artifact.kind == ArtifactKind.FILE and artifact.task_id is not None:
-            files.setdefault(artifact.task_id, []).append(code(artifact.title))
+            path = artifact.title if artifact.title in work.tree.files else ""
+            files.setdefault(artifact.task_id, []).append(FileLink(code(artifact.title), path))
     return files
 
 
