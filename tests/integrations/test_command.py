@@ -62,7 +62,7 @@ def test_what_people_ask_for_most(run):
     code, out, err = run("resume")
     assert (code, err) == (0, "")
     assert out.startswith("Goal: Build a kettle\n")
-    assert "orch.execute_task('lid')" in run("next")[1]
+    assert "start lid" in run("next")[1]
     assert json.loads(run("next", "--json")[1])["action"] == "execute"
     assert "2 pending" in run("status")[1]
     assert json.loads(run("status", "--json")[1])["total"] == 2
@@ -117,6 +117,91 @@ def test_a_person_works_through_a_project_in_a_shell(tmp_path):
     run("later", "sweep", "in 3 days")
     run("later", "sweep", "now")
     assert run("why", "sweep") == "sweep is ready\n"
+
+
+def test_hints_are_commands_for_the_same_project(run, folder):
+    """In every text that a person reads; in JSON they are what programs call."""
+    program = f"python -m vespera_orchestrator --project {folder}"
+    assert f"→  {program} start lid\n" in run("next")[1]
+    assert json.loads(run("next", "--json")[1])["call"] == "orch.execute_task('lid')"
+    run("later", "lid", "friday")
+    assert f"to start it now: {program} later lid now" in run("why", "lid")[1]
+    assert f"{program} tool query_tasks" in run("why", "nothing")[2]
+
+
+def test_a_task_from_its_start_over_a_mistake_to_its_end(run):
+    """Start, give up, retry, complete, reopen, cancel: each is a command."""
+    code, out, _ = run("start", "lid")
+    assert code == 0
+    assert "done lid 'what you did'" in out
+    run("abandon", "lid", "no iron")
+    assert "failed" in run("why", "lid")[1]
+    assert "[pending]" in run("retry", "lid")[1]
+    run("done", "lid", "It closes")
+    assert "lid" in run("reopen", "lid", "it leaks")[1]
+    assert "[cancelled]" in run("cancel", "lid", "no kettle after all")[1]
+
+
+def test_a_whole_plan_from_the_standard_input(run):
+    """What is new is named; the same plan again changes nothing, and a mistake has its place."""
+    plan = "- title: Draw\n- title: Cut\n  dependencies: [draw]\n"
+    assert run("plan", "-", stdin=plan)[1] == "2 new\n  draw: Draw\n  cut: Cut\n"
+    assert run("plan", "-", "--existing", "keep", stdin=plan)[1] == "2 as before\n"
+    assert len(json.loads(run("plan", "-", "--existing", "update", "--json", stdin=plan)[1])) == 2
+    code, out, err = run("plan", "-", stdin="- title: a\n  priority: high")
+    assert (code, out) == (1, "")
+    assert "line 2" in err
+
+
+GATE = """
+- {title: Gate, question: May we?}
+- {title: Ship, dependencies: [gate], condition: gate.outputs.approved}
+- {title: Improve, dependencies: [gate], condition: not gate.outputs.approved}
+"""
+
+
+def test_an_answer_that_no_condition_can_read_is_asked_back(run, folder):
+    """Nothing is recorded, and the person sees the words that would say it."""
+    run("plan", "-", stdin=GATE)
+    code, out, err = run("answer", "gate", "yes")
+    assert (code, out) == (1, "")
+    assert "Nothing is recorded yet: ship reads gate.outputs.approved" in err
+    assert (
+        f"Write: python -m vespera_orchestrator --project {folder} answer gate approved=yes" in err
+    )
+    err = run("answer", "gate", "go", "on")[2]
+    assert "answer gate 'approved=…'" in err
+    assert "answer gate 'answer=go on'" in err
+    with vespera.open(folder) as orch:
+        assert not orch.get_task("gate").answered
+
+
+def test_an_answer_says_what_it_led_to(run):
+    """What can be done now, what will not be and why, and the way back."""
+    run("plan", "-", stdin=GATE)
+    _, out, _ = run("answer", "gate", "approved=yes")
+    assert "Ready now: ship\n" in out
+    assert "Skipped: improve (condition is false: not gate.outputs.approved)" in out
+    run("reopen", "gate", "I had misread it")
+    _, out, _ = run("answer", "gate", "approved=no")
+    assert "Ready now: improve\n" in out
+    assert "Skipped: ship" in out
+    run("reopen", "gate", "again")
+    _, out, _ = run("answer", "gate", "answer=perhaps")
+    assert out.count("Skipped: ") == 2
+
+
+def test_an_early_answer_is_kept(run):
+    """And a signal completes what waits for it."""
+    run(
+        "plan",
+        "-",
+        stdin="- {title: Gate, question: May we?, dependencies: [ci]}\n- {title: CI, signal: ci}",
+    )
+    assert "Your answer is kept" in run("answer", "gate", "certainly")[1]
+    assert "ci [completed] CI" in run("signal", "ci", "build=7")[1]
+    assert "gate is completed" in run("why", "gate")[1]
+    assert "kept for the first one" in run("signal", "ci")[1]
 
 
 def test_events_are_printed_as_they_come(folder):

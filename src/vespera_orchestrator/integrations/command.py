@@ -21,6 +21,8 @@ from vespera_orchestrator._records import Record, to_text
 from vespera_orchestrator._text import printable
 from vespera_orchestrator.errors import VesperaError
 from vespera_orchestrator.home.locate import Home
+from vespera_orchestrator.integrations import answering
+from vespera_orchestrator.integrations.shell_calls import TEXT_FLAGS, WORDS, in_commands
 from vespera_orchestrator.integrations.tools.table import PREFIX, TABLE, ToolSpec
 
 if TYPE_CHECKING:
@@ -32,8 +34,12 @@ _NO_PROJECT: Final = 1
 _INTERRUPTED: Final = 130
 _COMMANDS: Final = {spec.command: spec for spec in TABLE if spec.command}
 _WATCHED: Final = "watch"
+_START: Final = "start"
 _DONE: Final = "done"
 _ANSWER: Final = "answer"
+_SIGNAL: Final = "signal"
+_PLAN: Final = "plan"
+_STDIN: Final = "-"
 _BY_DEFAULT: Final = "resume"
 _NAMED_VALUE: Final = re.compile(r"[A-Za-z_]\w*=")
 _YES_AND_NO: Final = {"yes": True, "true": True, "no": False, "false": False}
@@ -45,12 +51,18 @@ class _Terminal(NamedTuple):
 
     out: IO[str]
     has_colours: bool
+    program: str
+    """The words before a command, for hints."""
 
     @classmethod
-    def of(cls, out: IO[str]) -> _Terminal:
+    def of(cls, out: IO[str], program: str) -> _Terminal:
         """Use colours only where a person reads, and has not said otherwise."""
         is_plain = "NO_COLOR" in os.environ or os.environ.get("TERM") == "dumb"
-        return cls(out, out.isatty() and not is_plain)
+        return cls(out, out.isatty() and not is_plain, program)
+
+    def say(self, text: str) -> None:
+        """Print our own words to a person: what they say to call is a command."""
+        self.print(in_commands(text, self.program))
 
     def print(self, text: str) -> None:
         """Print text that others may have written: no terminal obeys anything in it."""
@@ -102,18 +114,26 @@ def main(
     options = parser.parse_args(words)
     if options.command is None:
         options = parser.parse_args([*words, _BY_DEFAULT])
-    terminal = _Terminal.of(sys.stdout if out is None else out)
-    errors = _Terminal.of(sys.stderr if err is None else err)
+    program = _program(options.project)
+    terminal = _Terminal.of(sys.stdout if out is None else out, program)
+    errors = _Terminal.of(sys.stderr if err is None else err, program)
     try:
         return _run(options, terminal, errors, sys.stdin if stdin is None else stdin)
     except VesperaError as exc:
-        errors.print(str(exc))
+        errors.say(str(exc))
         return 1
     except BrokenPipeError:  # whoever read it has seen enough
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 - for the exit
         return 0
     except KeyboardInterrupt:
         return _INTERRUPTED
+
+
+def _program(project: str) -> str:
+    """Return the words before a command that works on this project."""
+    if project == ".":
+        return _PROGRAM
+    return f"{_PROGRAM} --project {shlex.quote(project)}"
 
 
 def _run(options: argparse.Namespace, out: _Terminal, err: _Terminal, stdin: IO[str]) -> int:
@@ -170,28 +190,61 @@ def _call(
     if "progress" in names and err.out.isatty():
         values["progress"] = lambda words: err.print(f"… {words}")
     result = function(**values)
-    out.print(_shown(result, as_json=options.json))
+    _show(out, result, options)
     if isinstance(result, vespera.NextStep) and not options.json:
-        out.print(_how_it_ends(result))
+        out.say(_how_it_ends(result))
     return int(getattr(result, "exit_code", 0))
 
 
-def _shown(record: Record | vespera.History, *, as_json: bool) -> str:
-    return record.to_json() if as_json else str(record)
+def _show(out: _Terminal, record: Record | vespera.History, options: argparse.Namespace) -> None:
+    """Print a record: in words, or as JSON, whose calls stay what programs can make."""
+    if options.json:
+        out.print(record.to_json())
+    else:
+        out.say(str(record))
 
 
 def _how_it_ends(step: vespera.NextStep) -> str:
-    """Say how a person hands in the task of a step; the call in it is Python."""
+    """Say how a person hands in the task of a step."""
     if step.action != "execute" or step.alias is None:
         return ""
-    return f"When it is done: {_PROGRAM} {_DONE} {shlex.quote(step.alias)} 'what you did'"
+    return f"When it is done: orch.complete_task({step.alias!r})"
 
 
 def _watch(
     orch: Orchestrator, options: argparse.Namespace, out: _Terminal, _: _Terminal, __: IO[str]
 ) -> int:
     for event in orch.watch(timeout_s=options.timeout):
-        out.print(_shown(event, as_json=options.json))
+        _show(out, event, options)
+    return 0
+
+
+def _plan(
+    orch: Orchestrator, options: argparse.Namespace, out: _Terminal, err: _Terminal, stdin: IO[str]
+) -> int:
+    """Plan a task, or the whole plan that stands in the standard input."""
+    if options.title != _STDIN:
+        return _call(orch, options, out, err, stdin)
+    planned = orch.plan_tasks(stdin.read(), existing=options.existing)
+    if options.json:
+        out.print(to_text([task.to_dict() for task in planned]))
+        return 0
+    out.say(str(planned))
+    for task in planned.new:
+        out.say(f"  {task.alias}: {task.title}")
+    return 0
+
+
+def _start(
+    orch: Orchestrator, options: argparse.Namespace, out: _Terminal, _: _Terminal, __: IO[str]
+) -> int:
+    """Take a task and print its briefing. It stays taken when this process has ended."""
+    work = orch.execute_task(options.task, take_over=options.take_over, worktree=options.worktree)
+    if options.json:
+        _show(out, work.task, options)
+        return 0
+    out.say(work.briefing())
+    out.say(f"When it is done: orch.complete_task({work.task.alias!r})")
     return 0
 
 
@@ -206,22 +259,54 @@ def _done(
     if orch.get_task(options.task).asleep:
         orch.snooze_task(options.task, None)
     task = orch.complete_task(options.task, summary=options.summary, detailed_work=work)
-    out.print(_shown(task, as_json=options.json))
+    _show(out, task, options)
     return 0
 
 
 def _answer(
-    orch: Orchestrator, options: argparse.Namespace, out: _Terminal, _: _Terminal, __: IO[str]
+    orch: Orchestrator, options: argparse.Namespace, out: _Terminal, err: _Terminal, __: IO[str]
 ) -> int:
     """Answer a task: words are its answer, and ``name=value`` a value that conditions can read."""
-    named = dict(word.split("=", 1) for word in options.answer if _NAMED_VALUE.match(word))
-    words = [word for word in options.answer if not _NAMED_VALUE.match(word)]
-    values = {name: _value(text) for name, text in named.items()}
+    words, values = _words_and_values(options.answer)
+    asked = orch.get_task(options.task)
+    if words and not values:
+        problem = answering.unread_words(orch, asked, words, _value(words))
+        if problem:
+            err.say(problem)
+            return 1
     if words:
-        values["answer"] = " ".join(words)
-    task = orch.answer(options.task, values)
-    out.print(_shown(task, as_json=options.json))
+        values["answer"] = words
+    answered = answering.answer(orch, asked, values)
+    if options.json:
+        out.print(answered.task.to_json())
+    else:
+        out.say(str(answered))
     return 0
+
+
+def _signal(
+    orch: Orchestrator, options: argparse.Namespace, out: _Terminal, _: _Terminal, __: IO[str]
+) -> int:
+    """Report that something happened outside."""
+    words, values = _words_and_values(options.values)
+    if words:
+        values["payload"] = words
+    tasks = orch.signal(options.name, values, key=options.key)
+    if options.json:
+        out.print(to_text([task.to_dict() for task in tasks]))
+        return 0
+    for task in tasks:
+        out.say(str(task))
+    if not tasks:
+        out.say("No task waits for it now. It is kept for the first one that does.")
+    return 0
+
+
+def _words_and_values(words: Sequence[str]) -> tuple[str, dict[str, JsonValue]]:
+    """Return the free words, and the values of those that are ``name=value``."""
+    named = dict(word.split("=", 1) for word in words if _NAMED_VALUE.match(word))
+    free = [word for word in words if not _NAMED_VALUE.match(word)]
+    return " ".join(free), {name: _value(text) for name, text in named.items()}
 
 
 def _value(text: str) -> JsonValue:
@@ -249,8 +334,11 @@ def _tool(
 _Command = Callable[["Orchestrator", argparse.Namespace, _Terminal, _Terminal, IO[str]], int]
 _COMMAND_FUNCTIONS: Final[dict[str, _Command]] = {
     _WATCHED: _watch,
+    _PLAN: _plan,
+    _START: _start,
     _DONE: _done,
     _ANSWER: _answer,
+    _SIGNAL: _signal,
     "tool": _tool,
 }
 
@@ -269,6 +357,12 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     for name, spec in _COMMANDS.items():
         _add_arguments(_add(commands, name, _HELP[name]), spec)
+    commands.choices[_PLAN].add_argument(
+        "--existing",
+        choices=["error", "keep", "update"],
+        default="error",
+        help="with -: what to do about tasks that are there already",
+    )
     _add_for_people(commands)
     _add_for_agents(commands)
     return parser
@@ -276,6 +370,12 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_for_people(commands: Any) -> None:
     """Offer what takes its words otherwise than the call behind it."""
+    start = _add(commands, _START, "take a task, and print what to know about it")
+    start.add_argument("task", metavar="TASK", nargs="?", help="by default the best one")
+    start.add_argument("--take-over", action="store_true", help="even if another agent holds it")
+    start.add_argument(
+        "--worktree", action=argparse.BooleanOptionalAction, help="in a git worktree of its own"
+    )
     done = _add(commands, _DONE, "a task is done: hand it in")
     done.add_argument("task", metavar="TASK")
     done.add_argument("summary", metavar="SUMMARY", help="one line")
@@ -285,6 +385,10 @@ def _add_for_people(commands: Any) -> None:
     answer.add_argument(
         "answer", metavar="WORD", nargs="+", help="your words; or approved=yes, cups=3, and so on"
     )
+    signal = _add(commands, _SIGNAL, "report that something happened that a task waits for")
+    signal.add_argument("name", metavar="NAME")
+    signal.add_argument("values", metavar="WORD", nargs="*", help="words; or build=7, and so on")
+    signal.add_argument("--key", help="names this report: given twice, it counts once")
     watch = _add(commands, _WATCHED, "print events as they are recorded, until you stop it")
     watch.add_argument(
         "--timeout", type=float, metavar="SECONDS", help="stop after so long without an event"
@@ -308,7 +412,11 @@ def _add_for_agents(commands: Any) -> None:
 
 _HELP: Final = {
     "new": "begin: say what you want to reach",
-    "plan": "plan a task",
+    "plan": "plan a task; or with - a whole plan, YAML or JSON, from the standard input",
+    "retry": "try a blocked, failed, cancelled or skipped task again",
+    "reopen": "open a completed task again, and say why",
+    "cancel": "nobody needs the task any more",
+    "abandon": "give a task up: it has failed",
     "later": "let a task rest, until tomorrow if you name no day",
     "pause": "leave off: keep your words for when you come back",
     "resume": "where you were, what changed, the next step",
@@ -322,10 +430,6 @@ _HELP: Final = {
 }
 
 
-_OPTIONAL_WORDS: Final = frozenset({"task", "goal", "description", "note", "next_step", "until"})
-"""Parameters with a default that are a word of the command, and no flag."""
-_TEXT_FLAGS: Final = {"project_type": "TYPE", "due_date": "DAY", "parent_task_id": "TASK"}
-"""Parameters with a default that are a flag with a text, and what its help calls the text."""
 _LIST_FLAGS: Final = frozenset({"dependencies"})
 _VARIADIC: Final = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
 
@@ -345,11 +449,11 @@ def _add_arguments(parser: argparse.ArgumentParser, spec: ToolSpec) -> None:
             continue
         if parameter.default is inspect.Parameter.empty:
             parser.add_argument(name, metavar=name.upper())
-        elif name in _OPTIONAL_WORDS:
+        elif name in WORDS:
             default = parameter.default
             parser.add_argument(name, metavar=name.upper(), nargs="?", default=default)
-        elif name in _TEXT_FLAGS:
-            parser.add_argument(flag, dest=name, metavar=_TEXT_FLAGS[name])
+        elif name in TEXT_FLAGS:
+            parser.add_argument(flag, dest=name, metavar=TEXT_FLAGS[name])
         elif name in _LIST_FLAGS:
             parser.add_argument(flag, dest=name, metavar="TASK", nargs="+", default=())
         elif parameter.default is False:

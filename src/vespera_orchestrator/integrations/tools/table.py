@@ -96,10 +96,10 @@ _PLANNING = _rows(
     _row("update_task"),
     _row("add_dependency", is_core=False),
     _row("remove_dependency", is_core=False),
-    _row("cancel_task", destroys=True, is_repeatable=True),
-    _row("retry_task"),
-    _row("reopen_task", is_core=False),
-    _row("abandon_task", is_core=False, destroys=True),
+    _row("cancel_task", destroys=True, is_repeatable=True, command="cancel"),
+    _row("retry_task", command="retry"),
+    _row("reopen_task", is_core=False, command="reopen"),
+    _row("abandon_task", is_core=False, destroys=True, command="abandon"),
     _row("delete_task", is_core=False, destroys=True, without=("hard",)),
     _row("snooze_task", is_core=False, is_repeatable=True, command="later", nulls=("until",)),
     _row("correct_task", is_core=False, is_repeatable=True),
@@ -117,7 +117,6 @@ _LOOKING = _rows(
     _look("get_task"),
     _look("ready_tasks", items="tasks", is_core=False),
     _look("why", command="why"),
-    _look("history", items="events", is_core=False),
 )
 _WORKING = _rows(
     Group.WORKING,

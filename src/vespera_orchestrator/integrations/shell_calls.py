@@ -1,0 +1,254 @@
+"""The calls that our texts name, as commands that a person can type.
+
+Texts say what to do next as a call: ``orch.retry_task('lid')``. Somebody who reads them in a shell
+has no ``orch``. So the command line rewrites them before it prints them: as the command that makes
+this call, else as ``tool NAME JSON``. A call that is no tool stays, and says that it is Python.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import json
+import re
+import shlex
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final
+
+from vespera_orchestrator.integrations.tools import signatures
+from vespera_orchestrator.integrations.tools.table import TABLE, ToolSpec
+
+IN_PYTHON: Final = "in Python, "
+"""What stands before a call for which there is no command."""
+ANYTHING: Final = "…"
+"""What a text writes where you have to choose."""
+WORDS: Final = frozenset(
+    {"task", "goal", "description", "note", "next_step", "until", "reason", "energy"}
+)
+"""Parameters with a default that are a word of the command, and no flag."""
+TEXT_FLAGS: Final = {"project_type": "TYPE", "due_date": "DAY", "parent_task_id": "TASK"}
+"""Parameters with a default that are a flag with a text, and what its help calls the text."""
+_CALL: Final = re.compile(r"\b(print\()?orch\.([a-z_]+(?:\.[a-z_]+)?)\(")
+_ATTRIBUTES: Final = re.compile(r"(?:\.[a-z_]+)+\b(?!\()")
+_CLOSING: Final = {")": -1, "]": -1, "}": -1, "(": 1, "[": 1, "{": 1}
+_SPECS: Final = {spec.path: spec for spec in TABLE}
+_SAME_TOOL: Final = {"artifacts.read": "artifacts.text"}
+"""Calls for which a shell has the tool of another one: it shows bytes as text."""
+_DONE_WORDS: Final = "what you did"
+
+
+class _NotACommandError(Exception):
+    """No command says what the call says."""
+
+
+def in_commands(text: str, program: str) -> str:
+    """Write the calls that *text* names as commands.
+
+    Args:
+        text: What a person will read.
+        program: The words before a command.
+    """
+    parts = []
+    at = 0
+    for match in _CALL.finditer(text):
+        start = match.start() + len(match[1] or "")
+        end = _end_of_call(text, match.end())
+        if start < at or end is None:
+            continue
+        parts.append(text[at : match.start()])
+        try:
+            words = _command(match[2], text[start:end])
+        except _NotACommandError:
+            parts.append(IN_PYTHON)
+            at = match.start()
+            continue
+        parts.append(f"{program} {shlex.join(words)}")
+        at = _after_attributes(text, end) + (1 if match[1] else 0)
+    return "".join([*parts, text[at:]])
+
+
+def _end_of_call(text: str, start: int) -> int | None:
+    """Return where the call ends whose arguments begin at *start*; ``None`` if it does not."""
+    depth, quote = 1, ""
+    for at in range(start, len(text)):
+        char = text[at]
+        if quote:
+            quote = "" if char == quote else quote
+        elif char in "'\"":
+            quote = char
+        depth += 0 if quote else _CLOSING.get(char, 0)
+        if depth == 0:
+            return at + 1
+    return None
+
+
+def _after_attributes(text: str, end: int) -> int:
+    """Return where the attributes end that are read from the result: a command shows all of it."""
+    attributes = _ATTRIBUTES.match(text, end)
+    return end if attributes is None else attributes.end()
+
+
+def _command(path: str, call: str) -> list[str]:
+    """Return the words of the command that makes a call.
+
+    Raises:
+        _NotACommandError: There is none.
+    """
+    path = _SAME_TOOL.get(path, path)
+    spec = _SPECS.get(path)
+    if spec is None:
+        raise _NotACommandError(path)
+    values = _values(path, call)
+    try:
+        if path in _WRITERS:
+            return list(_WRITERS[path](dict(values)))
+        if spec.command:
+            return [spec.command, *_row_words(path, dict(values))]
+    except _NotACommandError:
+        pass
+    return _tool_words(spec, values)
+
+
+# --- reading a call -----------------------------------------------------------
+
+
+def _values(path: str, call: str) -> dict[str, Any]:
+    """Return the arguments of a call by name."""
+    try:
+        tree = ast.parse(call.replace(ANYTHING, "..."), mode="eval").body
+    except SyntaxError as exc:
+        raise _NotACommandError(call) from exc
+    if not isinstance(tree, ast.Call):
+        raise _NotACommandError(call)
+    names = signatures.parameter_names(path)
+    if len(tree.args) > len(names):
+        raise _NotACommandError(call)
+    values = dict(zip(names, map(_value, tree.args), strict=False))
+    for keyword in tree.keywords:
+        values[str(keyword.arg)] = _value(keyword.value)
+    unknown = values.keys() - set(names)
+    if unknown and not signatures.open_parameter(path):
+        raise _NotACommandError(call)
+    return values
+
+
+def _value(node: ast.expr) -> Any:
+    if isinstance(node, ast.Name):
+        return node.id.upper()
+    try:
+        value = ast.literal_eval(node)
+    except ValueError as exc:
+        raise _NotACommandError(ast.dump(node)) from exc
+    return ANYTHING if value in (..., "...") else value
+
+
+# --- writing a command --------------------------------------------------------
+
+
+def _tool_words(spec: ToolSpec, values: Mapping[str, Any]) -> list[str]:
+    """Return the words that call any tool: its arguments are JSON."""
+    if set(spec.without) & values.keys():
+        raise _NotACommandError(spec.path)
+    names = signatures.parameter_names(spec.path)
+    arguments = {name: value for name, value in values.items() if name in names}
+    others = {name: value for name, value in values.items() if name not in names}
+    if others:
+        arguments[signatures.open_parameter(spec.path)] = others
+    words = ["tool", spec.name]
+    if arguments:
+        words.append(json.dumps(arguments, ensure_ascii=False))
+    return words
+
+
+def _row_words(path: str, values: dict[str, Any]) -> Iterator[str]:
+    """Yield the words of a command whose row of the table is the call itself."""
+    function = signatures.function_of(path)
+    flags = []
+    for name, parameter in inspect.signature(function).parameters.items():  # type: ignore[arg-type] # it exists
+        if name == "self":
+            continue
+        is_needed = parameter.default is inspect.Parameter.empty
+        if is_needed or (name in WORDS and name in values):
+            yield _word(values.pop(name, ANYTHING))
+        elif name in TEXT_FLAGS and name in values:
+            flags += [_flag(name), _word(values.pop(name))]
+        elif parameter.default is False and values.get(name) is True:
+            flags.append(_flag(name))
+            del values[name]
+    if values:
+        raise _NotACommandError(path)
+    yield from flags
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _word(value: Any) -> str:
+    if value is None:
+        return "now"  # only a rest has a word that may be none
+    if not isinstance(value, str):
+        raise _NotACommandError(repr(value))
+    return value
+
+
+def _start_words(values: dict[str, Any]) -> Iterator[str]:
+    yield "start"
+    if "task_id" in values:
+        yield _word(values.pop("task_id"))
+    if values.pop("take_over", False):
+        yield "--take-over"
+    worktree = values.pop("worktree", None)
+    if worktree is not None:
+        yield "--worktree" if worktree else "--no-worktree"
+    if values:
+        raise _NotACommandError(str(values))
+
+
+def _done_words(values: dict[str, Any]) -> Iterator[str]:
+    summary = values.get("summary", ANYTHING)
+    yield "done"
+    yield _word(values.get("task_id", ANYTHING))
+    yield _DONE_WORDS if summary == ANYTHING else _word(summary)
+    if values.keys() - {"task_id", "summary", "detailed_work"}:
+        raise _NotACommandError(str(values))
+
+
+def _answer_words(values: dict[str, Any]) -> Iterator[str]:
+    yield "answer"
+    yield _word(values.pop("task"))
+    if values.get("answer") == ANYTHING:  # whoever has no value in mind writes words
+        yield values.pop("answer")
+    for name, value in values.items():
+        yield f"{name}={_answer_value(value)}"
+
+
+def _answer_value(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _plan_words(values: dict[str, Any]) -> Iterator[str]:
+    yield from ("plan", "-")
+    if "existing" in values:
+        yield from ("--existing", _word(values.pop("existing")))
+    if values.pop("specs", ANYTHING) != ANYTHING or values:
+        raise _NotACommandError(str(values))
+
+
+def _signal_words(values: dict[str, Any]) -> Iterator[str]:
+    yield "signal"
+    yield _word(values.pop("name"))
+    if values.pop("payload", ANYTHING) != ANYTHING or values:
+        raise _NotACommandError(str(values))
+
+
+_WRITERS: Final[Mapping[str, Callable[[dict[str, Any]], Iterator[str]]]] = {
+    "execute_task": _start_words,
+    "complete_task": _done_words,
+    "plan_tasks": _plan_words,
+    "answer": _answer_words,
+    "signal": _signal_words,
+}
+"""Commands that take their words otherwise than the call behind them."""
