@@ -1611,7 +1611,7 @@ class Orchestrator:
             task_id: The task. You need not have started it: a ready one is claimed in the same
                 step.
             summary: One line.
-            detailed_work: Everything you did and found; usually Markdown.
+            detailed_work: Everything you did and found; usually Markdown. Empty: the summary.
             file_paths: Files to save as artifacts as they are now. Relative paths start at the
                 worktree, else at the project's folder.
             artifact_type: The kind of the artifact: one of `ArtifactKind`, or any word of yours.
@@ -1790,8 +1790,7 @@ class Orchestrator:
         ``answer("gate", approved=True)`` decides ``gate.outputs.approved``. Any other task that
         nobody has begun can be answered as well.
 
-        The same answer once more changes nothing. Another one replaces it until the task is
-        completed.
+        Another answer replaces it until the task is completed.
 
         Args:
             task: The task.
@@ -1814,8 +1813,7 @@ class Orchestrator:
         """Report that something has happened outside: a build is green, a letter has come.
 
         It completes every task of the session that waits for it, with *payload* as the outputs. If
-        none waits yet, it is kept for the first task that is planned to: nothing is lost by coming
-        early.
+        none waits yet, it is kept for the first that is planned to.
 
         Args:
             name: What happened, as the tasks name it (``plan_task(…, signal=name)``).

@@ -220,6 +220,16 @@ def test_a_completion_that_says_nothing_is_refused(orch):
     assert work.complete(summary="", detailed_work="", outputs={"n": 1}).status == "completed"
 
 
+@pytest.mark.parametrize("empty", ["", " \n", b""])
+def test_a_line_is_the_work_where_there_is_nothing_else(orch, empty):
+    """It is kept as an artifact, so that it is searched and shown to whoever builds on it."""
+    orch.complete_task("part_0", summary="bought a lid of 28 cm", detailed_work=empty)
+    [artifact] = orch.artifacts.list(task="part_0")
+    assert orch.artifacts.text(artifact.id) == "bought a lid of 28 cm"
+    again = orch.complete_task("part_0", summary="bought a lid of 28 cm", detailed_work=empty)
+    assert again.attempts == 1
+
+
 def test_whoever_watches_sees_a_lease_end(tmp_path):
     """Though nobody else calls."""
     clock = ManualClock()

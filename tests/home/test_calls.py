@@ -135,6 +135,20 @@ def test_a_type_error_of_the_method_itself_is_not_touched():
         Room().add("a")
 
 
+def test_any_number_of_values_is_no_mistake():
+    """A method that takes as many as one likes is told what else is wrong with the call."""
+
+    @explains_calls
+    class Room:
+        def call(self, first, *others, mode="x"):
+            return first, others, mode
+
+    assert Room().call(1, 2, 3, mode="y") == (1, (2, 3), "y")
+    with pytest.raises(InvalidInputError, match="mood: call") as caught:
+        Room().call(1, 2, 3, mood="y")
+    assert caught.value.name == "mood"
+
+
 def test_what_only_python_knows_is_passed_on_in_its_words():
     """An argument that goes by position only, passed by its name: no other advice fits."""
 

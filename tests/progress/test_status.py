@@ -126,6 +126,7 @@ def test_no_call_in_a_line_is_cut_and_a_question_has_its_own():
     )
     asked = task("paint", question="May we paint the walls? " * 20)
     text = str(status(blocked=(why("pack_the_books", sentence),), questions=(asked,)))
+    assert ", 1 question to answer; all tasks:" in text
     assert sentence in text
     assert text.count("orch.answer('paint', …)") == 1
 

@@ -70,6 +70,23 @@ def test_what_happens_is_counted(orch, clock):
     assert kinds(orch.pressure()) == {PressureKind.CHECKPOINTS} or not kinds(orch.pressure())
 
 
+def test_going_on_with_what_was_handed_back_is_no_retry(orch):
+    """Neither after a release, nor after a question; after a failure it is one."""
+    calm, troubled = (orch.plan_task(title) for title in ("Calm", "Troubled"))
+    for _ in range(4):
+        work = orch.execute_task(calm)
+        work.checkpoint({"n": work.attempt.number})
+        work.release("lunch")
+    orch.answer(orch.execute_task(calm).ask("Which one?"), "this")
+    orch.execute_task(calm).release()
+    assert vespera.PressureKind.RETRIES not in kinds(orch.pressure())
+    orch.execute_task(troubled).fail("no")
+    orch.retry_task(troubled)
+    orch.execute_task(troubled)
+    [cause] = [each for each in orch.pressure().causes if each.kind == PressureKind.RETRIES]
+    assert cause.sentence == "a task was tried again once in a day"
+
+
 def test_hours_without_a_break(orch, clock):
     """A break of three quarters of an hour begins a new stretch."""
     for _ in range(14):

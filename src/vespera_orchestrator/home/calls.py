@@ -142,7 +142,8 @@ class _CallReading:
         self._names = [each.name for each in own]
         self._required = [each.name for each in own if each.default is Parameter.empty]
         by_position = [each.name for each in parameters if each.kind in _BY_POSITION]
-        self._surplus = positional[len(by_position) :]
+        takes_any_number = any(each.kind is Parameter.VAR_POSITIONAL for each in parameters)
+        self._surplus = [] if takes_any_number else positional[len(by_position) :]
         self._fitting = dict(zip(by_position, positional, strict=False))
         self._unknown: dict[str, object] = {}
         self._written: dict[str, str] = {}

@@ -55,6 +55,8 @@ _WORK: Final = (EventKind.TASK_STARTED, EventKind.CHECKPOINT_SAVED, EventKind.TA
 """What a person does too, under the name that is the default."""
 _FAILURES: Final = (EventKind.TASK_BLOCKED, EventKind.RETRY_SCHEDULED)
 _LOST_HOLDERS: Final = (EventKind.LEASE_EXPIRED, EventKind.ATTEMPT_STALLED)
+_HANDED_BACK: Final = (EventKind.TASK_RELEASED, EventKind.QUESTION_ASKED)
+"""How a holder lets go on purpose: going on afterwards is no setback."""
 _MOODS: Final = (EventKind.ENERGY_SET, EventKind.PRESSURE_CHANGED)
 """The store has an index of these, in this order."""
 _ENDINGS: Final = (
@@ -188,7 +190,7 @@ class _LogReader:
         whose = self._low_energy()
         return PressureFacts(
             failures=len(self._recent(_FAILURES)),
-            retries=sum(event.data.get("attempt", 1) > 1 for event in started),
+            retries=self._retries(started),
             expired_leases=len(self._recent(_LOST_HOLDERS)),
             completed=sum(event.kind == EventKind.TASK_COMPLETED for event in ended),
             growth=max(0, len(planned) - len(ended)),
@@ -200,6 +202,15 @@ class _LogReader:
             energy=Energy.NORMAL if whose is None else Energy.LOW,
             energy_of="" if whose in {None, self._reader} else str(whose),
         )
+
+    def _retries(self, started: Iterable[Event]) -> int:
+        """Count attempts that were not the first at their task, unless the last was handed back."""
+        later = [event for event in started if _attempt_of(event) > 1]
+        if not later:
+            return 0
+        handed_back = self._newest(_HANDED_BACK, _MOST)
+        planned = {(event.task_id, _attempt_of(event) + 1) for event in handed_back}
+        return sum((event.task_id, _attempt_of(event)) not in planned for event in later)
 
     def _newest(self, kinds: Iterable[EventKind], limit: int) -> Sequence[Event]:
         return self._rooms.store.events(
@@ -329,6 +340,11 @@ class _LogReader:
         """Return whose energy is low: the caller's if it is, else somebody else's."""
         low = [who for who, word in self._words.items() if _energy_of(word) is Energy.LOW]
         return min(low, key=lambda who: who != self._reader, default=None)
+
+
+def _attempt_of(event: Event) -> int:
+    attempt = event.data.get("attempt", 1)
+    return attempt if isinstance(attempt, int) else 1
 
 
 def _energy_of(word: Event) -> Energy:

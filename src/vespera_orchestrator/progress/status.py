@@ -208,7 +208,10 @@ class Status(Record):
 
     @property
     def percent(self) -> float:
-        """Share of the wanted tasks that are completed, 0 to 100; 0 without any."""
+        """Share of the wanted tasks that are completed, 0 to 100; 0 without any.
+
+        A question is one of them: to answer it is a step, too.
+        """
         if not self.wanted_count:
             return 0.0
         return 100 * self.completed_count / self.wanted_count
@@ -220,7 +223,8 @@ class Status(Record):
         completed = f"{self.completed_count} of {self.wanted_count} completed"
         share = f"{self.percent:.0f} %"
         counts = counts_line(self.counts)
-        return f"{drawing} {completed} ({share}); all tasks: {counts}"
+        asked = f", {plural(len(self.questions), 'question')} to answer" if self.questions else ""
+        return f"{drawing} {completed} ({share}){asked}; all tasks: {counts}"
 
     def to_mermaid(self) -> str:
         """Draw the session's graph as Mermaid text."""

@@ -37,7 +37,9 @@ class PressureFacts:
     failures: int = 0
     """Attempts that were blocked, in the last day."""
     retries: int = 0
-    """Attempts that were not the first at their task, in the last day."""
+    """Attempts that were not the first at their task, in the last day; going on with what was
+    handed back apart.
+    """
     expired_leases: int = 0
     """Agents that stopped responding, in the last day."""
     completed: int = 0

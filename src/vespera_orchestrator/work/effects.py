@@ -8,7 +8,6 @@ Only the second one is in doubt, and only there the world or a person is asked.
 from __future__ import annotations
 
 import threading
-from collections import defaultdict
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
@@ -37,7 +36,7 @@ class Effects:
         self._rooms = rooms
         self._task = task
         self._attempt = attempt
-        self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+        self._locks: dict[str, threading.Lock] = {}
         """Threads of one holder wait for each other: what one of them has begun is in no doubt."""
         self._under_way: set[tuple[int, str]] = set()
         """Which thread is at which effect."""
@@ -67,7 +66,8 @@ class Effects:
         entry = threading.get_ident(), key
         if entry in self._under_way:
             raise InvalidInputError("key", f"{key!r} is being done by the call around this one")
-        with self._locks[key]:
+        # One step of the dictionary: two threads that come first must not get a lock each.
+        with self._locks.setdefault(key, threading.Lock()):
             self._under_way.add(entry)
             try:
                 yield

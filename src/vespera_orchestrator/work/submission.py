@@ -89,13 +89,15 @@ class Submission:
         if not (values or paths or any(text.strip() for text in texts)):
             problem = "is empty, like all the rest; say in a line what was done"
             raise InvalidInputError("summary", problem)
+        # A summary is for display: whoever searches, or builds on the work, reads its artifact.
+        work = detailed_work if detailed_work.strip() else summary
         superseded = artifact_refs("supersedes", supersedes)
         if superseded and action is not NextAction.COMPLETE:
             problem = "only finished work takes another's place: leave it out until you complete"
             raise InvalidInputError("supersedes", problem)
         return cls(
             summary=summary,
-            detailed_work=detailed_work,
+            detailed_work=work,
             artifact_type=artifact_type,
             outputs=values,
             file_paths=paths,

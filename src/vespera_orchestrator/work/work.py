@@ -507,7 +507,7 @@ class Work:
 
         Args:
             summary: One line.
-            detailed_work: Everything you did and found; usually Markdown.
+            detailed_work: Everything you did and found; usually Markdown. Empty: the summary.
             outputs: Values for conditions and later tasks; anything JSON can hold.
             file_paths: Files to save as artifacts as they are now. Relative paths start at the
                 worktree, else at the project's folder.
