@@ -86,6 +86,7 @@ TABLES = [
     "tallies",
     "sessions",
     "homes",
+    "agent_names",
 ]
 
 

@@ -1408,6 +1408,10 @@ class Why(Record):
     """
     for_agent: str | None = None
     """The only agent that it is handed to."""
+    obstacle: str = ""
+    """Why this home cannot start a task that is ready: another home has its files, or what it
+    builds on, or the settings differ. Empty where it can.
+    """
 
     json_form = JsonForm(properties=("ready", "needs_person"), rest="orch.why({task_id!r})")
 
@@ -1431,7 +1435,8 @@ class Why(Record):
             if self.setback:
                 note = f"; {self.setback}"
             reader = f", for {self.for_agent}" if self.for_agent else ""
-            return f"{self.alias} is ready{reader}{note}"
+            here = f", but not to be started here: {self.obstacle}" if self.obstacle else ""
+            return f"{self.alias} is ready{reader}{note}{here}"
         sentences = [cause.sentence for cause in self.causes]
         if self.status.is_terminal:
             endings = [sentence.removeprefix("it ") for sentence in sentences]

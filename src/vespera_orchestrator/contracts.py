@@ -275,6 +275,18 @@ class Store(Protocol):
     def find_home(self, home_id: str) -> HomePlace | None:
         """Return where the home was last; ``None`` if it was never recorded."""
 
+    def default_agent(self, name: str, home_id: str, *, reserve: bool) -> str:
+        """Return the agent name that a home has by default, and no other home. No event.
+
+        That is *name*, or with a number (``name-2``) where other homes have the ones before it.
+        Of homes that ask at once, each gets one of its own.
+
+        Args:
+            name: What tells person and machine. Machines may be called alike.
+            home_id: The home.
+            reserve: Whether the home keeps the name from now on. Otherwise nothing is written.
+        """
+
     # planning
 
     def plan(
@@ -1102,6 +1114,7 @@ class Table:
 
 TABLES: Final[Mapping[str, Table]] = {
     "homes": Table(key=("id",)),
+    "agent_names": Table(key=("name",), is_copied=False),
     "sessions": Table(key=("id",), times=("created_at",), structures=("context",)),
     "tasks": Table(
         key=("id",),

@@ -9,6 +9,7 @@ import subprocess
 import pytest
 
 import vespera_orchestrator as vespera
+from support.clones import Team
 from support.git_project import git
 from vespera_orchestrator._model import utcnow
 from vespera_orchestrator.worktrees import checkout, engine
@@ -249,6 +250,41 @@ def test_people_on_a_shared_store_have_names_of_their_own(postgres_url, tmp_path
         assert len(orch.agent) > len("ada@")
     with vespera.open(tmp_path) as orch:
         assert orch.agent == "main"
+
+
+def test_machines_with_one_name_are_told_apart(empty_postgres_url, tmp_path, monkeypatch, identity):  # noqa: ARG001
+    """Neither completes what the other holds, and each keeps its name."""
+    monkeypatch.delenv("VESPERA_ORCHESTRATOR_AGENT", raising=False)
+    team = Team(tmp_path, empty_postgres_url)
+    with team.opened:
+        one, two = (team.open(name, agent=None) for name in ("a", "b"))
+        assert two.agent == f"{one.agent}-2"
+        one.plan_task("Task")
+        one.execute_task("task")
+        with pytest.raises(vespera.VesperaError, match=one.agent):
+            two.complete_task("task", **DONE)
+        assert "You hold" not in str(two.resume())
+        again = [team.open(name, agent=None).agent for name in ("b", "a")]
+        assert again == [two.agent, one.agent]
+        assert team.open("b", agent=None, readonly=True).agent == two.agent
+        assert one.check().findings == two.check().findings == ()
+        assert one.complete_task("task", **DONE).status == "completed"
+
+
+def test_a_ready_task_whose_files_are_elsewhere_says_so(clones):
+    """Everybody may ask why; where it can be started, it is just ready."""
+    one, two = clones
+    one.plan_tasks([{"title": "Task"}, {"title": "Next", "dependencies": ["task"]}])
+    begin_on(one, "task", "by ada")
+    assert str(one.why("task")) == "task is ready"
+    assert "git fetch" in two.why("task").obstacle
+    assert two.why("task").ready
+    assert str(two.why("task")).startswith(
+        "task is ready, but not to be started here: the worktree"
+    )
+    one.execute_task("task").complete(**DONE)
+    assert one.why("next").obstacle == ""
+    assert "git fetch" in str(two.why("next"))
 
 
 def test_a_second_home_makes_its_own_worktree(tmp_path, clones):

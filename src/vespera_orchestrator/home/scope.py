@@ -90,7 +90,7 @@ class Scope:
         self._closed = False
         self.planner = agent or os.environ.get(ENV_AGENT) or ""
         """Who plans here: the agent, if it has been given a name."""
-        self.agent = self.planner or _default_agent(store)
+        self.agent = self.planner or _default_agent(home, store)
         self._choice = SessionChoice(session_id)
         self._is_environments_store = is_environments_store
         """Whether the environment's session must be in this store."""
@@ -332,10 +332,11 @@ class Scope:
         return ArtifactNotFoundError(artifact_id)
 
 
-def _default_agent(store: Store) -> str:
+def _default_agent(home: Home, store: Store) -> str:
     """Return who is calling where nobody says so.
 
-    One name must not be two people's: whoever has it may complete what the other holds.
+    One name must not be two people's: whoever has it may complete what the other holds. People and
+    machines may be called alike, so the store keeps which home has which name.
     """
     if not store.url.startswith(("postgresql:", "postgres:")):
         return DEFAULT_AGENT
@@ -343,7 +344,8 @@ def _default_agent(store: Store) -> str:
         person = getpass.getuser()
     except (KeyError, OSError):  # a user without a name
         person = str(os.getuid())
-    return f"{person}@{machine_name()}"
+    name = f"{person}@{machine_name()}"
+    return store.default_agent(name, home.id, reserve=not home.readonly)
 
 
 def _read_session_id(path: Path) -> str | None:

@@ -555,7 +555,13 @@ class SessionReader:
         if situation.attempt is not None and waits(situation.attempt):
             unmerged.append(task)
         places = self._places_elsewhere(unmerged)
-        return attrs.evolve(why, causes=tuple(_placed(cause, places) for cause in why.causes))
+        causes = tuple(_placed(cause, places) for cause in why.causes)
+        return attrs.evolve(why, causes=causes, obstacle=self._obstacle(task) if why.ready else "")
+
+    def _obstacle(self, task: Task) -> str:
+        lands = self._uses_worktrees(self._recent())
+        obstacle = self._obstacles.of(task, lands=lands)
+        return "" if obstacle is None else str(obstacle)
 
     def other_open_sessions(self) -> int:
         """Return how many other sessions have open tasks."""

@@ -240,7 +240,7 @@ def read_effects(facts: Facts) -> Iterator[Finding]:
 
 def read_the_rest(facts: Facts) -> Iterator[Finding]:
     """Read the tables that no rule is about, to see that they can be read."""
-    for table in ("homes", "team_settings", "looks"):
+    for table in ("homes", "agent_names", "team_settings", "looks"):
         if table in facts.ledger.tables:
             for _ in facts.rows(table):
                 pass

@@ -414,4 +414,11 @@ CREATE INDEX events_milestones ON events (session_id, seq) WHERE kind IN (
     """
 ALTER TABLE document_versions ADD COLUMN home_id text NOT NULL DEFAULT '';
 """,
+    # 20: the default name of each home's agent
+    """
+CREATE TABLE agent_names (
+    name text COLLATE "C" PRIMARY KEY,
+    home_id text NOT NULL
+);
+""",
 )

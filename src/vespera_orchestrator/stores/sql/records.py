@@ -198,6 +198,29 @@ def find_home(tx: Transaction, home_id: str) -> HomePlace | None:
     return rows.HOME.read_first(tx.execute(sql, (home_id,)))
 
 
+def find_default_agent(tx: Transaction, name: str, home_id: str) -> tuple[str, bool]:
+    """Return the first name that is the home's or nobody's, and whether it is the home's."""
+    sql = f"SELECT home_id FROM agent_names WHERE name = {tx.mark}1"
+    candidate, number = name, 1
+    while True:
+        owner = first_column(tx.execute(sql, (candidate,)))
+        if not owner or owner == [home_id]:
+            return candidate, bool(owner)
+        number += 1
+        candidate = f"{name}-{number}"
+
+
+def reserve_default_agent(tx: Transaction, name: str, home_id: str) -> str:
+    """See `contracts.Store.default_agent`."""
+    candidate, is_own = find_default_agent(tx, name, home_id)
+    while not is_own:
+        columns = {"name": candidate, "home_id": home_id}
+        _put(tx, "agent_names", ("name",), columns, where="FALSE")
+        # Another home may have been faster, and have this one now.
+        candidate, is_own = find_default_agent(tx, name, home_id)
+    return candidate
+
+
 # --- artifacts --------------------------------------------------------------
 
 

@@ -205,6 +205,15 @@ class SQLStore(ABC):
         with self._read_once() as tx:
             return records.find_home(tx, home_id)
 
+    def default_agent(self, name: str, home_id: str, *, reserve: bool) -> str:
+        """See `contracts.Store.default_agent`."""
+        with self._read() as tx:
+            candidate, is_own = records.find_default_agent(tx, name, home_id)
+        if is_own or not reserve:
+            return candidate
+        with self._write() as tx:
+            return records.reserve_default_agent(tx, name, home_id)
+
     # --- planning -----------------------------------------------------------
 
     def plan(

@@ -57,6 +57,7 @@ READING_METHODS: Final = (
     "context_uses",
     "count",
     "count_artifacts",
+    "default_agent",
     "dependents",
     "document_versions",
     "events",

@@ -416,4 +416,11 @@ CREATE INDEX events_milestones ON events (session_id, seq) WHERE kind IN (
     """
 ALTER TABLE document_versions ADD COLUMN home_id TEXT NOT NULL DEFAULT '';
 """,
+    # 20: the default name of each home's agent
+    """
+CREATE TABLE agent_names (
+    name TEXT PRIMARY KEY,
+    home_id TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+""",
 )

@@ -486,6 +486,16 @@ class RecordsContract(StoreFixtures):
         assert store.find_home("h_one") == moved
         assert store.last_seq() == last_seq
 
+    def test_a_default_agent_name_is_one_home_s(self, store, other):
+        """Each home keeps its own, also where people and machines are called alike."""
+        assert store.default_agent("ada@desk", "h_one", reserve=False) == "ada@desk"
+        assert other.default_agent("ada@desk", "h_two", reserve=True) == "ada@desk"
+        assert store.default_agent("ada@desk", "h_one", reserve=True) == "ada@desk-2"
+        assert store.default_agent("ada@desk", "h_six", reserve=False) == "ada@desk-3"
+        assert store.default_agent("ada@lamp", "h_one", reserve=True) == "ada@lamp"
+        assert other.default_agent("ada@desk", "h_one", reserve=True) == "ada@desk-2"
+        assert store.default_agent("ada@desk", "h_two", reserve=False) == "ada@desk"
+
     # --- what the homes of a session have agreed on --------------------------
 
     def test_the_first_home_decides_the_settings(self, store, other, session_id, clock):
