@@ -322,3 +322,94 @@ def test_what_a_rebase_could_not_put_back(orch, work):
     assert work.checkpoint({}).left_out == ("stash@{0}",)
     with pytest.raises(UnsavedFilesError, match="git stash pop"):
         work.complete(**DONE)
+
+
+# --- what git never lists ------------------------------------------------------------
+
+
+def refused_at_the_end(orch, work):
+    """Return what completing says, and check that nothing has landed."""
+    with pytest.raises(vespera.UnsavedFilesError) as caught:
+        work.complete(**DONE)
+    assert orch.get_task("part").status == "in_progress"
+    return caught.value
+
+
+@pytest.mark.parametrize("path", [".GIT", "sub/.Git"])
+def test_a_folder_that_git_never_lists(orch, work, path):
+    """It is named before the work counts as done, and kept with the worktree."""
+    orch.test_project.write({f"{path}/x.txt": "x", "ignored/.GIT/y.txt": "y"}, work.path)
+    orch.test_project.write({".gitignore": "ignored\n"}, work.path)
+    error = refused_at_the_end(orch, work)
+    assert error.files == (path,)
+    assert f"git never lists {path} (kept apart)" in str(error)
+    work.release()
+    orch.worktrees.remove("part")
+    again = orch.execute_task("part")
+    assert (again.path / path / "x.txt").read_text() == "x"
+    run(f"mv {path} {path}-2", again.path)
+    assert again.complete(**DONE).status == "completed"
+    assert f"{path}-2/x.txt" in landed(orch)
+
+
+@pytest.mark.parametrize("is_ignored", [False, True])
+def test_a_file_that_is_called_like_a_repository(orch, work, is_ignored):
+    """Git lists none of that name, whatever it is; whoever ignores it has decided."""
+    (work.path / ".Git").write_text("x")
+    if not is_ignored:
+        assert refused_at_the_end(orch, work).files == (".Git",)
+        with pytest.raises(vespera.DirtyCheckoutError, match=r"\.Git"):
+            orch.worktrees.remove("part")
+    (work.path / ".gitignore").write_text(".Git\n")
+    assert work.complete(**DONE).status == "completed"
+
+
+def test_a_path_that_is_too_long(orch, work, monkeypatch):
+    """Its first folders are named; the rest is saved, and nothing is removed with it."""
+    name = "n" * 240
+    monkeypatch.chdir(work.path)
+    for _ in range(18):
+        os.mkdir(name)  # noqa: PTH102 - a path as a whole would be too long
+        os.chdir(name)
+    with open("deep.txt", "w") as file:  # noqa: PTH123
+        file.write("deep")
+    error = refused_at_the_end(orch, work)
+    assert error.files == (name,)
+    with pytest.raises(vespera.DirtyCheckoutError, match=name):
+        orch.worktrees.remove("part")
+    os.chdir(work.path)
+    run(f"rm -rf {name}", work.path)
+    assert work.complete(**DONE).status == "completed"
+    assert "n.txt" in landed(orch)
+
+
+def test_a_repository_that_git_cannot_read(orch, work):
+    """All of its files are kept apart, and come back."""
+    orch.test_project.write({"app/x.txt": "x", "app/.git/note": "no repository"}, work.path)
+    error = refused(orch, work, "app")
+    assert "app (kept apart)" in str(error)
+    shutil.rmtree(work.path)
+    work.release()
+    again = orch.execute_task("part")
+    assert (again.path / "app/x.txt").read_text() == "x"
+    assert (again.path / "app/.git/note").read_text() == "no repository"
+
+
+def test_a_new_branch_without_anything_is_not_the_work(orch, work):
+    """An agent that has left its commits on its branch has not deleted the project."""
+    orch.test_project.commit("mine", folder=work.path)
+    run("git checkout -q --orphan other; git rm -rqf .", work.path)
+    assert work.checkpoint({}).left_out == ("feature/part",)
+    assert refused_at_the_end(orch, work).files == ("feature/part",)
+    run("git checkout -q -f feature/part", work.path)
+    assert work.complete(**DONE).status == "completed"
+    assert "n.txt" in landed(orch)
+
+
+def test_a_checkpoint_without_files_names_the_folder(orch, work):
+    """The next attempt, and everybody who looks, must know that no file was saved."""
+    (work.path / ".git").unlink()
+    saved = work.checkpoint({"n": 1})
+    assert saved.left_out == work.left_out == (str(work.path),)
+    assert saved.snapshot is None
+    assert f"left out of its save: {work.path}" in str(orch.get_status())

@@ -300,24 +300,28 @@ def test_a_large_history_is_left_where_it_is(project, trees, folder, monkeypatch
 
 
 def test_a_folder_that_only_looks_like_a_repository(project, trees, folder):
-    """An empty .git is none: the repository above it is not taken for it. It is named."""
+    """An empty .git is none: the repository above it is not taken for it. It is kept apart."""
     project.write({"app/page.tsx": "1\n"}, folder)
     (folder / "app" / ".git").mkdir()
     snapshot = trees.snapshot("work")
     assert snapshot.skipped == ("app",)
-    assert inside(trees, snapshot) is None
+    files = project.git("ls-tree", "-r", "--name-only", inside(trees, snapshot))
+    assert files == "app/files/page.tsx"
 
 
 def test_a_damaged_one_costs_nothing_else(project, trees, folder):
-    """It is named, and the rest is saved."""
+    """It is named and kept as it is, and the rest is saved."""
     app = with_history(project, folder / "app")
     (app / ".git" / "index").write_bytes(b"nonsense")
+    (app / ".git" / "config").write_bytes(b"[nonsense")
     project.write({"n.txt": "n"}, folder)
     snapshot = trees.snapshot("work")
     assert snapshot.skipped == ("app",)
     assert project.git("show", f"{snapshot.commit}:n.txt") == "n"
-    with pytest.raises(DirtyCheckoutError):
-        trees.remove("work")
+    before = {path: path.read_bytes() for path in app.rglob("*") if path.is_file()}
+    trees.remove("work")
+    assert Path(trees.create("work", resume=True).path) == folder
+    assert {path: path.read_bytes() for path in app.rglob("*") if path.is_file()} == before
 
 
 def test_a_killed_write_is_finished_by_the_next(project, trees, folder, monkeypatch):

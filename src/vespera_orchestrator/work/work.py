@@ -353,8 +353,10 @@ class Work:
             if snapshot is not None:
                 self.left_out = snapshot.skipped
                 self.operation = snapshot.operation
+            elif self.worktree is not None:
+                self.left_out = (self.worktree.path,)
             record = write(snapshot)
-            if self.left_out != earlier:
+            if snapshot is not None and self.left_out != earlier:
                 self._tell_left_out()
             self._saved_at = now
             self._cadence.restart(now)

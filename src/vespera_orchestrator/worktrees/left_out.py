@@ -36,6 +36,11 @@ class LeftOutKind(StrEnum):
     """What ``git stash`` took out of the worktree."""
     BRANCH = "branch"
     """Commits of the worktree's own branch, which is not checked out any more."""
+    UNLISTED = "unlisted"
+    """A folder that git never lists, because its name is that of a repository's in other letters.
+    """
+    TOO_LONG = "too long"
+    """Below it is a path that is too long for the system to open in one piece."""
 
 
 _REPOSITORIES: Final = frozenset(
@@ -45,6 +50,7 @@ _REPOSITORIES: Final = frozenset(
         LeftOutKind.SUBMODULE_COMMIT,
         LeftOutKind.UNINITIALISED,
         LeftOutKind.BROKEN_REPOSITORY,
+        LeftOutKind.UNLISTED,
     }
 )
 _KEPT_BY_GIT: Final = frozenset({LeftOutKind.STASH, LeftOutKind.BRANCH})
@@ -82,6 +88,14 @@ _PROBLEMS: Final = {
         "the branch {path} has commits that are not in what is checked out; to land them: "
         "git merge {quoted}; to leave them out: git branch -f {quoted} HEAD"
     ),
+    LeftOutKind.UNLISTED: (
+        "git never lists {path}, nor what is in it; to land it: rename it; "
+        "to leave it out: name it in .gitignore"
+    ),
+    LeftOutKind.TOO_LONG: (
+        "below {path} is a path that is too long for git; "
+        "shorten names in it, or move the files further up"
+    ),
     LeftOutKind.REFUSED: "git refuses the name {path}; rename it, or name it in .gitignore",
 }
 
@@ -98,7 +112,7 @@ class LeftOut:
 
     @property
     def is_repository(self) -> bool:
-        """Whether it is a repository of its own."""
+        """Whether it is a repository of its own, or kept like one."""
         return self.kind in _REPOSITORIES
 
     @property

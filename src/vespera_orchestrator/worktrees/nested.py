@@ -56,6 +56,8 @@ _WITH_UNTRACKED: Final = (
 )
 _EMPTY_FOLDERS: Final = ("objects", "refs")
 """Git takes no folder for a repository that lacks one of them."""
+_REFUSED_NAMES: Final = (".git", "git~1")
+"""Git refuses them in a tree, in whatever letters."""
 _NEW: Final = ".git.vespera"
 """The git directory while it is written out."""
 _EXECUTABLE: Final = stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH
@@ -177,15 +179,14 @@ class NestedRepositories:
     def _copy_repository(self, copy: _Copy, path: str) -> bool:
         """Copy one repository, and those inside of it; return whether all of it was taken."""
         folder = self._folder / path
-        name = quote_from_bytes(os.fsencode(path), safe="")
+        name = _stored_name(path)
         if not os.path.lexists(folder / ".git"):
             return _copy_plain_folder(copy, name, folder)
         try:
             nested = open_repository(folder)
             files, inner = _list_work_tree(nested, folder)
-        except (OSError, pygit2.GitError, ValueError) as exc:
-            log.warning("the repository %s could not be saved: %s", display_path(str(folder)), exc)
-            return False
+        except (OSError, pygit2.GitError, ValueError):
+            return self._copy_unreadable(copy, name, folder)
         is_whole = True
         for file in files:
             is_whole &= copy.add(f"{name}/{_FILES}/{file}", folder / file)
@@ -195,6 +196,21 @@ class NestedRepositories:
             is_whole &= copy.add(f"{name}/{_GIT_FILE}", folder / ".git")
         for below in inner:
             is_whole &= self._copy_repository(copy, f"{path}/{below}")
+        return is_whole
+
+    def _copy_unreadable(self, copy: _Copy, name: str, folder: Path) -> bool:
+        """Copy every file of a repository that git cannot read, unless it is too much."""
+        files = _files_below(folder)
+        if sum(_size(folder / file) for file in files) > MOST_GIT_DIR_BYTES:
+            log.warning("the repository %s could not be saved", display_path(str(folder)))
+            return False
+        is_whole = True
+        for file in files:
+            top, _, below = file.partition("/")
+            place = f"{_FILES}/{file}"
+            if top == ".git":
+                place = f"{_GIT}/{below}" if below else _GIT_FILE
+            is_whole &= copy.add(f"{name}/{place}", folder / file)
         return is_whole
 
     def _owns(self, git_dir: Path, folder: Path) -> bool:
@@ -228,6 +244,13 @@ class NestedRepositories:
     def _write_notes(self, commit: str, seen: _Seen) -> None:
         with suppress(OSError):  # it only saves time
             self._notes.write_text(json.dumps({"commit": commit, "files": seen}), "ascii")
+
+
+def _stored_name(path: str) -> str:
+    """Return the name of a repository's folder in the tree that keeps them all."""
+    name = quote_from_bytes(os.fsencode(path), safe="")
+    is_refused = name.lower() in _REFUSED_NAMES
+    return f"%{ord(name[0]):02X}{name[1:]}" if is_refused else name
 
 
 def _copy_plain_folder(copy: _Copy, name: str, folder: Path) -> bool:
@@ -486,5 +509,5 @@ def _write_file(entry: pygit2.Object, place: Path) -> None:
 
 def _forget_place(config: Path) -> None:
     """Let a submodule's git directory belong to the folder that it stands in."""
-    with suppress(KeyError):
+    with suppress(KeyError, pygit2.GitError):
         del pygit2.Config(str(config))["core.worktree"]

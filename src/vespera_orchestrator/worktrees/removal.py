@@ -169,7 +169,7 @@ def _refuse_loss(worktree: Worktree, unsaved: Sequence[LeftOut]) -> None:
         what, remedy = "git repositories of their own", "move them elsewhere, or delete them"
         raise _cannot_keep(worktree, what, repositories, remedy)
     if others:
-        what, remedy = "files that cannot be read", "make them readable, or delete them"
+        what, remedy = "files that cannot be saved", "make that possible, or delete them"
         raise _cannot_keep(worktree, what, others, remedy)
 
 

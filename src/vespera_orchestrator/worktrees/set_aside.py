@@ -14,6 +14,7 @@ import pygit2
 from vespera_orchestrator.worktrees.left_out import LeftOut, LeftOutKind
 from vespera_orchestrator.worktrees.ref_files import read_text_if_present
 from vespera_orchestrator.worktrees.repository import has_ancestor
+from vespera_orchestrator.worktrees.tree_merge import empty_tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -80,10 +81,13 @@ def _is_deserted(
     """
     own = repository.tip(_BRANCHES + worktree.branch)
     head = repository.worktree_head(worktree.name)
-    if own is None or head is None or own in (worktree.base, head):
+    if own is None or own in (worktree.base, head):
         return False
     started = (worktree.base, repository.tip(repository.integration_ref))
     starts = [each for each in started if each is not None]
+    if any(has_ancestor(repo, each, own) for each in starts):
+        return False  # its commits have landed
+    if head is None:  # a new branch without a commit
+        return tree == str(empty_tree(repo).id)
     is_untouched = str(repo[head].peel(pygit2.Tree).id) == tree
-    has_nothing = is_untouched and any(has_ancestor(repo, each, head) for each in starts)
-    return has_nothing and not any(has_ancestor(repo, each, own) for each in starts)
+    return is_untouched and any(has_ancestor(repo, each, head) for each in starts)

@@ -313,7 +313,7 @@ def take_snapshot(
         worktree: The worktree.
         note: First line of the commit's message.
         max_file_bytes: Larger untracked files are left out; ``None`` takes all, and looks at
-            everything anew.
+            everything anew, also for files that git never lists.
         passing: Whether it may be thinned out later.
         midway: Whether the caller is just bringing something in; otherwise what was half brought
             in is taken back first.
@@ -338,6 +338,8 @@ def take_snapshot(
         if not passing:
             reading.look_at_staged_submodules(worktree.base, tree)
             reading.look_at_uninitialised_submodules()
+        if max_file_bytes is None and not midway:
+            reading.look_at_unlisted(tree)
         reading.leave_out_repositories(repositories)
         beside = _Beside.of(
             repository, worktree, reading, snapshot=previous, max_file_bytes=max_file_bytes

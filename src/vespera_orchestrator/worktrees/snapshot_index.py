@@ -31,6 +31,7 @@ from vespera_orchestrator.worktrees.retrying import retrying
 from vespera_orchestrator.worktrees.staging import LARGE_FILE_BYTES
 from vespera_orchestrator.worktrees.tree_merge import tree_with
 from vespera_orchestrator.worktrees.tree_switch import read_file
+from vespera_orchestrator.worktrees.unlisted import find_unlisted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -516,6 +517,15 @@ class FolderReading:
                 continue
             if not is_pushed(submodule, commit):
                 self._leave_out(path, LeftOutKind.SUBMODULE_COMMIT)
+
+    def look_at_unlisted(self, tree: str) -> None:
+        """Leave out what git never lists.
+
+        Args:
+            tree: The files as they are now.
+        """
+        for path, kind in find_unlisted(self.repo, tree, self._folder):
+            self._leave_out(path, kind)
 
     def leave_out_repositories(self, paths: Iterable[str]) -> None:
         """Leave out the repositories at *paths* as well."""
