@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from support.records import NOW, STEP, artifact, attempt, checkpoint, session, status, task
 from vespera_orchestrator._model import Attempt, Dependency, Task, TaskStatus
-from vespera_orchestrator._records import converter, plain_list, to_plain
+from vespera_orchestrator._records import RecordList, converter, plain_list, to_plain
 from vespera_orchestrator._text import tokens
 from vespera_orchestrator.documents.report import UpdateReport
 from vespera_orchestrator.errors import DocumentUpdateError
@@ -181,3 +182,19 @@ def test_a_list_within_a_budget_says_how_to_go_on():
     assert data["left_out"] == {"tasks": f"{40 - listed} more: orch.query_tasks(offset={listed})"}
     assert plain_list(tasks[:2], name="tasks", budget_tokens=500, rest=rest).keys() == {"tasks"}
     assert len(plain_list(tasks, name="tasks", budget_tokens=1, rest=rest)["tasks"]) == 1
+
+
+def test_a_list_of_records_is_a_table():
+    """With the columns that one of them has; what others wrote forms no markup and no line."""
+    tasks = RecordList([task("a", title="<b>Boil</b>\nwater"), task("b", summary="poured")])
+    assert str(tasks).splitlines() == [
+        "alias  title              status   summary",
+        "a      <b>Boil</b> water  pending",
+        "b      b                  pending  poured",
+    ]
+    assert "&lt;b&gt;Boil" in tasks._repr_html_()
+    assert tasks == list(tasks)
+    assert pickle.loads(pickle.dumps(tasks)) == tasks
+    assert "… and 50 more" in RecordList(tasks * 125)._repr_html_()
+    assert str(RecordList()) == "(none)"
+    assert "(none)" in RecordList()._repr_html_()

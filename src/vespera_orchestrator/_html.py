@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from vespera_orchestrator._text import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 _VALUE_WIDTH: Final = 160
 """How many characters of a value are shown."""
@@ -39,6 +39,18 @@ def fields_html(title: str, fields: Mapping[str, Any]) -> str:
     """Return a title, and a table with one row a field."""
     rows = "".join(_row(name, value) for name, value in fields.items())
     return f"<div><b>{escape(title)}</b><table>{rows}</table></div>"
+
+
+def table_html(head: Sequence[str], rows: Sequence[Sequence[str]], *, more: int = 0) -> str:
+    """Return a table with a head, and below it how many rows are not shown."""
+    top = "".join(f'<th scope="col" style="text-align:left">{escape(name)}</th>' for name in head)
+    body = ""
+    for row in rows:
+        cells = "".join(f'<td style="text-align:left">{escape(cell)}</td>' for cell in row)
+        body += f"<tr>{cells}</tr>"
+    table = f"<table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>"
+    rest = f"… and {more} more" if more else ""
+    return f"<div>{table}{rest}</div>"
 
 
 def _row(name: str, value: Any) -> str:

@@ -18,7 +18,7 @@ from typing import Any, Literal, TypeAlias
 import attrs
 
 from vespera_orchestrator._mistakes import InvalidInputError
-from vespera_orchestrator._records import JsonForm, Record
+from vespera_orchestrator._records import JsonForm, Record, RecordList
 from vespera_orchestrator._text import show_methods, show_value
 
 JsonValue: TypeAlias = Any
@@ -600,6 +600,7 @@ class Session(Record):
         details=("created_at",),
         rest="orch.session_status({id!r}).session",
         names=("id", "goal", "updated_at"),
+        columns=("id", "goal", "project_type", "updated_at"),
     )
 
     def __str__(self) -> str:
@@ -736,6 +737,7 @@ class Task(Record):
     """How many attempts in a row crashed or stalled without progress."""
 
     json_form = JsonForm(
+        columns=("alias", "title", "status", "specialist_type", "for_agent", "summary"),
         properties=("is_ready",),
         details=(
             "session_id",
@@ -1167,7 +1169,8 @@ class Worktree(Record):
     """The project's folder there; git can fetch from it."""
 
     json_form = JsonForm(
-        details=("session_id", "base", "created_at", "home_id", "machine", "project")
+        details=("session_id", "base", "created_at", "home_id", "machine", "project"),
+        columns=("name", "branch", "state", "machine", "path"),
     )
 
     def __repr__(self) -> str:
@@ -1586,7 +1589,7 @@ class TaskDraft(Record):
 
 
 @show_methods
-class PlannedTasks(list[Task]):
+class PlannedTasks(RecordList[Task]):
     """The tasks of a plan, in its order; and what planning did about each.
 
     It is a list. ``str()`` says in a line what is new and what has changed.

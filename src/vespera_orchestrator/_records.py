@@ -12,20 +12,30 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
 import attrs
 
 from vespera_orchestrator._mistakes import names_mistakes, names_mistakes_in_calls
-from vespera_orchestrator._text import show_methods, tokens, without_half_a_secret
+from vespera_orchestrator._text import (
+    one_line,
+    show_methods,
+    showing,
+    tokens,
+    without_half_a_secret,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from cattrs import Converter
 
 LEFT_OUT: Final = "left_out"
 """The key under which shortened data says what is missing, and how to get it."""
+_CELL_WIDTH: Final = 80
+"""How many characters of a value a table shows."""
+_ROWS_SHOWN: Final = 200
+"""How many rows a notebook shows; the others are counted."""
 
 
 @attrs.frozen(kw_only=True)
@@ -46,6 +56,8 @@ class JsonForm:
     """For single fields the call that returns all of it, where it differs from *rest*."""
     names: tuple[str, ...] = ()
     """What remains of it within the brief form of another record; empty for all."""
+    columns: tuple[str, ...] = ()
+    """What a list of such records shows of each, as far as one of them has it."""
     first: tuple[str, ...] = ()
     """Fields that a small budget spares before all others."""
     budget: str = ""
@@ -136,6 +148,53 @@ class Record:
         has_words = type(self).__str__ is not object.__str__
         title = text if has_words else type(self).__name__
         return fields_html(title, self.to_dict(brief=True))
+
+
+_Listed = TypeVar("_Listed", bound=Record)
+
+
+class RecordList(list[_Listed]):
+    """A list of records that prints, and shows in a notebook, as a table."""
+
+    @showing
+    def __str__(self) -> str:
+        table = _table(self)
+        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+        lines = []
+        for row in table:
+            cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+            lines.append("  ".join(cells).rstrip())
+        return "\n".join(lines) or "(none)"
+
+    @showing
+    def _repr_html_(self) -> str:
+        from vespera_orchestrator._html import table_html, text_html
+
+        if not self:
+            return text_html("(none)")
+        head, *rows = _table(self[:_ROWS_SHOWN])
+        return table_html(head, rows, more=len(self) - len(rows))
+
+
+def _table(records: Sequence[Record]) -> list[list[str]]:
+    """Return the names of the columns that are not empty, and below them a row a record."""
+    if not records:
+        return []
+    names = records[0].json_form.columns
+    columns = {name: [_cell(getattr(record, name)) for record in records] for name in names}
+    filled = {name: cells for name, cells in columns.items() if any(cells)}
+    head = [name.removesuffix("_type").replace("_", " ") for name in filled]
+    return [head, *(list(row) for row in zip(*filled.values(), strict=True))]
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M}"
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    return one_line(str(value), _CELL_WIDTH)
 
 
 def to_text(data: Any) -> str:

@@ -40,6 +40,7 @@ from vespera_orchestrator._model import (
     Why,
     utcnow,
 )
+from vespera_orchestrator._records import RecordList
 from vespera_orchestrator._rooms import Rooms
 from vespera_orchestrator._text import one_line, show_value
 from vespera_orchestrator.agents.context import AgentContext
@@ -513,10 +514,11 @@ class Orchestrator:
 
     def list_sessions(self, *, limit: int | None = 100, offset: int = 0) -> list[Session]:
         """Return sessions, the most recently written to first."""
-        return self._store.sessions(
+        sessions = self._store.sessions(
             limit=arguments.whole_number("limit", limit, least=0),
             offset=arguments.whole_number("offset", offset, least=0) or 0,
         )
+        return RecordList(sessions)
 
     def session_status(self, session_id: str | Session | None = None) -> vespera.SessionStatus:
         """Return a session's progress in figures."""
@@ -984,7 +986,7 @@ class Orchestrator:
         """
         from vespera_orchestrator.work.simplify import Simplifier
 
-        return Simplifier(self._rooms).simplify(self._scope.task(task), grain, by)
+        return RecordList(Simplifier(self._rooms).simplify(self._scope.task(task), grain, by))
 
     @writes
     def undo_simplify(self, task: TaskRef) -> Task:
@@ -1163,13 +1165,13 @@ class Orchestrator:
             limit=limit,
             offset=offset,
         )
-        return self._store.tasks(query)
+        return RecordList(self._store.tasks(query))
 
     def ready_tasks(self, limit: int = 10) -> list[Task]:
         """Return tasks that can be started now, best first."""
         self._expire()
         most = arguments.whole_number("limit", limit, least=0) or 0
-        return self._store.ready(self._scope.session_id(), most)
+        return RecordList(self._store.ready(self._scope.session_id(), most))
 
     def why(self, task: TaskRef) -> Why:
         """Say what keeps a task from being ready: the smallest set of causes, empty when it is.

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import itertools
-import re
 from xml.etree import ElementTree as ET
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import vespera_orchestrator as vespera
 from vespera_orchestrator import TaskGraph
+from vespera_orchestrator.tasks.graph_layout import Box, Edge, Node, lay_out
 
-GAP = r"M([\d.]+) ([\d.]+)h([\d.]+)v([\d.]+)h-"
 SVG = "{http://www.w3.org/2000/svg}"
 
 
@@ -32,7 +34,7 @@ def planned(*specs):
 
 
 def test_every_task_and_every_line_is_there():
-    """Each task once, in a row below what comes before it; conditions stand at their line."""
+    """Each task once, in a row below what comes before it; conditions stand in its box."""
     svg = drawing(
         planned(
             {"title": "Alpha"},
@@ -41,18 +43,11 @@ def test_every_task_and_every_line_is_there():
             {"title": "Delta", "dependencies": ["beta", "gamma"]},
         )
     )
-    boxes = {}
-    for group in svg.iter(f"{SVG}g"):
-        rect = group.find(f"{SVG}rect")
-        boxes[group.find(f"{SVG}title").text.split(":")[0]] = rect
-    rows = {alias: float(box.get("y")) for alias, box in boxes.items()}
+    rows = {alias: box.y for alias, box in boxes_of(svg).items()}
     assert rows["alpha"] < rows["beta"] == rows["gamma"] < rows["delta"]
-    paths = [path for path in svg.iter(f"{SVG}path") if path.get("marker-end")]
-    assert len(paths) == 4
-    assert "on failure" in texts(svg)
+    assert len(list(lines_of(svg))) == 4
+    assert "if Alpha fails" in texts(svg)
     assert "○ pending" in texts(svg)
-    places = {(box.get("x"), box.get("y")) for box in boxes.values()}
-    assert len(places) == 4
 
 
 def test_it_follows_the_theme():
@@ -69,7 +64,7 @@ def test_it_can_be_read_aloud():
     long_title = "A title that is much too long for its box, and is shortened there"
     svg = drawing(planned({"title": long_title, "alias": "long"}))
     assert svg.get("role") == "img"
-    assert svg.get("aria-label") == "Task graph with 1 tasks"
+    assert svg.get("aria-label") == "Task graph with 1 task"
     assert next(svg.iter(f"{SVG}title")).text == f"long: {long_title}"
     assert texts(svg)[0].endswith("…")
 
@@ -91,35 +86,143 @@ def test_what_is_left_out_is_counted():
     assert TaskGraph([]).to_svg() == "<svg></svg>"
 
 
-def test_a_label_stands_on_a_gap_in_the_lines():
-    """Nothing is drawn under the words, and they cover no box and no other label."""
-    specs = [{"title": f"Source {number}"} for number in range(4)]
-    needs = [{"task": f"source_{number}", "on": "failure"} for number in range(4)]
-    specs.append({"title": "Sink", "dependencies": needs})
-    specs.append({"title": "Late", "dependencies": ["sink", {"task": "source_0", "on": "done"}]})
-    svg = drawing(planned(*specs))
-    lines = [path for path in svg.iter(f"{SVG}path") if path.get("marker-end")]
-    (clip,) = svg.iter(f"{SVG}clipPath")
-    assert {line.get("clip-path") for line in lines} == {f"url(#{clip.get('id')})"}
-    gaps = [tuple(map(float, gap)) for gap in re.findall(GAP, clip[0].get("d"))]
-    words = [text for text in svg.iter(f"{SVG}text") if text.get("font-size") == "10"]
-    assert len(gaps) == len(words) == 5
-    for (x, y, width, height), text in zip(gaps, words, strict=True):
-        assert float(text.get("x")) == x + width / 2
-        assert y < float(text.get("y")) < y + height
-    boxes = [
-        tuple(float(box.get(side)) for side in ("x", "y", "width", "height"))
-        for box in svg.iter(f"{SVG}rect")
+def test_what_no_short_line_shows_is_said_in_words():
+    """Conditions and outcomes stand in the box that waits, and so does what is far away."""
+    chain = [
+        {"title": "T0"},
+        *({"title": f"T{n}", "dependencies": [f"t{n - 1}"]} for n in range(1, 7)),
     ]
-    areas = [*gaps, *boxes]
-    for first, second in itertools.combinations(areas, 2):
-        assert not overlap(first, second), (first, second)
+    needs = ["t0", "t1", "t6", "whole"]
+    late = {"title": "Late", "dependencies": needs, "condition": "t6.success"}
+    tidy = {"title": "Tidy", "dependencies": [{"task": "t6", "on": "failure"}, "part"]}
+    whole = {"title": "Whole", "children": [{"title": "Part"}]}
+    svg = drawing(planned(whole, *chain, late, tidy))
+    words = texts(svg)
+    for note in ("if t6.success", "after Whole, T0 and 1 more", "if T6 fails", "after Part"):
+        assert note in words
+    assert len(list(lines_of(svg))) == 6 + 2
+
+
+def test_subtasks_stand_in_the_frame_of_their_parent():
+    """The frame says how the parent is, and what it waits for; no line joins them."""
+    whole = {"title": "Whole", "dependencies": ["first"], "children": [{"title": "Part"}]}
+    graph = planned({"title": "First"}, whole)
+    svg = drawing(graph)
+    boxes = boxes_of(svg)
+    assert contains(boxes["whole"], boxes["part"])
+    assert not contains(boxes["whole"], boxes["first"])
+    assert "○ pending · after First" in texts(svg)
+    assert not list(lines_of(svg))
+
+
+def test_wide_letters_fit_their_box():
+    """A title in Chinese is cut at half the number of letters."""
+    svg = drawing(planned({"title": "制" * 40, "alias": "a"}, {"title": "a" * 40}))
+    chinese, latin = texts(svg)[0], texts(svg)[2]
+    assert 2 * len(chinese) <= len(latin) + 2
+
+
+# --- the layout --------------------------------------------------------------------
+
+
+@st.composite
+def plans(draw):
+    """Draw tasks in nested frames that wait for earlier ones, and these edges."""
+    nodes, edges = [], {}
+    for number in range(draw(st.integers(1, 16))):
+        task = f"t{number}"
+        parent = (
+            draw(st.none() | st.sampled_from(nodes).map(lambda node: node.id)) if nodes else None
+        )
+        parent = parent if draw(st.booleans()) else None
+        nodes.append(Node(id=task, parent=parent, notes=draw(st.integers(0, 2))))
+        for before in draw(st.sets(st.integers(0, number), max_size=3)):
+            if before != number:
+                edges[before, number] = Edge(before=f"t{before}", after=task)
+    return nodes, list(edges.values())
+
+
+@settings(max_examples=40)
+@given(plans())
+def test_no_line_runs_behind_a_box(plan):
+    """Boxes overlap only as frames do, lines touch none between their ends, and all is shown."""
+    nodes, edges = plan
+    layout = lay_out(nodes, edges)
+    assert set(layout.boxes) == {node.id for node in nodes}
+    parents = {node.id: node.parent for node in nodes}
+    assert layout.frames == set(parents.values()) - {None}
+    for (one, first), (other, second) in itertools.combinations(layout.boxes.items(), 2):
+        if one in lineage(other, parents) or other in lineage(one, parents):
+            assert contains(first, second) or contains(second, first)
+        else:
+            assert not overlap(first, second), (one, other)
+    simple = [box for task, box in layout.boxes.items() if task not in layout.frames]
+    for line in layout.lines:
+        for x, y in points_on(line):
+            assert not any(is_inside(x, y, box) for box in simple), line
+    shown = {line.edge for line in layout.lines} | set(layout.references)
+    assert shown == {edge for edge in edges if not is_implied(edge, parents)}
+    assert all(box.x >= 0 and box.x + box.width <= layout.width + 0.01 for box in simple)
+
+
+def lineage(task, parents):
+    """Return the tasks that a task is part of."""
+    while (task := parents[task]) is not None:
+        yield task
+
+
+def is_implied(edge, parents):
+    """Tell whether an edge joins a task and a frame around it."""
+    return edge.before in lineage(edge.after, parents) or edge.after in lineage(
+        edge.before, parents
+    )
+
+
+def points_on(line):
+    """Return points along a line, between its ends."""
+    for number, ((x, y), (to_x, to_y)) in enumerate(itertools.pairwise(line.points)):
+        for step in range(1, 20):
+            share = step / 20
+            across = share * share * (3 - 2 * share) if number % 2 == 0 else share
+            down = share if number % 2 else 1.5 * share * (1 - share) + share**3
+            yield x + (to_x - x) * across, y + (to_y - y) * down
+
+
+def is_inside(x, y, box):
+    """Tell whether a point is within a box, not on its border."""
+    return box.x < x < box.x + box.width and box.y < y < box.y + box.height
 
 
 def overlap(first, second):
-    """Tell whether two rectangles have a point in common."""
-    return all(
-        first[side] < second[side] + second[side + 2]
-        and second[side] < first[side] + first[side + 2]
-        for side in (0, 1)
+    """Tell whether two boxes have a point in common."""
+    return (
+        first.x < second.x + second.width
+        and second.x < first.x + first.width
+        and first.y < second.y + second.height
+        and second.y < first.y + first.height
     )
+
+
+def contains(outer, inner):
+    """Tell whether a box is within another one."""
+    return (
+        outer.x < inner.x
+        and inner.x + inner.width < outer.x + outer.width
+        and outer.y < inner.y
+        and inner.y + inner.height < outer.y + outer.height
+    )
+
+
+def boxes_of(svg):
+    """Return each task's box, by alias."""
+    boxes = {}
+    for group in svg.iter(f"{SVG}g"):
+        rect = group.find(f"{SVG}rect")
+        sides = {side: float(rect.get(side)) for side in ("x", "y", "width", "height")}
+        boxes[group.find(f"{SVG}title").text.split(":")[0]] = Box(**sides)
+    return boxes
+
+
+def lines_of(svg):
+    """Return every line."""
+    return (path for path in svg.iter(f"{SVG}path") if path.get("marker-end"))

@@ -28,6 +28,7 @@ from vespera_orchestrator._model import (
     Task,
     utcnow,
 )
+from vespera_orchestrator._records import RecordList
 from vespera_orchestrator._rooms import Rooms
 from vespera_orchestrator.artifacts import browsing, drafting, garbage, input_checks
 from vespera_orchestrator.artifacts.browsing import Exported
@@ -667,7 +668,7 @@ class Artifacts:
             limit=limit,
         )
         if not has_words(query):
-            return []
+            return RecordList()
         answer = self._index.search(query, search_filter, mode=mode)
         hits = hits_of(
             answer.ranked,
@@ -677,7 +678,8 @@ class Artifacts:
             limit=limit,
             include_superseded=include_superseded,
         )
-        return named_first(query, hits, search_filter, self._scope.store, self._content)
+        hits = named_first(query, hits, search_filter, self._scope.store, self._content)
+        return RecordList(hits)
 
     def context(
         self,

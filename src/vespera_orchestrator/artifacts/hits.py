@@ -51,7 +51,11 @@ class Hit(Record):
     mode: SearchMode = "text"
     """How the search was done: ``"hybrid"``, ``"text"`` or ``"vector"``."""
 
-    json_form = JsonForm(usual={"version": 1}, rest="orch.artifacts.text({artifact_id!r})")
+    json_form = JsonForm(
+        usual={"version": 1},
+        rest="orch.artifacts.text({artifact_id!r})",
+        columns=("title", "score", "text", "artifact_id"),
+    )
 
     @classmethod
     def of(cls, entry: RankedArtifact, record: Artifact, mode: SearchMode) -> Hit:

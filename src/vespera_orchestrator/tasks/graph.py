@@ -15,6 +15,7 @@ from vespera_orchestrator._text import show_value, showing
 from vespera_orchestrator.errors import InvalidInputError, TaskNotFoundError
 from vespera_orchestrator.home.calls import explains_calls
 from vespera_orchestrator.tasks import arguments, graph_svg, lifecycle
+from vespera_orchestrator.tasks.graph_layout import Edge
 
 if TYPE_CHECKING:
     import networkx
@@ -30,6 +31,16 @@ _COLOURS: Final = {
     TaskStatus.SKIPPED: ("#eeeeee", "#555555"),
     TaskStatus.PENDING: ("#fff7d6", "#4d3d00"),
 }
+
+_OUTCOME_WORDS: Final = {
+    Outcome.SUCCESS: "",
+    Outcome.FAILURE: "if {} fails",
+    Outcome.DONE: "when {} has ended",
+    Outcome.SKIPPED: "if {} is skipped",
+    Outcome.CANCELLED: "if {} is cancelled",
+    Outcome.BLOCKED: "if {} is blocked",
+}
+"""What a task waits for, in its box."""
 
 
 @explains_calls
@@ -237,13 +248,9 @@ class TaskGraph:
         drawn, hidden = self._chosen(limit)
         chosen = {task.id for task in drawn}
         edges = [
-            graph_svg.Edge(
-                before=before,
-                after=after,
-                words=_edge_words(edge),
-                is_dashed=edge["kind"] != "dependency",
-            )
+            _drawn_edge(before, after, edge)
             for before, after, edge in self._edges_between(chosen)
+            if edge["kind"] != "part"
         ]
         return graph_svg.draw(drawn, edges, hidden=hidden)
 
@@ -365,6 +372,18 @@ def _edge_words(edge: dict[str, Any]) -> str:
     if edge["condition"] is not None:
         return f"if {edge['condition']}"
     return "" if edge["on"] is Outcome.SUCCESS else f"on {edge['on']}"
+
+
+def _drawn_edge(before: str, after: str, edge: dict[str, Any]) -> Edge:
+    """Return an edge as it is drawn; its condition stands in the box of the task that waits."""
+    is_governed = edge["condition"] is not None
+    words = "repairs {}" if edge["kind"] == "recovery" else _OUTCOME_WORDS[edge["on"]]
+    return Edge(
+        before=before,
+        after=after,
+        words="" if is_governed else words,
+        is_dashed=bool(words) or is_governed,
+    )
 
 
 def _arrow(edge: dict[str, Any]) -> str:

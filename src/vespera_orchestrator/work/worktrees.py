@@ -20,6 +20,7 @@ from vespera_orchestrator._model import (
     Worktree,
     WorktreeState,
 )
+from vespera_orchestrator._records import RecordList
 from vespera_orchestrator._rooms import Rooms
 from vespera_orchestrator.errors import WorktreeNotFoundError
 from vespera_orchestrator.home.calls import explains_calls
@@ -104,7 +105,7 @@ class Worktrees:
 
     def list(self, *, include_removed: bool = False) -> builtins.list[Worktree]:
         """Return the worktrees of all sessions, the oldest first."""
-        return self._engine.list(include_removed=include_removed)
+        return RecordList(self._engine.list(include_removed=include_removed))
 
     def find(self, worktree: WorktreeRef) -> Worktree | None:
         """Return the worktree with this name, or the one that this task has or shares, or ``None``.
