@@ -675,8 +675,8 @@ class Store(Protocol):
 
         Its failure count is 0 again, and its open recovery is cancelled. Dependents that were
         skipped because of it are pending again. Those that have started keep what they did. What
-        was cancelled below it in the same call comes back with it, unless it is archived; what had
-        been cancelled before stays cancelled.
+        was cancelled below it in the same call comes back with it, unless it is archived, and so do
+        questions that its agents had asked; what had been cancelled before stays cancelled.
         """
 
     def reopen(self, task_id: str, reason: str) -> Reopening:

@@ -71,6 +71,23 @@ def test_how_a_holder_lost_its_task_is_told_as_what_it_was(orch, clock):
     ]
 
 
+def test_lengths_of_time_are_told_in_words(orch, clock):
+    """Those of a limit that was changed, and of one that was reached."""
+    orch.plan_task("Slow")
+    orch.update_task("slow", time_limit="2 hours", stalled_after=300)
+    orch.execute_task("slow")
+    clock.advance(301)
+    orch.get_status()
+    orch.update_task("slow", time_limit="")
+    words = [event.words for event in orch.history("slow")]
+    assert words[1:] == [
+        "changed: limit without progress to 5 minutes, time limit to 2 hours",
+        "started, attempt 1",
+        "attempt 1 stalled: nothing new for 5 minutes",
+        "changed: no time limit",
+    ]
+
+
 def test_of_a_session_the_latest_are_told(orch):
     """As many as asked for, oldest first, and none of another session."""
     orch.plan_tasks([{"title": f"Brick {number}"} for number in range(5)])
@@ -133,7 +150,7 @@ def test_a_rest_tells_where_the_due_date_went(orch):
     orch.snooze_task("a", None)
     assert [line.partition(": ")[2] for line in sentences(orch, "a")[-2:]] == [
         "rests until 2027-02-01 00:00; it is due 2027-02-01 now",
-        "its rest is over",
+        "its rest is over; it is due 2027-01-01 now",
     ]
 
 

@@ -174,6 +174,14 @@ def test_without_a_setting_the_machine_says_it(monkeypatch):
     assert zone_named(zone_name(person_zone(None))) is not None
 
 
+@pytest.mark.parametrize("day", ["0001-01-01", "9999-12-31", "9999-12-31T12:00"])
+def test_a_date_is_within_the_calendar(day):
+    """The day after it, and the day before, can be told in any zone."""
+    for fields in (dates.due_fields, dates.start_fields):
+        with pytest.raises(InvalidInputError, match="outside the calendar"):
+            fields("date", day, IN_BERLIN)
+
+
 # --- estimates ---------------------------------------------------------------
 
 
@@ -185,8 +193,8 @@ def test_an_estimate_is_kept_as_it_was_written(text):
     assert arguments.effort("estimated_effort", text) == text
 
 
-@pytest.mark.parametrize("text", ["a while", "2", "2 moons", "2 hours of pain", 2])
+@pytest.mark.parametrize("text", ["a while", "2", "2 moons", "2 hours of pain", 2, "9999 weeks"])
 def test_an_estimate_that_cannot_be_read_is_refused(text):
-    """Otherwise it would silently count as one hour."""
+    """Otherwise it would silently count as one hour, or as more than a calendar has."""
     with pytest.raises(InvalidInputError):
         arguments.effort("estimated_effort", text)

@@ -13,7 +13,7 @@ import attrs
 from vespera_orchestrator._html import text_html
 from vespera_orchestrator._model import Event, EventKind, JsonValue, PastEvent
 from vespera_orchestrator._records import to_text
-from vespera_orchestrator._text import one_line, show_methods
+from vespera_orchestrator._text import duration, one_line, show_methods
 from vespera_orchestrator.progress.resume import CHANGE_WORDS
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ _WORDS: Final[Mapping[str, str]] = {
     EventKind.DEPENDENCY_REMOVED: "no longer waits for {needs}",
     EventKind.LEASE_RENEWED: "still at work",
     EventKind.ATTEMPT_TIMED_OUT: "attempt {attempt} took too long",
-    EventKind.ATTEMPT_STALLED: "attempt {attempt} stalled: nothing new for {limit_s} s",
+    EventKind.ATTEMPT_STALLED: "attempt {attempt} stalled: nothing new for {length}",
     EventKind.RETRY_SCHEDULED: "attempt {attempt} failed, next try at {retry_at}",
     EventKind.ATTEMPT_ENDED: "attempt {attempt} of {holder} ended",
     EventKind.LEASE_REGAINED: "back at work after its lease had expired",
@@ -80,9 +80,10 @@ _FIELD_WORDS: Final[Mapping[str, str]] = {
     "specialist_type": "specialist",
     "estimated_effort": "estimate",
     "not_before": "rest",
-    "retry_after_s": "pause before another try (s)",
-    "time_limit_s": "time limit (s)",
-    "stalled_after_s": "stalled after (s)",
+    "retry_after_s": "pause before another try",
+    "time_limit_s": "time limit",
+    "stalled_after_s": "limit without progress",
+    "for_agent": "agent that it is for",
 }
 _UNSPOKEN: Final = frozenset({"zone"})
 _NOTHING: Final[tuple[JsonValue, ...]] = (None, "", {}, [])
@@ -181,6 +182,7 @@ class _Wording:
         if event.kind == EventKind.TASK_SNOOZED:
             template = _rest_words(event)
         values = _Values({key: self._value(value) for key, value in event.data.items()})
+        values["length"] = _length(event.data.get("limit_s"))
         values["changes"] = ", ".join(dict.fromkeys(self._changes(event.data)))
         return template.format_map(values)
 
@@ -190,7 +192,8 @@ class _Wording:
             if name in _UNSPOKEN or (name == "due_at" and data.get("due_day")):
                 continue
             field = _FIELD_WORDS.get(name, name.replace("_", " "))
-            yield f"{field} to {self._value(value)}" if value not in _NOTHING else f"no {field}"
+            words = _length(value) if name.endswith("_s") else self._value(value)
+            yield f"{field} to {words}" if value not in _NOTHING else f"no {field}"
 
     def _value(self, value: JsonValue) -> str:
         if isinstance(value, list):
@@ -217,6 +220,10 @@ def _lost_words(event: Event) -> str:
     if "taken_by" in event.data:
         return "lost to {taken_by}"
     return "lost with its process" if "process_ended" in event.data else "lost after a long silence"
+
+
+def _length(seconds: JsonValue) -> str:
+    return duration(int(seconds)) if isinstance(seconds, int | float) else "a while"
 
 
 class _Values(dict[str, str]):

@@ -224,12 +224,22 @@ def moment(name: str, value: object) -> datetime | None:
     return None if value is None else dates.start_in_utc(name, value)
 
 
+_MOST_HOURS: Final = 100_000
+"""The longest estimate: the working life of one person."""
+
+
 def effort(name: str, value: object) -> str | None:
     """Return an estimate that can be read, see `lifecycle.read_hours`; an empty text is none."""
     estimate = text(name, value)
-    if estimate and estimate.strip() and read_hours(estimate) is None:
+    if not estimate or not estimate.strip():
+        return estimate
+    hours = read_hours(estimate)
+    if hours is None:
         examples = "write for example '30 min', '2 hours' or '1 day'"
         raise InvalidInputError(name, f"{show_value(value)} is not an estimate; {examples}")
+    if hours > _MOST_HOURS:
+        problem = f"{show_value(value)} is more than {_MOST_HOURS:,} hours; estimate its parts"
+        raise InvalidInputError(name, problem)
     return estimate
 
 

@@ -34,6 +34,10 @@ _LEAD: Final = timedelta(days=1)
 """How early a task goes first, before its work should begin."""
 _CALENDAR_HOURS: Final = 3.0
 """Eight hours of work take a day of 24 hours."""
+_FIRST: Final = datetime(1, 1, 3, tzinfo=UTC)
+"""No date is before it: so the day before, in any zone, can still be told."""
+_LAST: Final = datetime(9999, 12, 29, tzinfo=UTC)
+"""No date is after it: so the day after, in any zone, can still be told."""
 
 
 # --- reading what callers write ----------------------------------------------
@@ -191,9 +195,12 @@ def _in_utc(name: str, moment: datetime, zone: tzinfo) -> datetime:
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=zone)
     try:
-        return moment.astimezone(UTC)
+        in_utc = moment.astimezone(UTC)
     except OverflowError:
-        raise InvalidInputError(name, f"{moment} is outside the calendar once in UTC") from None
+        in_utc = None
+    if in_utc is None or not _FIRST <= in_utc <= _LAST:
+        raise InvalidInputError(name, f"{moment} is outside the calendar; write a nearer day")
+    return in_utc
 
 
 # --- what follows ------------------------------------------------------------
@@ -219,9 +226,12 @@ def moved_due(task: Task, until: datetime, zone: str) -> dict[str, Any]:
     return due_fields("until", day, Calendar(now=lambda: until, zone=lambda: person_zone))
 
 
-def calendar_time(effort_hours: float) -> timedelta:
-    """Return how long work of so many hours takes by the calendar."""
-    return timedelta(hours=effort_hours * _CALENDAR_HOURS)
+def beginning_of_work(needed_by: datetime, effort_hours: float) -> datetime:
+    """Return when work of so many hours should begin, by the calendar."""
+    try:
+        return max(_FIRST, needed_by - timedelta(hours=effort_hours * _CALENDAR_HOURS))
+    except OverflowError:
+        return _FIRST
 
 
 def pressing_from(needed_by: datetime, effort_hours: float) -> datetime:
@@ -233,7 +243,7 @@ def pressing_from(needed_by: datetime, effort_hours: float) -> datetime:
         needed_by: When it should be done.
         effort_hours: Its estimate.
     """
-    return needed_by - calendar_time(effort_hours) - _LEAD
+    return beginning_of_work(needed_by, effort_hours) - _LEAD
 
 
 # --- in words ----------------------------------------------------------------

@@ -321,8 +321,10 @@ def _give_up(
     if task.status is TaskStatus.IN_PROGRESS:
         claims.end_attempt(tx, task, AttemptEnding.CANCELLED, reason)
     end_task(tx, task, status, reason=reason or None)
-    events.record_for(tx, task, kind, {"reason": reason, **(data or {})})
+    data = {"reason": reason, **(data or {})}
+    events.record_for(tx, task, kind, data)
     _cancel_recovery(tx, task)
+    _cancel_questions(tx, task, whole=str(data.get("with", task.id)))
     follow_ends(tx, [attrs.evolve(task, status=status)])
 
 
@@ -330,6 +332,39 @@ def _cancel_recovery(tx: Transaction, task: Task) -> None:
     for recovery_id in reading.open_recovery_ids(tx, task.id):
         reason = f"{task.alias} needs no recovery any more"
         _cancel(tx, reading.task(tx, recovery_id), reason)
+
+
+def _cancel_questions(tx: Transaction, task: Task, *, whole: str) -> None:
+    """Cancel what an agent has asked about a task, unless another task waits for that, too."""
+    for question in _asked_about(tx, task):
+        if question.status is TaskStatus.PENDING and not _is_awaited(tx, question, task):
+            reason = f"{task.alias}, for which it was asked, was given up"
+            _cancel(tx, question, reason, with_task=whole)
+
+
+def _asked_about(tx: Transaction, task: Task) -> list[Task]:
+    """Return the questions that were asked on the way by those who worked on a task."""
+    if not task.attempts:
+        return []
+    sql = f"""
+        SELECT data FROM events
+        WHERE task_id = {tx.mark}1 AND kind = '{EventKind.QUESTION_ASKED}' ORDER BY seq
+    """
+    asked = [
+        load_json(text, f"events of task {task.id}") for (text,) in tx.execute(sql, (task.id,))
+    ]
+    ids = [str(data.get("question")) for data in asked if isinstance(data, dict)]
+    return reading.tasks_by_id(tx, [each for each in ids if each in _needed_ids(task)])
+
+
+def _needed_ids(task: Task) -> set[str]:
+    return {edge.task for edge in task.dependencies}
+
+
+def _is_awaited(tx: Transaction, needed: Task, apart: Task) -> bool:
+    """Tell whether another open task than *apart* waits for *needed*."""
+    dependents = reading.tasks_by_id(tx, reading.dependent_ids(tx, needed.id), edges=False)
+    return any(each.id != apart.id and not each.status.is_terminal for each in dependents)
 
 
 def retry(tx: Transaction, task_id: str, reason: str) -> Task:
@@ -488,16 +523,22 @@ def _try_again(tx: Transaction, task: Task, reason: str) -> None:
 
 
 def _taken_down_with(tx: Transaction, task: Task) -> list[Task]:
-    """Return what is below a task and was cancelled in the same call; nothing that was archived.
+    """Return what was cancelled together with a task: what is below it, and what it had asked.
 
-    What somebody had cancelled before, for itself, is not among it.
+    What somebody had cancelled before, for itself, is not among it, nor what was archived.
     """
     if task.status not in {TaskStatus.CANCELLED, TaskStatus.FAILED}:
         return []
     whole = _cancelled_with(tx, task.id) or task.id
-    cancelled_ids = reading.cancelled_below(tx, task.id)
-    part_ids = [each for each in cancelled_ids if _cancelled_with(tx, each) == whole]
-    return reading.tasks_by_id(tx, part_ids)
+    parts = reading.tasks_by_id(tx, reading.cancelled_below(tx, task.id))
+    asked = [each for asker in (task, *parts) for each in _asked_about(tx, asker)]
+    ended = {each.id: each for each in (*parts, *asked)}
+    return [each for each in ended.values() if _is_gone_with(tx, each, whole)]
+
+
+def _is_gone_with(tx: Transaction, task: Task, whole: str) -> bool:
+    is_gone = task.status is TaskStatus.CANCELLED and not task.archived
+    return is_gone and _cancelled_with(tx, task.id) == whole
 
 
 def _cancelled_with(tx: Transaction, task_id: str) -> str | None:

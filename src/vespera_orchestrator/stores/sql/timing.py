@@ -167,7 +167,7 @@ def _latest_ends(tx: Transaction, task_ids: Sequence[str]) -> dict[str, int]:
     """
     ends: dict[str, int] = {}
     for task_id, needed_by, effort_hours in tx.execute(sql, (json.dumps(task_ids),)).fetchall():
-        begins = load_time(needed_by) - dates.calendar_time(effort_hours)
+        begins = dates.beginning_of_work(load_time(needed_by), effort_hours)
         end = dump_time(begins)
         ends[task_id] = min(end, ends.get(task_id, end))
     return ends

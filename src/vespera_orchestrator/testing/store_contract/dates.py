@@ -143,6 +143,15 @@ class DatesContract(StoreFixtures):
         (woken,) = store.snooze(task.id, None, zone="UTC", subtree=False)
         assert woken.due_at == clock.now + 3 * DAY
 
+    def test_a_chain_longer_than_the_calendar_still_presses(self, store, session_id, clock):
+        """Work that should have begun before there were dates goes first, as what is late does."""
+        hours = "100000 hours"
+        first = draft("a0", estimated_effort=hours)
+        chain = [draft(f"a{n}", f"a{n - 1}", estimated_effort=hours) for n in range(1, 40)]
+        last = draft("last", "a39", due_at=clock.now + DAY)
+        store.plan(session_id, [draft("other"), first, *chain, last])
+        assert ready_aliases(store, session_id) == ["a0", "other"]
+
     def test_nothing_is_due_before_it_may_start(self, store, session_id, clock):
         """A plan and a change that would have it so are refused, and nothing is written."""
         late = clock.now + DAY

@@ -6,7 +6,14 @@ from datetime import timedelta
 
 import pytest
 
-from vespera_orchestrator._model import Agenda, CauseKind, EventKind, TaskQuery, TaskStatus
+from vespera_orchestrator._model import (
+    Agenda,
+    CauseKind,
+    EventKind,
+    Outcome,
+    TaskQuery,
+    TaskStatus,
+)
 from vespera_orchestrator.errors import LeaseLostError, NotReadyError, PlanError, TransitionError
 from vespera_orchestrator.tasks import lifecycle
 from vespera_orchestrator.testing.store_contract.examples import (
@@ -221,6 +228,26 @@ class WorldContract(StoreFixtures):
             store.renew(claim.task.id, 1, lease_s=60)
         store.cancel(asking.id, "never mind", subtree=False)
         assert ready_aliases(store, session_id) == ["a"]
+
+    @pytest.mark.parametrize("decision", ["cancel", "abandon"])
+    def test_a_question_goes_with_the_task_that_it_was_asked_for(self, store, session_id, decision):
+        """And comes back with it. One for which another task waits, too, stays."""
+        asker, other = store.plan(session_id, [draft("asker"), draft("other")])[:2]
+        asked = []
+        for _ in range(2):
+            attempt = store.claim(session_id, "ada", task_id=asker.id, lease_s=60).attempt
+            asked.append(store.ask(asker.id, attempt.number, "Which?", agent="ada"))
+            if len(asked) == 1:
+                store.answer(asked[0].id, YES, agent="eve")
+        getattr(store, decision)(asker.id, "", subtree=True)
+        assert questions(store, session_id) == []
+        assert store.find_task(asked[0].id, None).status is TaskStatus.COMPLETED
+        store.retry(asker.id, "after all")
+        assert questions(store, session_id) == [asked[1].alias]
+        assert store.find_task(asker.id, None).blockers == 1
+        store.add_dependency(other.id, asked[1].id, Outcome.DONE)
+        getattr(store, decision)(asker.id, "", subtree=True)
+        assert questions(store, session_id) == [asked[1].alias]
 
     # --- effects ---
 
