@@ -140,7 +140,7 @@ PAGES: Final = (
         title="Artifacts",
         about="Save, read, list, search and export artifacts; choose context for a task.",
         names=(
-            *("Artifacts", "Hit", "Context", "ContextPassage", "IndexStatus"),
+            *("Artifacts", "Hit", "Context", "ContextPassage", "IndexStatus", "SearchGap"),
             *("ArtifactList", "Shown", "Exported", "Damage", "Collected"),
             *("Forgotten", "Remainder", "RemainderKind"),
         ),

@@ -156,6 +156,29 @@ class AttemptEnding(StrEnum):
     CANCELLED = "cancelled"
 
 
+class SearchGap(StrEnum):
+    """What of an artifact is not searched, and why."""
+
+    NOT_TEXT = "not_text"
+    """It is no text: a picture, an archive, an office document."""
+    NO_READER = "no_reader"
+    """It is a PDF, and the extra ``pdf`` is not installed."""
+    ENCRYPTED = "encrypted"
+    """It is a PDF with a password."""
+    DAMAGED = "damaged"
+    """It is a PDF that cannot be read."""
+    TOO_LARGE = "too_large"
+    """It is a PDF that takes too much time or memory, so that not even a page of it was read."""
+    NO_WORDS = "no_words"
+    """It is a PDF of pictures, such as a scan."""
+    UNREAD = "unread"
+    """Its bytes could not be read here when it was indexed."""
+    PART = "part"
+    """A part is searched: the first two million characters, or the pages that could be read."""
+    FIGURES = "figures"
+    """It is a notebook, searched without its pictures."""
+
+
 class ArtifactKind(StrEnum):
     """The kinds of artifacts that the library saves itself. You may use any other word."""
 

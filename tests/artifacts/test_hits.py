@@ -17,7 +17,7 @@ def ids(records, *, limit=10, include_superseded=False):
     ranked = []
     for record in records:
         passage = PassageMatch(
-            artifact_id=record.id, title="T", start=3, end=7, text="text", passage_count=1
+            artifact_id=record.id, title="T", start=3, end=4, text=record.id, passage_count=1
         )
         ranked.append(RankedArtifact(passage=passage, score=1.0))
     store = SimpleNamespace(find_artifact={record.id: record for record in records}.get)
@@ -29,7 +29,7 @@ def ids(records, *, limit=10, include_superseded=False):
         limit=limit,
         include_superseded=include_superseded,
     )
-    assert all((hit.start, hit.end, hit.text) == (3, 7, "text") for hit in hits)
+    assert all((hit.start, hit.end, hit.text) == (3, 4, hit.artifact_id) for hit in hits)
     return [hit.artifact_id for hit in hits]
 
 

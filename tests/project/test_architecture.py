@@ -25,6 +25,7 @@ DOORS = {
     "opentelemetry": "Only what observes",
     "pathspec": "Only the search for ignored",
     "pygit2": "Only worktrees",
+    "pypdf": "One door to PDFs",
     "sqlite3": "Only stores",
     "tree_sitter": "Only the readers of languages",
     "yaml": "Only what people write",

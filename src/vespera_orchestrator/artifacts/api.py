@@ -24,6 +24,7 @@ from vespera_orchestrator._model import (
     ContextUse,
     Finding,
     JsonValue,
+    SearchGap,
     Session,
     Task,
     utcnow,
@@ -32,8 +33,7 @@ from vespera_orchestrator._records import RecordList
 from vespera_orchestrator._rooms import Rooms
 from vespera_orchestrator.artifacts import browsing, drafting, garbage, input_checks
 from vespera_orchestrator.artifacts.browsing import Exported
-from vespera_orchestrator.artifacts.content import Collected
-from vespera_orchestrator.artifacts.content.decoding import decoded
+from vespera_orchestrator.artifacts.content import Collected, pdfs, readable
 from vespera_orchestrator.artifacts.content.media_types import is_text
 from vespera_orchestrator.artifacts.context import Context, candidates, choose, room_for_passages
 from vespera_orchestrator.artifacts.damage import Damage, Verification
@@ -42,6 +42,7 @@ from vespera_orchestrator.artifacts.hits import Hit, hits_of
 from vespera_orchestrator.artifacts.material import MaterialReader
 from vespera_orchestrator.artifacts.named import named_first
 from vespera_orchestrator.artifacts.redaction import Redaction
+from vespera_orchestrator.artifacts.search.gaps import BY_TITLE, gap_words
 from vespera_orchestrator.artifacts.search.index import ArtifactIndex, IndexStatus, SearchMode
 from vespera_orchestrator.artifacts.search.passages import has_words, quoted_phrases
 from vespera_orchestrator.artifacts.search.table import SearchFilter
@@ -54,6 +55,7 @@ from vespera_orchestrator.errors import (
     ArtifactIndexError,
     ArtifactNotFoundError,
     InvalidInputError,
+    MissingDependencyError,
 )
 from vespera_orchestrator.home.calls import explains_calls
 from vespera_orchestrator.home.reading import read_content
@@ -284,21 +286,28 @@ class Artifacts:
             yield stream
 
     def text(self, artifact: str | Artifact) -> str:
-        """Return the text. The offsets of a `Hit` count in it.
+        """Return the text: a notebook's by cell, a PDF's by page.
+
+        The offsets of a `Hit` count in it.
 
         Raises:
             ArtifactNotFoundError: No artifact has this id.
-            InvalidInputError: It is not a text.
+            InvalidInputError: It is no text, or a PDF without one, or one that cannot be read.
+            MissingDependencyError: It is a PDF, and their reader is not installed.
             CorruptContentError: The bytes are missing, or are not the saved ones.
         """
         record = self.get(artifact)
-        if not is_text(record.media_type):
+        with self._verification.explaining(record):
+            text = readable.readable_text(self._content, record)
+        if text.gap is SearchGap.NO_READER:
+            raise MissingDependencyError("reading a PDF", pdfs.READER, pdfs.INSTALL)
+        if text.gap in BY_TITLE:
             raise InvalidInputError(
                 "artifact",
-                f"{record.id} is {record.media_type}, not text; "
+                f"{record.id} is {record.media_type}, {gap_words(text.gap)}; "
                 f"artifacts.read({record.id!r}) returns its bytes",
             )
-        return decoded(self.read(record))
+        return text.text
 
     def show(self, artifact: str | Artifact) -> Shown:
         """Return the artifact with its content, to print or to view in a notebook.
@@ -618,15 +627,14 @@ class Artifacts:
         finds ``parseConfig``). With vectors (the extra ``vectors``, or another embedder; see
         `Orchestrator.open`) texts that say it in other words are found as well. Words in double
         quotes must stand together, except for endings and words such as "the"; if they do so
-        nowhere, they count singly. *query* may contain any other character; none has a special
-        meaning. The id of an artifact or of a task finds what it names, in any session.
+        nowhere, they count singly. No other character has a special meaning. The id of an artifact
+        or of a task finds what it names, in any session.
 
-        Everything saved before the call is found, by whatever process. Up to 10,000 passages
-        nothing heavy is loaded. Above, the first search in a process loads LanceDB, which takes a
-        second or two.
+        Everything saved before the call is found, by whatever process. Above 10,000 passages, the
+        first search in a process loads LanceDB, which takes a second or two.
 
-        Text artifacts are searched (``text/*``, JSON, YAML, source code and the like), each in
-        its first two million characters.
+        Texts are searched, notebooks by cell and PDFs by page, each in its first two million
+        characters; anything else by its title. Hits that say the same are folded.
 
         Args:
             query: What to look for; its first 4,000 characters count.
@@ -693,13 +701,12 @@ class Artifacts:
 
         They are chosen by how well they answer *query*, by how near they are to *task* in the
         graph (what it builds on, then its siblings, its session, the sessions that this one is
-        part of), and a little by how new they are. Nothing appears twice, and no superseded
-        version appears. Artifacts of dependencies are included even if they share no word with
-        the query, and whole if they are short. If the index cannot be used, what the task builds
+        part of), and a little by how new they are. Nothing appears twice, and nothing that is
+        superseded. What *task* builds on is included even if it shares no word with the query,
+        and whole if it is short. If the index cannot be used, what the task builds
         on is still included.
 
-        With *task*, the store records which artifact versions the task was given (event
-        ``context_given``); see `context_uses`.
+        With *task*, the store records what the task was given; see `context_uses`.
 
         Args:
             query: What the work is about; its first 4,000 characters count.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -9,8 +10,11 @@ from typing import IO, TYPE_CHECKING
 import attrs
 
 from vespera_orchestrator._model import ArtifactDraft, ArtifactKind
+from vespera_orchestrator._text import one_line
 from vespera_orchestrator.artifacts import input_checks
 from vespera_orchestrator.artifacts.content import files, media_types
+from vespera_orchestrator.artifacts.content.readable import expected_gap
+from vespera_orchestrator.artifacts.search.gaps import gap_words
 from vespera_orchestrator.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -19,6 +23,8 @@ if TYPE_CHECKING:
 
     from vespera_orchestrator._model import JsonValue
     from vespera_orchestrator.contracts import ContentStore
+
+log = logging.getLogger("vespera_orchestrator")
 
 _JSON = "application/json"
 
@@ -75,7 +81,7 @@ def draft(
 ) -> ArtifactDraft:
     """Store *content* and return the draft of its record."""
     stored = _store(description.title, content, store)
-    return ArtifactDraft(
+    made = ArtifactDraft(
         title=description.title,
         digest=stored.digest,
         size_bytes=stored.size_bytes,
@@ -86,19 +92,30 @@ def draft(
         partial=description.partial,
         supersedes=description.supersedes,
     )
+    _say_what_is_not_searched(made)
+    return made
 
 
 def draft_file(path: str | os.PathLike[str], root: Path, store: ContentStore) -> ArtifactDraft:
     """Store a file as it is now and return the draft of its record."""
     source = files.locate(path, root)
     stored = files.store(source, store.put)
-    return ArtifactDraft(
+    made = ArtifactDraft(
         title=input_checks.clean(source.title),
         digest=stored.digest,
         size_bytes=stored.size_bytes,
         kind=ArtifactKind.FILE,
         media_type=stored.media_type,
     )
+    _say_what_is_not_searched(made)
+    return made
+
+
+def _say_what_is_not_searched(saved: ArtifactDraft) -> None:
+    """Warn of a text that no search will see as a whole, as far as it can be told at once."""
+    gap = expected_gap(saved.media_type, saved.size_bytes)
+    if gap is not None:
+        log.warning("'%s' is kept, but will be %s", one_line(saved.title), gap_words(gap))
 
 
 def _store(

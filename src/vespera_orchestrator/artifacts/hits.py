@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from vespera_orchestrator._model import Artifact
+from vespera_orchestrator._model import Artifact, SearchGap
 from vespera_orchestrator._records import JsonForm, Record
 from vespera_orchestrator._text import one_line
+from vespera_orchestrator.artifacts.alike import Saying
+from vespera_orchestrator.artifacts.search.gaps import gap_words
 from vespera_orchestrator.artifacts.search.index import SearchMode
 from vespera_orchestrator.artifacts.search.ranking import EQUAL_TO_DIGITS, RankedArtifact
 
@@ -17,9 +19,14 @@ if TYPE_CHECKING:
     from vespera_orchestrator.artifacts.surroundings import Surroundings
     from vespera_orchestrator.contracts import Store
 
-_SOURCES_WITHIN_HITS: Final = 20
-"""How far down a source is looked for, to put it before what quotes it."""
+_MORE_HITS: Final = 20
+"""Looked at beyond those that are wanted: some of these may only repeat others, and a source that
+stands further down is put before what quotes it.
+"""
+_MOST_COMPARED: Final = 50
+"""Who asks for a thousand hits wants all of them, and soon."""
 _REPR_CHARS: Final = 60
+_USUAL: Final = {"version": 1, "place": "", "gap": None, "alike": ()}
 
 
 @attrs.frozen(repr=False, kw_only=True)
@@ -50,9 +57,17 @@ class Hit(Record):
     """The artifact of another title or task that has taken its place, if one has."""
     mode: SearchMode = "text"
     """How the search was done: ``"hybrid"``, ``"text"`` or ``"vector"``."""
+    place: str = ""
+    """The page of a PDF or the cell of a notebook that the passage is from: ``page 3``."""
+    gap: SearchGap | None = None
+    """What of the artifact is not searched; ``None`` if all of it is. What has no text at all is
+    found by its title.
+    """
+    alike: tuple[str, ...] = ()
+    """Artifacts that were left out, because their best passage says the same, or nearly."""
 
     json_form = JsonForm(
-        usual={"version": 1},
+        usual=_USUAL,
         rest="orch.artifacts.text({artifact_id!r})",
         columns=("title", "score", "text", "artifact_id"),
     )
@@ -73,6 +88,8 @@ class Hit(Record):
             superseded=record.superseded,
             superseded_by=record.superseded_by,
             mode=mode,
+            place=passage.place,
+            gap=SearchGap(passage.gap) if passage.gap else None,
         )
 
     def __repr__(self) -> str:
@@ -83,9 +100,15 @@ class Hit(Record):
     def __str__(self) -> str:
         version = f"v{self.version}"
         place = f"characters {self.start}-{self.end}"
+        if self.place:
+            place = f"{self.place}, {place}"
         about = f"{version}, {self.artifact_id}, {place}"
+        if self.gap is not None:
+            about += f", {gap_words(self.gap)}"
         if self.superseded:
             about += f", superseded by {self.superseded_by or 'a later version'}"
+        if self.alike:
+            about += f"; +{len(self.alike)} like it"
         return f"{self.title} ({about})\n{self.text}"
 
 
@@ -104,7 +127,7 @@ def hits_of(
     """
     records: list[Artifact] = []
     hits: dict[str, Hit] = {}
-    enough = max(limit, _SOURCES_WITHIN_HITS)
+    enough = limit + _MORE_HITS
     for entry, record in _current(ranked, store, include_superseded=include_superseded):
         records.append(record)
         hits[record.id] = Hit.of(entry, record, mode)
@@ -116,7 +139,33 @@ def hits_of(
         hits[record.id] = attrs.evolve(hit, score=round(hit.score + bonus, EQUAL_TO_DIGITS))
     records.sort(key=lambda record: (record.superseded, -hits[record.id].score))
     ordered = _sources_first(records)
-    return [hits[record.id] for record in ordered[:limit]]
+    return _folded([hits[record.id] for record in ordered], limit)
+
+
+def _folded(hits: Iterable[Hit], limit: int) -> list[Hit]:
+    """Return the first hits that say something each, and note there which ones only repeat them.
+
+    What is superseded stays by itself: who asks for it wants to see the difference.
+    """
+    kept: list[Hit] = []
+    sayings: list[Saying] = []
+    for hit in hits:
+        saying = Saying(hit.text)
+        same = None if hit.superseded or not hit.text else _first_equal(saying, sayings)
+        if same is not None:
+            alike = (*kept[same].alike, hit.artifact_id)
+            kept[same] = attrs.evolve(kept[same], alike=alike)
+        elif len(kept) < limit:
+            kept.append(hit)
+            sayings.append(saying)
+    return kept
+
+
+def _first_equal(saying: Saying, others: Sequence[Saying]) -> int | None:
+    for place, other in enumerate(others[:_MOST_COMPARED]):
+        if saying.equals(other):
+            return place
+    return None
 
 
 def _current(

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from vespera_orchestrator._model import ArtifactQuery
 from vespera_orchestrator._text import CHARS_PER_TOKEN
-from vespera_orchestrator.artifacts.content.decoding import decoded
-from vespera_orchestrator.artifacts.content.media_types import is_text
+from vespera_orchestrator.artifacts.content.readable import readable_text
 from vespera_orchestrator.artifacts.context import Material, UnreadArtifact
 from vespera_orchestrator.artifacts.search.passages import has_words
 from vespera_orchestrator.artifacts.search.table import SearchFilter
@@ -33,7 +32,6 @@ log = logging.getLogger("vespera_orchestrator")
 
 _MOST_HITS: Final = 40
 _MOST_FROM_DEPENDENCIES: Final = 50
-_MAX_BYTES_PER_CHAR: Final = 4
 
 
 class MaterialReader:
@@ -136,16 +134,10 @@ class MaterialReader:
 
         Empty if the content is not text, or cannot be read, which is noted.
         """
-        if not is_text(artifact.media_type):
-            return ""
         max_chars = CHARS_PER_TOKEN * budget_tokens + 1
         try:
-            with (
-                self._verification.explaining(artifact),
-                self._content.open(artifact.digest) as stream,
-            ):
-                beginning = stream.read(_MAX_BYTES_PER_CHAR * max_chars)
+            with self._verification.explaining(artifact):
+                return readable_text(self._content, artifact, max_chars).text
         except StoreError as exc:
             self._unread.append(UnreadArtifact.of(artifact, exc))
             return ""
-        return decoded(beginning)[:max_chars]

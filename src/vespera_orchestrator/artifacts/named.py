@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from vespera_orchestrator._model import ArtifactQuery, find_ids
-from vespera_orchestrator.artifacts.content.decoding import decoded
-from vespera_orchestrator.artifacts.content.media_types import is_text
+from vespera_orchestrator.artifacts.content.readable import readable_text
 from vespera_orchestrator.artifacts.hits import Hit
 from vespera_orchestrator.artifacts.search.passages import PASSAGE_CHARACTERS, has_words
 from vespera_orchestrator.errors import StoreError
@@ -19,8 +18,6 @@ if TYPE_CHECKING:
     from vespera_orchestrator.contracts import ContentStore, Store
 
 _MOST_IDS: Final = 100
-_MOST_BYTES: Final = 4 * PASSAGE_CHARACTERS[1]
-"""No character takes more than four bytes in UTF-8."""
 
 
 def named_first(
@@ -100,11 +97,7 @@ def _by_its_beginning(record: Artifact, content: ContentStore, score: float) -> 
 
 def _beginning(record: Artifact, content: ContentStore) -> str:
     """Return how its text begins; empty if it is none, or cannot be read."""
-    if not is_text(record.media_type):
-        return ""
     try:
-        with content.open(record.digest) as stream:
-            beginning = stream.read(_MOST_BYTES)
+        return readable_text(content, record, PASSAGE_CHARACTERS[1]).text
     except StoreError:
         return ""  # the record is found all the same; `Artifacts.read` says what is wrong
-    return decoded(beginning)[: PASSAGE_CHARACTERS[1]]

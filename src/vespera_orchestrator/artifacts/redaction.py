@@ -21,6 +21,7 @@ from vespera_orchestrator._codec import dump_json, dump_time
 from vespera_orchestrator._model import ArtifactQuery, EventKind, find_ids
 from vespera_orchestrator._text import show_value
 from vespera_orchestrator.artifacts.content.media_types import is_text
+from vespera_orchestrator.artifacts.content.readable import has_readable_beginning, readable_text
 from vespera_orchestrator.artifacts.forgetting import (
     TEXT,
     Forgotten,
@@ -211,17 +212,24 @@ class Redaction:
         for artifact in self._rooms.store.artifacts(ArtifactQuery(include_superseded=True)):
             kind, name = RemainderKind.ARTIFACT, artifact.id
             try:
-                if is_text(artifact.media_type):
+                if has_readable_beginning(artifact.media_type):
                     with self._rooms.content.open(artifact.digest):
                         continue
-                content = self._bytes_of(artifact)
+                has_it = self._still_has(artifact, literal)
             except CorruptContentError:
                 problem = "its bytes are not in this home; call forget_text where they are"
                 yield Remainder(kind=kind, name=name, problem=problem)
                 continue
-            if literal.without_in_bytes(content) != content:
-                problem = f"{artifact.media_type}, not text, and has it; forget it as a whole"
+            if has_it:
+                problem = f"{artifact.media_type}, not plain text, and has it; forget it as a whole"
                 yield Remainder(kind=kind, name=name, problem=problem)
+
+    def _still_has(self, artifact: Artifact, literal: Literal) -> bool:
+        """Tell whether the text is in the bytes, or in what a PDF or a notebook says."""
+        content = self._bytes_of(artifact)
+        if literal.without_in_bytes(content) != content:
+            return True
+        return literal.text in readable_text(self._rooms.content, artifact).text
 
 
 def _redact_rows(ledger: Ledger, literal: Literal) -> int:

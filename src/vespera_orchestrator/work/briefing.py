@@ -17,8 +17,7 @@ from vespera_orchestrator._model import (
 )
 from vespera_orchestrator._text import CHARS_PER_TOKEN
 from vespera_orchestrator.agents.roles.role import Role, read_roles, role_named
-from vespera_orchestrator.artifacts.content.decoding import decoded
-from vespera_orchestrator.artifacts.content.media_types import is_text
+from vespera_orchestrator.artifacts.content.readable import is_readable
 from vespera_orchestrator.artifacts.input_checks import clean_title
 from vespera_orchestrator.artifacts.surroundings import upstream_tasks
 from vespera_orchestrator.errors import (
@@ -35,7 +34,7 @@ from vespera_orchestrator.progress.work_briefing import (
     WorkRecord,
     work_briefing,
 )
-from vespera_orchestrator.work.related import NO_RECORDS, RelatedTexts
+from vespera_orchestrator.work.related import NO_RECORDS, RelatedTexts, beginning
 from vespera_orchestrator.work.upstream_files import UpstreamFiles
 
 if TYPE_CHECKING:
@@ -197,19 +196,17 @@ class _Collection:
 
     def _record(self, artifact: Artifact) -> WorkRecord:
         """Read the beginning of an artifact, as far as the briefing may need it."""
-        if not is_text(artifact.media_type) or self._left_to_read <= 0:
+        if not is_readable(artifact.media_type) or self._left_to_read <= 0:
             elsewhere = self._elsewhere(artifact)
             problem = "" if elsewhere is None else _way_to(elsewhere)
             return WorkRecord(artifact=artifact, problem=problem)
         try:
-            with self._artifacts.open(artifact) as stream:
-                content = stream.read(4 * self._max_chars)
+            text = beginning(self._artifacts, artifact, self._max_chars)
         except ContentElsewhereError as exc:
             return WorkRecord(artifact=artifact, problem=_way_to(exc))
         except VesperaError as exc:
             return WorkRecord(artifact=artifact, problem=f"it cannot be read here: {exc}")
-        text = decoded(content)[: self._max_chars]
-        is_whole = len(content) >= artifact.size_bytes and len(text) < self._max_chars
+        is_whole = len(text) < self._max_chars
         if artifact.kind == ArtifactKind.CONFLICT:
             from vespera_orchestrator.worktrees.conflict_report import WHOLE_FILES
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from vespera_orchestrator._model import SECONDARY_KINDS, ArtifactKind, ArtifactQuery
 from vespera_orchestrator.artifacts.content.decoding import decoded
-from vespera_orchestrator.artifacts.content.media_types import is_text
+from vespera_orchestrator.artifacts.content.readable import has_readable_beginning, is_readable
 from vespera_orchestrator.artifacts.relatedness import Topic
 from vespera_orchestrator.artifacts.selection import ALL_SESSIONS
 from vespera_orchestrator.errors import (
@@ -36,6 +36,8 @@ _MOST_COMPARED: Final = 100
 """If there is more to look at than this, the search index is asked."""
 _MOST_LISTED: Final = 1000
 _COMPARED_CHARS: Final = 16_000
+_MAX_UTF8_BYTES: Final = 4
+"""No character takes more in UTF-8."""
 _MOST_HITS: Final = 20
 _MOST_TEXTS: Final = 5
 _QUERY_CHARS: Final = 1000
@@ -89,8 +91,7 @@ class RelatedTexts:
 
     def _beginning(self, record: Artifact) -> str:
         try:
-            with self._artifacts.open(record) as stream:
-                return decoded(stream.read(_COMPARED_CHARS))
+            return beginning(self._artifacts, record, _COMPARED_CHARS)
         except ContentElsewhereError as exc:
             unread = UnreadText(title=record.title, artifact_id=record.id, where=exc.where)
             self.unread.append(unread)
@@ -108,7 +109,7 @@ class RelatedTexts:
             return
         for hit in hits:
             record = self._rooms.store.find_artifact(hit.artifact_id)
-            if record is None or not _may_help(record, known):
+            if record is None or not hit.text or not _may_help(record, known):
                 continue
             if self._topic.covers(hit.title, hit.text):
                 yield record, hit.text
@@ -129,4 +130,16 @@ class RelatedTexts:
 def _may_help(record: Artifact, known: frozenset[str]) -> bool:
     if record.task_id in known or record.kind in NO_RECORDS:
         return False
-    return is_text(record.media_type)
+    return is_readable(record.media_type)
+
+
+def beginning(artifacts: Artifacts, record: Artifact, most_characters: int) -> str:
+    """Return how the text of an artifact begins.
+
+    Raises:
+        VesperaError: It cannot be read here, or is a PDF without a text.
+    """
+    if not has_readable_beginning(record.media_type):
+        return artifacts.text(record)[:most_characters]
+    with artifacts.open(record) as stream:
+        return decoded(stream.read(_MAX_UTF8_BYTES * most_characters))[:most_characters]

@@ -714,5 +714,4 @@ def test_json_and_huge_lines_are_cut_in_bounded_time():
             text[p.start : p.end] == p.text and len(p.text) <= passages.PASSAGE_CHARACTERS[1]
             for p in cut
         )
-        assert cut[-1].end <= passages.MAX_TEXT_CHARACTERS
     assert time.process_time() - begun < 10

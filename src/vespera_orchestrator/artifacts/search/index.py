@@ -21,6 +21,7 @@ import logging
 import os
 import secrets
 import shutil
+from collections.abc import Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -31,12 +32,14 @@ from vespera_orchestrator._model import (
     EventKind,
     Finding,
     FindingKind,
+    SearchGap,
     Severity,
 )
-from vespera_orchestrator._records import Record
-from vespera_orchestrator.artifacts.content.decoding import decoded
-from vespera_orchestrator.artifacts.content.media_types import is_text
+from vespera_orchestrator._records import JsonForm, Record
+from vespera_orchestrator.artifacts.content import pdfs, readable
+from vespera_orchestrator.artifacts.content.readable_text import ReadableText
 from vespera_orchestrator.artifacts.search import passages, ranking, sqlite_table, upkeep
+from vespera_orchestrator.artifacts.search.gaps import BY_TITLE, gap_words
 from vespera_orchestrator.artifacts.search.notes_before import NotesBefore
 from vespera_orchestrator.artifacts.search.sqlite_table import SQLiteTable
 from vespera_orchestrator.artifacts.search.state import IndexFolder, IndexState, event_stamp
@@ -51,7 +54,6 @@ from vespera_orchestrator.errors import (
 from vespera_orchestrator.home.files import translate_os_error
 from vespera_orchestrator.home.links import refuse_links
 from vespera_orchestrator.home.permissions import is_shared, lock_file, make_folder, share_with
-from vespera_orchestrator.home.reading import read_content
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -97,8 +99,6 @@ _SEARCH_WIDTHS = (100, 1000, 5000)
 _LEVELS = 8
 """More than there are folders within each other in a generation of the index."""
 _MOST_NAMED = 20
-_MAX_UTF8_BYTES = 4
-"""No character takes more in UTF-8."""
 
 
 @attrs.frozen(repr=False, kw_only=True)
@@ -116,10 +116,22 @@ class IndexStatus(Record):
     """Whose vectors it has; ``None`` when the search is by words alone."""
     note: str
     """What there is to know or do about vectors; empty when all is well."""
-    in_part: tuple[str, ...] = ()
-    """Ids of the artifacts of which only the first two million characters are searched."""
-    not_text: tuple[str, ...] = ()
-    """Ids of the artifacts that are found by their id only: pictures, PDFs and other formats."""
+    gaps: Mapping[str, SearchGap] = attrs.field(factory=dict)
+    """What is not searched, or not whole: artifact ids, and why. Of what is *behind*, it has only
+    what the media type tells.
+    """
+
+    json_form = JsonForm(properties=("in_part", "not_text"))
+
+    @property
+    def in_part(self) -> tuple[str, ...]:
+        """Ids of the artifacts of which only a part is searched."""
+        return tuple(name for name, gap in self.gaps.items() if gap not in BY_TITLE)
+
+    @property
+    def not_text(self) -> tuple[str, ...]:
+        """Ids of the artifacts that are found by title and id only: pictures, scans and others."""
+        return tuple(name for name, gap in self.gaps.items() if gap in BY_TITLE)
 
     def __str__(self) -> str:
         text = f"{self.passages:,} passages"
@@ -129,11 +141,10 @@ class IndexStatus(Record):
         text += f"words and vectors ({self.embedder})" if self.embedder else "words alone"
         if self.note:
             text += f": {self.note}"
-        if self.in_part:
-            beginning = f"the first {passages.MAX_TEXT_CHARACTERS:,} characters"
-            text += f"; only {beginning} of: {_some(self.in_part)}"
-        if self.not_text:
-            text += f"; not searched, since they are no text: {_some(self.not_text)}"
+        for gap in SearchGap:
+            names = [name for name, other in self.gaps.items() if other is gap]
+            if names:
+                text += f"; {gap_words(gap)}: {_some(names)}"
         return text
 
     def __repr__(self) -> str:
@@ -172,10 +183,9 @@ class _Batch:
         return len(self.rows) >= _BATCH_PASSAGES
 
     @property
-    def text_count(self) -> int:
-        """How many of the artifacts have passages."""
-        artifact_ids = {row["artifact_id"] for row in self.rows}
-        return len(artifact_ids)
+    def lacks_reader(self) -> bool:
+        """Whether one of them is a PDF that cannot be read without another package."""
+        return any(row["gap"] == SearchGap.NO_READER for row in self.rows)
 
 
 class ArtifactIndex:
@@ -198,8 +208,6 @@ class ArtifactIndex:
         self._measured: tuple[IndexState, TableSize] | None = None
         """The size of the table, in a state of the index."""
         self._scan_cost = upkeep.ScanCost()
-        self._are_longer: dict[str, bool] = {}
-        """Whether a text of this digest is longer than what is searched."""
 
     @property
     def embedder(self) -> Embedder | None:
@@ -261,6 +269,7 @@ class ArtifactIndex:
         Raises:
             ArtifactIndexError: Another process was writing it all that time.
         """
+        readable.forget_kept_texts()
         if not self._folder.path.is_dir():
             return self._folder.clear()
         with self._write_lock(wait_s) as locked:
@@ -278,7 +287,9 @@ class ArtifactIndex:
             return self._has_nothing_after(0)
         if not self._is_of_this_log(state) or not self._has_nothing_after(state.cursor):
             return False
-        return not self._vectors.needs_rebuild(state) and not self._vectors.can_fill(state)
+        if self._vectors.needs_rebuild(state) or self._vectors.can_fill(state):
+            return False
+        return not _can_read_more(state)
 
     def _has_nothing_after(self, cursor: int) -> bool:
         events = self._scope.store.events(cursor, kinds=_EVENT_KINDS, limit=1)
@@ -298,7 +309,7 @@ class ArtifactIndex:
         if self._vectors.needs_rebuild(state) or self._has_forgotten_after(state.cursor):
             return self._rebuild()
         try:
-            filled = self._fill_vectors(state)
+            filled = self._fill_vectors(self._fill_texts(state))
             if filled != state:
                 self._folder.publish(filled)
             return self._index_events(filled, publish=True)[1]
@@ -355,7 +366,7 @@ class ArtifactIndex:
             state = self._indexed(self._table(state), state, last_event, batch)
             if publish:
                 self._folder.publish(state)
-            count += batch.text_count
+            count += len(batch.artifacts)
         if not state.large:
             return state, count
         maintained = upkeep.maintain(self._large_table(state), state)
@@ -378,6 +389,7 @@ class ArtifactIndex:
             stamp=event_stamp(last_event),
             version=table.version,
             bare=state.bare or lacks_vectors,
+            unread=state.unread or batch.lacks_reader,
         )
 
     def _outgrows(self, state: IndexState, batch: _Batch) -> bool:
@@ -418,31 +430,27 @@ class ArtifactIndex:
         artifact = self._scope.store.find_artifact(artifact_id)
         if artifact is not None:
             batch.artifacts.append(artifact)
-            parts = self._passages(artifact)
+            text = self._searched_text(artifact)
+            parts = passages.passages_of(text, artifact.media_type)
             before = notes.before(artifact) if len(parts) == 1 else ""
-            batch.rows += [
-                passage_row(artifact, passage, len(parts), before=before) for passage in parts
-            ]
             notes.add(artifact, parts)
+            # What says nothing by itself is found by its title.
+            found_by = parts or [passages.Passage(start=0, end=0, text="")]
+            batch.rows += [
+                passage_row(artifact, passage, len(found_by), before=before, gap=text.gap)
+                for passage in found_by
+            ]
 
     def _passages(self, artifact: Artifact) -> list[passages.Passage]:
         """Return the passages of *artifact*; none if it is no text or cannot be read."""
-        if not is_text(artifact.media_type):
-            return []
+        return passages.passages_of(self._searched_text(artifact), artifact.media_type)
+
+    def _searched_text(self, artifact: Artifact) -> ReadableText:
         try:
-            text = self._searched_text(artifact)
+            return readable.readable_text(self._content, artifact, readable.MAX_TEXT_CHARACTERS)
         except StoreError:
             # One unreadable artifact must not hide all others; Artifacts.verify() names it.
-            return []
-        return passages.split(text, artifact.media_type)
-
-    def _searched_text(self, artifact: Artifact) -> str:
-        most_bytes = _MAX_UTF8_BYTES * (passages.MAX_TEXT_CHARACTERS + 1)
-        if artifact.size_bytes <= most_bytes:
-            content = read_content(self._content, artifact.digest, artifact.size_bytes)
-            return decoded(content)
-        with self._content.open(artifact.digest) as stream:
-            return decoded(stream.read(most_bytes))
+            return ReadableText(text="", gap=SearchGap.UNREAD)
 
     def _fill_vectors(self, state: IndexState) -> IndexState:
         """Make the vectors that could not be made when their passages were written."""
@@ -455,6 +463,18 @@ class ArtifactIndex:
                 return state
             table.replace(batch.artifacts, batch.rows, vectors, state.epoch)
         return attrs.evolve(state, version=table.version, bare=False)
+
+    def _fill_texts(self, state: IndexState) -> IndexState:
+        """Read the PDFs that could not be read when they were indexed."""
+        if not _can_read_more(state):
+            return state
+        table = self._table(state)
+        gaps = {name: entry.gap for name, entry in table.artifacts().items()}
+        unread = [name for name, gap in gaps.items() if gap == SearchGap.NO_READER]
+        for batch in self._batches_of(unread):
+            vectors = self._vectors.of_rows(state, batch.rows)
+            table.replace(batch.artifacts, batch.rows, vectors, state.epoch)
+        return attrs.evolve(state, version=table.version, unread=False)
 
     def _batches_of(self, artifact_ids: Iterable[str]) -> Iterator[_Batch]:
         batch = _Batch()
@@ -545,35 +565,20 @@ class ArtifactIndex:
             behind=len(self._scope.store.events(cursor, kinds=_EVENT_KINDS, limit=None)),
             embedder=self._searched_embedder(state),
             note=self._vectors.note(state),
-            in_part=tuple(self._searched_in_part()),
-            not_text=tuple(self._not_text()),
+            gaps=self._gaps(state, cursor),
         )
 
-    def _not_text(self) -> Iterator[str]:
-        for artifact in self._scope.store.artifacts(ArtifactQuery()):
-            if not is_text(artifact.media_type):
-                yield artifact.id
-
-    def _searched_in_part(self) -> Iterator[str]:
-        """Yield the ids of the texts that are longer than what is searched of them."""
-        query = ArtifactQuery(larger_than_bytes=passages.MAX_TEXT_CHARACTERS)
-        for artifact in self._scope.store.artifacts(query):
-            if not is_text(artifact.media_type):
-                continue
-            if self._is_longer_than_searched(artifact):
-                yield artifact.id
-
-    def _is_longer_than_searched(self, artifact: Artifact) -> bool:
-        """Tell whether the text is; read once, since a digest is always of the same bytes."""
-        known = self._are_longer.get(artifact.digest)
-        if known is None:
-            try:
-                text = self._searched_text(artifact)
-            except StoreError:
-                return False  # nothing of it is searched; Artifacts.verify() names it
-            known = len(text) > passages.MAX_TEXT_CHARACTERS
-            self._are_longer[artifact.digest] = known
-        return known
+    def _gaps(self, state: IndexState | None, cursor: int) -> dict[str, SearchGap]:
+        """Return what is not searched whole: by the index, and of what it lacks by media types."""
+        gaps = {}
+        if state is not None:
+            for name, entry in self._table(state).artifacts().items():
+                if entry.gap and not entry.superseded:
+                    gaps[name] = SearchGap(entry.gap)
+        for artifact in self._saved_after(cursor).values():
+            if artifact is not None and not readable.is_readable(artifact.media_type):
+                gaps[artifact.id] = SearchGap.NOT_TEXT
+        return gaps
 
     def _searched_embedder(self, state: IndexState | None) -> str | None:
         """Return whose vectors a search here would use."""
@@ -657,7 +662,7 @@ class ArtifactIndex:
         """Say how the passages of *artifact* differ from what they should be; empty if not."""
         name = f"artifact {artifact.id} {artifact.title!r}"
         if indexed is None:
-            return f"it has no passage of {name}" if self._passages(artifact) else ""
+            return f"it has no passage of {name}"
         if indexed.passages != indexed.expected_passages:
             share = f"{indexed.passages} of {indexed.expected_passages} passages"
             return f"it has {share} of {name}"
@@ -851,6 +856,11 @@ class ArtifactIndex:
             size = self._large_table(state).size()
             self._measured = (state, size)
         return self._measured[1]
+
+
+def _can_read_more(state: IndexState) -> bool:
+    """Tell whether PDFs that were left out can be read here."""
+    return state.unread and pdfs.reader_folder() is not None
 
 
 def _new_generation() -> str:

@@ -40,7 +40,10 @@ _KEEP_VERSIONS = timedelta(minutes=5)
 """A reader holds a version for the length of one query, and fails if it is removed meanwhile."""
 _MAX_TOKEN_CHARACTERS = 65
 """Exclusive, so that a SHA-256 digest can be found."""
-_MATCH_COLUMNS = ("artifact_id", "title", "start", "end", "passages", "superseded", "words")
+_MATCH_COLUMNS = (
+    *("artifact_id", "title", "start", "end", "passages", "superseded", "words"),
+    *("place", "gap"),
+)
 
 
 class LanceTable:
@@ -193,17 +196,20 @@ class LanceTable:
 
     def artifacts(self) -> dict[str, IndexedArtifact]:
         """Return what it has of each artifact, by id."""
-        columns = ["artifact_id", "passages", "superseded"]
+        columns = ["artifact_id", "passages", "superseded", "gap"]
         with translated_errors("read it"):
             rows = run(self._table.query().select(columns).to_arrow())
-        ids, expected, superseded = (rows[column].to_pylist() for column in columns)
+        ids, *known = (rows[column].to_pylist() for column in columns)
         counts = Counter(ids)
-        latest = dict(zip(ids, zip(expected, superseded, strict=True), strict=True))
+        latest = dict(zip(ids, zip(*known, strict=True), strict=True))
         return {
             artifact_id: IndexedArtifact(
-                passages=counts[artifact_id], expected_passages=expected, superseded=superseded
+                passages=counts[artifact_id],
+                expected_passages=expected,
+                superseded=superseded,
+                gap=gap,
             )
-            for artifact_id, (expected, superseded) in latest.items()
+            for artifact_id, (expected, superseded, gap) in latest.items()
         }
 
     def rows(self) -> list[Row]:
@@ -313,7 +319,17 @@ def _rows(matches: Any) -> list[Row]:
 def _schema(dimensions: int) -> Any:
     import pyarrow as pa
 
-    texts = ("artifact_id", "session_id", "task_id", "kind", "title", "words", "before")
+    texts = (
+        "artifact_id",
+        "session_id",
+        "task_id",
+        "kind",
+        "title",
+        "words",
+        "before",
+        "gap",
+        "place",
+    )
     numbers = ("passages", "start", "end", "epoch")
     fields = [(name, pa.string()) for name in texts]
     fields += [(name, pa.int32()) for name in numbers]

@@ -22,16 +22,15 @@ import attrs
 from vespera_orchestrator.artifacts.content.media_types import without_parameters
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from vespera_orchestrator.artifacts.content.readable_text import ReadableText, Section
 
 PASSAGE_CHARACTERS = (600, 1200)
 """Shortest and longest length to aim for in a passage.
 
 Anything from 300 to 2,400 finds equally well; this is a screenful to read.
 """
-
-MAX_TEXT_CHARACTERS = 2_000_000
-"""How much of one text is searched. The rest is kept and can be read, but is not found."""
 
 _BLOCK_CHARACTERS = 20_000
 _LEAST_ENCODED = 400
@@ -51,13 +50,45 @@ class Passage:
     """Offset behind the last character."""
     text: str
     """Exactly what stands between the two."""
+    place: str = ""
+    """The pages or cells that it is from, such as ``page 3``; empty where the text has none."""
+
+
+def passages_of(content: ReadableText, media_type: str) -> list[Passage]:
+    """Cut the text of a content into passages, and none across a page or a cell that fills one.
+
+    Short pages and cells that follow each other, such as a heading and its code, make one passage.
+    The arguments and the result are those of `split`.
+    """
+    if not content.sections:
+        return split(content.text, media_type)
+    passages = []
+    for start, end in _groups(content.sections):
+        for part in split(content.text[start:end], media_type):
+            first, last = start + part.start, start + part.end
+            place = content.place(first, last)
+            passages.append(attrs.evolve(part, start=first, end=last, place=place))
+    return passages
+
+
+def _groups(sections: Sequence[Section]) -> Iterator[tuple[int, int]]:
+    """Yield where to cut between sections: as many together as make one passage."""
+    shortest, longest = PASSAGE_CHARACTERS
+    start, end = sections[0].start, sections[0].end
+    for section in sections[1:]:
+        is_filled = end - start >= shortest
+        if is_filled or section.end - start > longest:
+            yield start, end
+            start = section.start
+        end = section.end
+    yield start, end
 
 
 def split(text: str, media_type: str) -> list[Passage]:
     """Cut *text* into passages; headings, paragraphs and code blocks stay whole where they fit.
 
     Args:
-        text: Any text without lone surrogates. Only its first `MAX_TEXT_CHARACTERS` are cut.
+        text: Any text without lone surrogates.
         media_type: Prose is cut as Markdown, everything else at blank lines and line ends.
 
     Returns:
@@ -70,7 +101,7 @@ def split(text: str, media_type: str) -> list[Passage]:
     splitter_class = MarkdownSplitter if is_prose else TextSplitter
     splitter = splitter_class(PASSAGE_CHARACTERS)
     passages = []
-    readable = _ENCODED.sub(_blanked, text[:MAX_TEXT_CHARACTERS])
+    readable = _ENCODED.sub(_blanked, text)
     for block_start, block in _blocks(readable):
         for offset, chunk in splitter.chunk_indices(block):
             start = block_start + offset
@@ -138,6 +169,8 @@ _UNSPACED_RUN = re.compile(
 
 No spaces set their words apart.
 """
+_HYPHENATED = re.compile(r"([^\W\d_]+)-\n([^\W\d_]+)")
+"""A word that is parted at the end of a line, as in PDFs."""
 _SYMBOL = re.compile(r"[\u2190-\u2bff\U0001f000-\U0001faff]")
 """Emoji, arrows and other pictures, which are no words to a tokenizer."""
 
@@ -236,6 +269,7 @@ def _parts(text: str, runs: Iterable[str]) -> list[str]:
             parts += identifier_parts(word)
     for run in runs:
         parts += map("".join, pairwise(run))
+    parts += [first + second for first, second in _HYPHENATED.findall(text)]
     parts += [f"u{ord(symbol):x}" for symbol in _SYMBOL.findall(text)]
     return parts
 

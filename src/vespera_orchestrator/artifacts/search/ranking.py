@@ -65,6 +65,10 @@ class PassageMatch:
     vector: Any = attrs.field(default=None, eq=False, repr=False)
     """Its vector; ``None`` when it has none, or the search was by words alone."""
     superseded: bool = False
+    place: str = ""
+    """The page or cell that it is from, where its artifact has any."""
+    gap: str = ""
+    """What of its artifact is not searched; see `SearchGap`."""
 
 
 @attrs.frozen(kw_only=True)

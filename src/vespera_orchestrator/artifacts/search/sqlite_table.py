@@ -57,13 +57,15 @@ CREATE TABLE artifacts (
     tags TEXT NOT NULL,
     superseded INTEGER NOT NULL,
     title TEXT NOT NULL,
-    passages INTEGER NOT NULL
+    passages INTEGER NOT NULL,
+    gap TEXT NOT NULL
 );
 CREATE TABLE passages (
     number INTEGER PRIMARY KEY,
     artifact INTEGER NOT NULL,
     "start" INTEGER NOT NULL,
     "end" INTEGER NOT NULL,
+    place TEXT NOT NULL,
     words TEXT NOT NULL,
     "before" TEXT NOT NULL
 );
@@ -90,10 +92,11 @@ _ARTIFACT_COLUMNS: Final = (
     "superseded",
     "title",
     "passages",
+    "gap",
 )
 _JOINED: Final = "passages p JOIN artifacts a ON a.number = p.artifact"
 _WITH_VECTORS: Final = f"{_JOINED} LEFT JOIN vectors v ON v.number = p.number"
-_PASSAGE_COLUMNS: Final = ("start", "end", "words", "before")
+_PASSAGE_COLUMNS: Final = ("start", "end", "place", "words", "before")
 _ROW: Final = ", ".join([
     *[f"a.{name}" for name in _ARTIFACT_COLUMNS],
     *[f'p."{name}"' for name in _PASSAGE_COLUMNS],
@@ -180,16 +183,16 @@ class SQLiteTable:
     def artifacts(self) -> dict[str, IndexedArtifact]:
         """Return what it has of each artifact, by id."""
         counted = f"""
-            SELECT a.artifact_id, count(*), a.passages, a.superseded FROM {_JOINED}
+            SELECT a.artifact_id, count(*), a.passages, a.superseded, a.gap FROM {_JOINED}
             GROUP BY a.number
         """
         with self._reading("read it") as connection:
             rows = connection.execute(counted).fetchall()
         return {
             artifact_id: IndexedArtifact(
-                passages=count, expected_passages=expected, superseded=bool(superseded)
+                passages=count, expected_passages=expected, superseded=bool(superseded), gap=gap
             )
-            for artifact_id, count, expected, superseded in rows
+            for artifact_id, count, expected, superseded, gap in rows
         }
 
     def artifacts_without_vectors(self) -> list[str]:
@@ -340,10 +343,10 @@ def _add(connection: sqlite3.Connection, row: Row, vector: bytes | None) -> None
     )
     added = connection.execute(
         """
-        INSERT INTO passages (artifact, "start", "end", words, "before")
-        SELECT number, ?, ?, ?, ? FROM artifacts WHERE artifact_id = ?
+        INSERT INTO passages (artifact, "start", "end", place, words, "before")
+        SELECT number, ?, ?, ?, ?, ? FROM artifacts WHERE artifact_id = ?
         """,
-        (row["start"], row["end"], row["words"], row["before"], row["artifact_id"]),
+        [*[row[name] for name in _PASSAGE_COLUMNS], row["artifact_id"]],
     )
     number = added.lastrowid
     connection.execute(

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from vespera_orchestrator._model import Event
 
-FORMAT = 8
+FORMAT = 9
 """Raised when passages are cut or stored differently: an index of another format is rebuilt."""
 
 _GENERATION = re.compile(r"[0-9a-f]{16}")
@@ -55,6 +55,8 @@ class IndexState:
     """How long the vectors are; 0 for none."""
     bare: bool = False
     """Whether passages lack a vector, because the embedder could not be reached in time."""
+    unread: bool = False
+    """Whether PDFs are left out, because their reader was not installed."""
     trained: int = 0
     """With how many passages the vector index was trained; 0: every vector is compared."""
 

@@ -17,7 +17,7 @@ from vespera_orchestrator.artifacts.search.ranking import PassageMatch
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from vespera_orchestrator._model import Artifact
+    from vespera_orchestrator._model import Artifact, SearchGap
 
 Row = dict[str, Any]
 """A passage, as tables store it; see `passage_row`."""
@@ -57,6 +57,8 @@ class IndexedArtifact:
     expected_passages: int
     """How many it should have."""
     superseded: bool
+    gap: str
+    """What of it is not searched, one of `SearchGap`; empty if all of it is."""
 
 
 class PassageTable(Protocol):
@@ -116,7 +118,12 @@ class PassageTable(Protocol):
 
 
 def passage_row(
-    artifact: Artifact, passage: passages.Passage, count: int, *, before: str = ""
+    artifact: Artifact,
+    passage: passages.Passage,
+    count: int,
+    *,
+    before: str = "",
+    gap: SearchGap | None = None,
 ) -> Row:
     """Return the row for one of an artifact's *count* passages.
 
@@ -125,6 +132,7 @@ def passage_row(
         passage: Where it is, and its text.
         count: How many the artifact has.
         before: What was said before it, which makes clear what a short note is about.
+        gap: What of the artifact is not searched.
     """
     return {
         "artifact_id": artifact.id,
@@ -135,6 +143,8 @@ def passage_row(
         "superseded": artifact.superseded,
         "title": artifact.title,
         "passages": count,
+        "gap": gap or "",
+        "place": passage.place,
         "start": passage.start,
         "end": passage.end,
         "words": passages.searchable_text(passage.text, artifact.title),
@@ -162,4 +172,6 @@ def match_of(row: Row, *, score: float = 0.0, cosine: float | None = None) -> Pa
         cosine=cosine,
         vector=row.get("vector"),
         superseded=row["superseded"],
+        place=row["place"],
+        gap=row["gap"],
     )

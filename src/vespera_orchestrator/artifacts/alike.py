@@ -1,0 +1,55 @@
+"""Texts that say the same, or nearly: copies, later versions, reports made from one template."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Final, TypeAlias
+
+from vespera_orchestrator.artifacts.search.ranking import terms
+
+_RUN_WORDS: Final = 5
+_SAME_SHARE: Final = 0.8
+"""Texts are the same if this share of their runs of five words is in both."""
+_LEAST_COMMON_WORDS: Final = 0.5
+"""With fewer words in common, runs are not looked at: they cost fifty times as much."""
+
+_Runs: TypeAlias = frozenset[tuple[str, ...]]
+
+
+class Saying:
+    """What a text says, to be compared with what others say.
+
+    Args:
+        text: The text.
+    """
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def is_within(self, other: Saying) -> bool:
+        """Tell whether the shorter of the two says little that is not in the other one."""
+        if not self._has_words_of(other):
+            return False
+        shorter = min(len(self._runs), len(other._runs))
+        return len(self._runs & other._runs) >= _SAME_SHARE * shorter
+
+    def equals(self, other: Saying) -> bool:
+        """Tell whether both say nearly the same, and neither much more."""
+        if not self._has_words_of(other):
+            return False
+        longer = max(len(self._runs), len(other._runs))
+        return len(self._runs & other._runs) >= _SAME_SHARE * longer
+
+    def _has_words_of(self, other: Saying) -> bool:
+        shorter = min(len(self._words), len(other._words))
+        return len(self._words & other._words) >= _LEAST_COMMON_WORDS * shorter
+
+    @cached_property
+    def _words(self) -> frozenset[str]:
+        return frozenset(self._text.lower().split())
+
+    @cached_property
+    def _runs(self) -> _Runs:
+        words = terms(self._text)
+        count = max(1, len(words) - _RUN_WORDS + 1)
+        return frozenset(tuple(words[start : start + _RUN_WORDS]) for start in range(count))

@@ -1,0 +1,134 @@
+"""Reading what a content says, whatever kind it is: the one way from bytes to what is searched.
+
+Texts are decoded, notebooks become their cells, PDFs their pages. Where a hit says at which
+characters a passage stands, it counts in the text that comes from here.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Final
+
+from vespera_orchestrator._model import SearchGap
+from vespera_orchestrator.artifacts.content import media_types, notebooks, pdfs
+from vespera_orchestrator.artifacts.content.decoding import decoded
+from vespera_orchestrator.artifacts.content.readable_text import ReadableText
+from vespera_orchestrator.home.reading import read_content
+
+if TYPE_CHECKING:
+    from vespera_orchestrator._model import Artifact
+    from vespera_orchestrator.contracts import ContentStore
+
+MAX_TEXT_CHARACTERS: Final = 2_000_000
+"""How much of one text is searched. The rest is kept and can be read, but is not found."""
+_MOST_NOTEBOOK_BYTES: Final = 64_000_000
+"""A larger one is read as the JSON that it is."""
+_MAX_UTF8_BYTES: Final = 4
+"""No character takes more in UTF-8."""
+_MOST_KEPT: Final = 4
+
+
+def is_readable(media_type: str) -> bool:
+    """Tell whether content of this media type may have a text. A PDF may be of pictures only."""
+    return media_types.is_text(media_type) or _bare(media_type) == pdfs.MEDIA_TYPE
+
+
+def readable_text(
+    store: ContentStore, artifact: Artifact, most_characters: int | None = None
+) -> ReadableText:
+    """Return the text of an artifact.
+
+    Args:
+        store: Has the bytes.
+        artifact: The artifact.
+        most_characters: How much of the beginning is wanted; ``None`` for all of it. Of a PDF,
+            no more than `MAX_TEXT_CHARACTERS` are read in any case.
+
+    Raises:
+        StoreError: Its bytes cannot be had.
+    """
+    if _bare(artifact.media_type) == pdfs.MEDIA_TYPE:
+        return _beginning(_pdf_text(store, artifact), most_characters)
+    if not media_types.is_text(artifact.media_type):
+        return ReadableText(text="", gap=SearchGap.NOT_TEXT)
+    if _is_notebook(artifact):
+        whole = decoded(read_content(store, artifact.digest, artifact.size_bytes))
+        text = notebooks.notebook_text(whole) or ReadableText(text=whole)
+        return _beginning(text, most_characters)
+    text = ReadableText(text=_decoded_beginning(store, artifact, most_characters))
+    return _beginning(text, most_characters)
+
+
+def expected_gap(media_type: str, size_bytes: int) -> SearchGap | None:
+    """Tell what of a text will not be searched, as far as its type and size say it.
+
+    That what is no text is not searched goes without saying here.
+    """
+    if _bare(media_type) == pdfs.MEDIA_TYPE:
+        if size_bytes > pdfs.MOST_BYTES:
+            return SearchGap.TOO_LARGE
+        return SearchGap.NO_READER if pdfs.reader_folder() is None else None
+    is_long = size_bytes > _MAX_UTF8_BYTES * MAX_TEXT_CHARACTERS
+    return SearchGap.PART if is_long and media_types.is_text(media_type) else None
+
+
+def has_readable_beginning(media_type: str) -> bool:
+    """Tell whether the first bytes of such content are the beginning of its text."""
+    is_whole_read = _bare(media_type) in {notebooks.MEDIA_TYPE, pdfs.MEDIA_TYPE}
+    return media_types.is_text(media_type) and not is_whole_read
+
+
+def _is_notebook(artifact: Artifact) -> bool:
+    is_small = artifact.size_bytes <= _MOST_NOTEBOOK_BYTES
+    return is_small and _bare(artifact.media_type) == notebooks.MEDIA_TYPE
+
+
+def _decoded_beginning(store: ContentStore, artifact: Artifact, most_characters: int | None) -> str:
+    if most_characters is None:
+        return decoded(read_content(store, artifact.digest, artifact.size_bytes))
+    most_bytes = _MAX_UTF8_BYTES * (most_characters + 1)
+    if artifact.size_bytes <= most_bytes:
+        return decoded(read_content(store, artifact.digest, artifact.size_bytes))
+    with store.open(artifact.digest) as stream:
+        return decoded(stream.read(most_bytes))
+
+
+def _beginning(text: ReadableText, most_characters: int | None) -> ReadableText:
+    if most_characters is None or len(text.text) <= most_characters:
+        return text
+    return text.beginning(most_characters).with_gap(SearchGap.PART)
+
+
+def _bare(media_type: str) -> str:
+    return media_types.without_parameters(media_type)
+
+
+# --- PDFs that were just read ---------------------------------------------------------
+
+_kept: OrderedDict[str, ReadableText] = OrderedDict()
+"""The last few, by digest: reading one takes a process of its own, and often more than one asks."""
+_turn = threading.Lock()
+
+
+def _pdf_text(store: ContentStore, artifact: Artifact) -> ReadableText:
+    with _turn:
+        known = _kept.get(artifact.digest)
+    if known is not None:
+        return known
+    content = b""
+    if artifact.size_bytes <= pdfs.MOST_BYTES:
+        content = read_content(store, artifact.digest, artifact.size_bytes)
+    text = pdfs.pdf_text(content, artifact.size_bytes, MAX_TEXT_CHARACTERS)
+    if text.gap is not SearchGap.NO_READER:
+        with _turn:
+            _kept[artifact.digest] = text
+            while len(_kept) > _MOST_KEPT:
+                _kept.popitem(last=False)
+    return text
+
+
+def forget_kept_texts() -> None:
+    """Let go of the PDFs that were just read."""
+    with _turn:
+        _kept.clear()

@@ -1,0 +1,191 @@
+"""PDFs by pages, notebooks by cells, everything else by its title; and what is left out is said."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+
+import pytest
+
+import vespera_orchestrator as vespera
+from support.pdf_files import bomb, pdf
+from vespera_orchestrator import SearchGap
+from vespera_orchestrator.artifacts.content import pdfs
+from vespera_orchestrator.errors import InvalidInputError, MissingDependencyError
+
+LONG_PAGE = "The thermistor hangs on pin 4. " * 40
+PICTURE = {"image/png": "iVBORw0KGgo" * 9_000}
+NOTEBOOK = {
+    "cells": [
+        {
+            "cell_type": "markdown",
+            "source": ["# Load\n", "Two files."],
+            "attachments": {"a": PICTURE},
+        },
+        {
+            "cell_type": "code",
+            "source": "plot(corona)\n" + "shape = 7\n" * 100,
+            "outputs": [
+                {"output_type": "stream", "name": "stdout", "text": ["heliopause\n"]},
+                {"output_type": "display_data", "data": {"text/plain": "<Figure>", **PICTURE}},
+                {"output_type": "execute_result", "data": {"text/html": "<p>quasar</p>"}},
+            ],
+        },
+        {
+            "cell_type": "code",
+            "source": ["1 / 0"],
+            "outputs": [
+                {"output_type": "error", "traceback": ["\x1b[31mZeroDivisionError\x1b[0m: zero"]}
+            ],
+        },
+        {"cell_type": "raw", "source": ""},
+    ]
+}
+
+
+@pytest.fixture
+def artifacts(tmp_path):
+    """Of a home with a session."""
+    with vespera.open(tmp_path) as orch:
+        orch.initialize_session("Texts of many kinds")
+        yield orch.artifacts
+
+
+@pytest.fixture
+def pypdf():
+    """The reader; without it there is nothing to read."""
+    return pytest.importorskip("pypdf")
+
+
+def hit_of(artifacts, words):
+    """Return the best hit, which is where it says."""
+    hit = artifacts.search(words, mode="text")[0]
+    assert artifacts.text(hit.artifact_id)[hit.start : hit.end] == hit.text
+    return hit
+
+
+def test_a_notebook_is_found_by_its_cells(artifacts):
+    """With what they wrote, in one of its forms, and without pictures, which is said."""
+    saved = artifacts.save("Analysis.ipynb", json.dumps(NOTEBOOK))
+    places = {word: hit_of(artifacts, word).place for word in ("corona", "heliopause", "quasar")}
+    assert set(places.values()) == {"cell 2"}
+    assert hit_of(artifacts, "ZeroDivisionError").place == "cells 3-4"
+    text = artifacts.text(saved)
+    assert text.startswith("[cell 1, markdown]\n# Load\nTwo files.\n[image/png, about 74,250 bytes")
+    assert (
+        "[output of cell 2]\nheliopause\n<Figure>\n[image/png, about 74,250 bytes, left out]"
+        in text
+    )
+    assert "iVBOR" not in text
+    assert "\x1b" not in text
+    assert artifacts.index_status().in_part == (saved.id,)
+    assert "cell 2, characters" in str(artifacts.search("heliopause")[0])
+    assert "cell 2, characters" in str(artifacts.context("heliopause", budget_tokens=500))
+
+
+@pytest.mark.parametrize(
+    "broken", ["{", "[]", "{}", '{"cells": [1]}', '{"cells": [{"outputs": [7]}]}']
+)
+def test_what_is_no_notebook_is_read_as_it_is(artifacts, broken):
+    """Whatever its name says."""
+    saved = artifacts.save("Broken.ipynb", broken)
+    assert artifacts.text(saved) == broken
+
+
+def test_a_pdf_is_found_by_its_pages(artifacts, pypdf):
+    """Short ones together; words that are parted at the end of a line are found whole."""
+    assert pypdf
+    artifacts.save("Sheet.pdf", pdf("A quasar", "a walrus", LONG_PAGE, "the end"))
+    artifacts.save("Packed", pdf("An ocelot", compressed=True))
+    found = {word: hit_of(artifacts, word).place for word in ("quasar", "walrus", "thermistor")}
+    assert found == {"quasar": "pages 1-2", "walrus": "pages 1-2", "thermistor": "page 3"}
+    assert hit_of(artifacts, "ocelot").text == "[page 1]\nAn ocelot"
+    artifacts.save("Paper", "We introduce dia-\nlogues between agents.")
+    assert hit_of(artifacts, "dialogues").title == "Paper"
+    assert artifacts.verify_index() == []
+
+
+def test_what_cannot_be_read_of_pdfs_is_named(artifacts, pypdf, monkeypatch):
+    """Scans, passwords, damage, and one that would fill the memory; each is found by its title."""
+    writer = pypdf.PdfWriter(clone_from=io.BytesIO(pdf("A rhubarb")))
+    writer.encrypt("user", "owner", algorithm="RC4-128")
+    locked = io.BytesIO()
+    writer.write(locked)
+    contents = {
+        "Scanned map": (pdf("", ""), SearchGap.NO_WORDS),
+        "Locked letter": (locked.getvalue(), SearchGap.ENCRYPTED),
+        "Damaged drawing": (pdf("A walrus")[:150], SearchGap.DAMAGED),
+        "Bottomless book": (bomb(200_000_000), SearchGap.DAMAGED),
+    }
+    ids = {title: artifacts.save(title, content).id for title, (content, _) in contents.items()}
+    assert artifacts.search("rhubarb", mode="text") == []
+    gaps = artifacts.index_status().gaps
+    for title, (_, gap) in contents.items():
+        (hit,) = artifacts.search(title, mode="text")
+        assert (hit.title, hit.gap, gaps[ids[title]]) == (title, gap, gap)
+        with pytest.raises(InvalidInputError, match="found by title only"):
+            artifacts.text(hit.artifact_id)
+    monkeypatch.setattr(pdfs, "MOST_BYTES", 100)
+    large = artifacts.save("Large letter", pdf("A lynx"))
+    assert artifacts.search("large letter")[0].gap is SearchGap.TOO_LARGE
+    assert large.id in artifacts.index_status().not_text
+
+
+def test_a_reader_that_is_stopped_leaves_what_it_read(artifacts, pypdf, monkeypatch):
+    """As the system stops one that takes too much time: the pages before are searched."""
+    assert pypdf
+    monkeypatch.setattr(pdfs, "_MOST_PAGES", 2)
+    artifacts.save("Long.pdf", pdf("A quasar", "a walrus", "a lynx"))
+    assert hit_of(artifacts, "walrus").gap is SearchGap.PART
+    output = b'{"page": "A quasar"}\n{"page": "a wal'
+    monkeypatch.setattr(pdfs, "_ask", lambda *_: output)
+    text = pdfs.pdf_text(b"", 0, 1000)
+    assert (text.text, text.gap) == ("[page 1]\nA quasar", SearchGap.PART)
+    monkeypatch.setattr(pdfs, "_ask", lambda *_: b"")
+    assert pdfs.pdf_text(b"", 0, 1000).gap is SearchGap.TOO_LARGE
+
+
+def test_without_the_reader_it_is_said_and_made_up_for_later(artifacts, monkeypatch, caplog):
+    """By saving, searching, reading and the status; once it is there, the next search reads it."""
+    with monkeypatch.context() as patch, caplog.at_level(logging.WARNING):
+        patch.setattr(pdfs, "reader_folder", lambda: None)
+        saved = artifacts.save("Sheet.pdf", pdf("A quasar"))
+        assert "'Sheet.pdf' is kept, but will be found by title only" in caplog.text
+        (hit,) = artifacts.search("sheet", mode="text")
+        assert hit.gap is SearchGap.NO_READER
+        assert pdfs.INSTALL in str(hit)
+        assert f"{pdfs.INSTALL}: {saved.id}" in str(artifacts.index_status())
+        with pytest.raises(MissingDependencyError):
+            artifacts.text(saved)
+    pytest.importorskip("pypdf")
+    assert hit_of(artifacts, "quasar").place == "page 1"
+    assert artifacts.index_status().gaps == {}
+    assert artifacts.verify_index() == []
+
+
+def test_what_has_no_text_is_found_by_its_title(artifacts):
+    """A picture, an archive, an empty note; a context has nothing of them to show."""
+    kettle = artifacts.save("photo of the kettle.png", b"\x89PNG\r\n\x1a\n0000")
+    artifacts.save("An empty note", "")
+    (hit,) = artifacts.search("kettle", mode="text")
+    assert (hit.artifact_id, hit.text, hit.gap) == (kettle.id, "", SearchGap.NOT_TEXT)
+    (empty,) = artifacts.search("empty note", mode="text")
+    assert (empty.text, empty.gap) == ("", None)
+    assert artifacts.context("kettle", budget_tokens=500).passages == ()
+    assert artifacts.index_status().not_text == (kettle.id,)
+
+
+def test_equal_hits_are_folded_and_counted(artifacts):
+    """The others are named; in a context they are counted, within the budget."""
+    report = (
+        "The kettle was filled, heated to ninety-seven degrees and emptied by hand in the lab. "
+    )
+    first = [artifacts.save(f"Run {number}", report + f"Run {number}.") for number in range(12)]
+    artifacts.save("Other", "The kettle is red.")
+    hits = artifacts.search("kettle heated degrees", limit=5)
+    assert [len(hit.alike) for hit in hits] == [11, 0]
+    assert {hits[0].artifact_id, *hits[0].alike} == {each.id for each in first}
+    assert "; +11 like it)" in str(hits[0])
+    context = artifacts.context("kettle heated degrees", budget_tokens=120)
+    assert ("; +11 like it)" in str(context), context.tokens <= 120) == (True, True)
