@@ -1121,7 +1121,7 @@ def test_the_best_ready_task_goes_first(orch):
         {"context": {"a": float("nan")}},
         {"condition": 5},
         {"due_date": 5},
-        {"due_date": "tomorrow"},
+        {"due_date": "someday"},
         {"dependencies": "first"},
         {"dependencies": [5]},
         {"dependencies": 5},
@@ -1176,10 +1176,30 @@ def test_a_condition_is_checked_when_it_is_planned(orch):
     with pytest.raises(ConditionError, match="'b' is not a dependency of this task") as caught:
         orch.plan_task("C", dependencies=["a"], condition="a.success and b.success")
     assert (caught.value.column, caught.value.allowed) == (15, ("a",))
+    assert "add it to the dependencies" in str(caught.value)
+    with pytest.raises(ConditionError, match=r"'aa' is not .* did you mean 'a'?"):
+        orch.plan_task("C", dependencies=["a"], condition="aa.success")
     with pytest.raises(ConditionError) as caught:
         orch.plan_tasks([{"title": "C", "dependencies": ["a"], "condition": "a.succes"}])
     assert (caught.value.column, caught.value.place) == (3, "task 1 (C)")
     assert set(statuses(orch)) == {"a", "b"}
+
+
+def test_a_condition_without_its_output_says_what_there_is(orch):
+    """The person who misspelt it sees which name it was."""
+    orch.plan_task("Gate", question="May we?")
+    orch.plan_task("Ship", dependencies=["gate"], condition="gate.outputs.aproved")
+    orch.answer("gate", approved=True)
+    assert "gate has no output 'aproved' (did you mean 'approved'?" in str(orch.why("ship"))
+
+
+def test_messages_call_tasks_of_a_plan_by_their_title(orch):
+    """And not by the number that the reader of the plan gives them; nobody can use that either."""
+    plan = [{"title": "Gate", "question": "May we?", "children": [{"title": "Ask"}]}]
+    with pytest.raises(PlanError, match="'Gate' waits for an answer"):
+        orch.plan_tasks(plan)
+    with pytest.raises(UnknownDependencyError, match="dependency '#0' is not a task"):
+        orch.plan_tasks([{"title": "a"}, {"title": "b", "dependencies": ["#0"]}])
 
 
 # --- any history at all -----------------------------------------------------------------------

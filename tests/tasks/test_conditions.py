@@ -29,6 +29,7 @@ from vespera_orchestrator.tasks.conditions import (
     MAX_LENGTH,
     MAX_LITERAL,
     decide,
+    missing_outputs,
     parse,
     undecided,
 )
@@ -508,9 +509,9 @@ def test_undecided_names_what_it_hangs_on(expression, world):
         ("!a.success", 1, "write: not", None),
         ("a.attempts + 1 == 2", 12, "'+' has no meaning here", None),
         ("a.attempts - 1 == 2", 12, "'-' has no meaning here", None),
-        ("len(a.outputs) == 1", 4, "'len' alone says nothing", ".success"),
-        ("a.outputs.x()", 12, "unexpected '('", "the end"),
-        ("__import__('os').system('x')", 11, "'__import__' alone says nothing", ".success"),
+        ("len(a.outputs) == 1", 1, "no functions, such as 'len'", None),
+        ("a.outputs.x()", 12, "there is nothing to call", "the end"),
+        ("__import__('os').system('x')", 1, "no functions, such as '__import__'", None),
         ("lambda: 1", 7, "':' has no meaning here", None),
         ("a.__class__", 3, "no attribute '__class__'", "success"),
         ("5", 1, "neither true nor false", "true"),
@@ -779,3 +780,39 @@ def test_a_word_of_the_language_is_not_an_alias(word):
     assert not is_alias(word)
     assert is_alias(f"{word}_")
     assert slug(word) == f"task_{word.lower()}"
+
+
+@pytest.mark.parametrize(
+    ("text", "advice"),
+    [
+        ("success(gate)", "no functions, such as 'success', in conditions; write gate.success"),
+        (
+            "len(gate.outputs.x) > 3",
+            "no functions, such as 'len', in conditions; compare an output",
+        ),
+        ("success(", "no functions"),
+        ("gate.success()", "there is nothing to call; write gate.success without brackets"),
+        ("gate.approved", "what it hands in is gate.outputs.approved"),
+        ("gate.sucess", "did you mean success?"),
+    ],
+)
+def test_what_looks_like_python_is_answered_with_what_to_write(text, advice):
+    """A function, a method, an output without ``outputs``, a misspelt attribute."""
+    with pytest.raises(ConditionError) as caught:
+        parse(text)
+    assert advice in str(caught.value)
+
+
+def test_an_output_that_never_came_is_named_with_those_that_did():
+    """Also one within an output; what is still to come is not missing."""
+    condition = parse("a.outputs.aproved and a.outputs.n.y == 1 and b.outputs.x and c.outputs.x")
+    tasks = {
+        "a": task(outputs={"approved": True, "n": {"x": 1}}),
+        "b": task(status="failed", outputs={}),
+        "c": task(status="pending", outputs={}),
+    }
+    assert [str(missing) for missing in missing_outputs(condition, tasks)] == [
+        "a has no output 'aproved' (did you mean 'approved'? it handed in approved, n)",
+        "a has no output 'y' (it handed in x)",
+        "b is failed and has no output 'x' (it handed in nothing)",
+    ]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from vespera_orchestrator.errors import PlanError
 from vespera_orchestrator.tasks import plans
@@ -92,32 +94,34 @@ LAUGHS = "\n".join(
     ["a0: &a0 [1, 1, 1, 1]"] + [f"a{n}: &a{n} [{f'*a{n - 1}, ' * 9}]" for n in range(1, 9)]
 )
 MISTAKES = {
-    '[{"title": "a",\n "context": {"v": NaN}}]': "line 2: NaN is not a number",
-    '[{"title": "NaN",\n\n "context": {"v": -Infinity}}]': "line 3: -Infinity is not a number",
-    '[{"title": "a", "context": 1e999}]': "line 1: 1e999 is not a number",
-    '[{"title": "a",\n "context": {"title": 1},\n "title": "b"}]': "line 3: .*'title'.* twice",
-    '[{"title": "a",\n "b": ]': "neither JSON nor YAML .JSON: line 2, column 7",
-    "[" * 3000: "nested too deeply",
-    f'[{{"title": {"9" * 5000}}}]': "number that is too long",
-    "- title: a\n  context: {v: .nan}": "line 2: .nan is not a number",
-    "- title: a\n  context:\n    v: 1e999": "line 3: 1e999 is not a number",
-    "- title: a\n- title: b\n  title: c": "line 3: .*'title'.* twice",
-    "- title: a\n  context: {1: x}": "line 2: the key 1 is not a text.*'1'",
-    "- {[a]: x}": "line 1: a key is not a plain word",
+    '[{"title": "a",\n "context": {"v": NaN}}]': "line 2, column 19: NaN is not a number",
+    '[{"title": "NaN",\n\n "context": {"v": -Infinity}}]': "column 19: -Infinity is not a number",
+    '[{"title": "a", "context": 1e999}]': "line 1, column 28: 1e999 is not a number",
+    '[{"title": "a",\n "context": {"title": 1},\n "title": "b"}]': "line 3, column 2: .* twice",
+    '[{"title": "a",\n "b": ]': "line 2, column 7: this is neither JSON .Expecting value. nor YAML",
+    "[" * 3000: "line 1, column 201: this is nested too deeply",
+    f'[{{"title": {"9" * 5000}}}]': "line 1, column 12: this number is too long",
+    "- title: a\n  context: {v: .nan}": "line 2, column 16: .nan is not a number",
+    "- title: a\n  context:\n    v: 1e999": "line 3, column 8: 1e999 is not a number",
+    "- title: a\n- title: b\n  title: c": "line 3, column 3: .*'title'.* twice",
+    "- title: a\n  context: {1: x}": "line 2, column 13: the key 1 is not a text.*'1'",
+    "- {[a]: x}": "line 1, column 4: a key is not a plain word",
     "- title: a\n\tdescription: b": "line 2, column 1: .*tab",
-    "- title: !!python/object:os.system x": "line 1: the tag !!python/object:os.system",
-    "- !!set {a}": "line 1: the tag !!set",
-    "- !!int x": "line 1: the tag !!int",
-    "- *x": "line 1: .x names no anchor",
-    "- &x [*x]": "line 1: .x stands inside of what it repeats",
-    "- {<<: 5}": "line 1: << takes a mapping",
-    "- title: a\n---\n- title: b": "line 2: a second document",
+    "- title: !!python/object:os.system x": "line 1, column 10: the tag !!python/object:os.system",
+    "- !!set {a}": "line 1, column 3: the tag !!set",
+    "- !!int x": "line 1, column 3: the tag !!int",
+    "- *x": "line 1, column 3: .x names no anchor",
+    "- &x [*x]": "line 1, column 7: .x stands inside of what it repeats",
+    "- {<<: 5}": "line 1, column 4: << takes a mapping",
+    "- title: a\n---\n- title: b": "line 2, column 1: a second document",
     LAUGHS: "the aliases repeat too much",
-    "- " * 300 + "x": "nested too deeply",
+    "- " * 300 + "x": "column 403: this is nested too deeply",
+    "[" * 201 + "]" * 201: "column 201: this is nested too deeply",
+    f"- {'9' * 5000}": "line 1, column 3: this number is too long",
     "a\x00b: 1": "not YAML",
     "- 'a": "line 1, column 5: .*quoted scalar",
     "plan.yaml": r"should be a list of tasks; to read a file",
-    "tasks: []\ndefaults: {}": "line 2: the key 'defaults' .*'x-defaults'",
+    "tasks: []\ndefaults: {}": "line 2, column 1: the key 'defaults' .*'x-defaults'",
 }
 
 
@@ -133,9 +137,9 @@ def test_a_mistake_in_a_task_names_its_line():
     text = "- title: a\n\n- title: b\n  priority: high\n  titel: x\n  children:\n  - title: 404"
     _, mistakes = plans.plan(text)
     assert [mistake.place for mistake in mistakes] == [
-        "task 2 (b), line 5",
-        "task 2 (b), line 4",
-        "task 2 (b), child 1 (404), line 7",
+        "task 2 (b), line 5, column 3",
+        "task 2 (b), line 4, column 3",
+        "task 2 (b), child 1 (404), line 7, column 5",
     ]
     assert "did you mean 'title'?" in str(mistakes[0])
     assert "in quotes" in str(mistakes[2])
@@ -144,3 +148,56 @@ def test_a_mistake_in_a_task_names_its_line():
 def test_an_empty_text_is_an_empty_plan():
     """Comments alone plan nothing."""
     assert [*tasks_in(""), *tasks_in("# later"), *tasks_in("[]"), *tasks_in("tasks: []")] == []
+
+
+PLAN = [
+    {"title": "a", "context": {"b\u00e9": [{"c": 1}], "\U0001f389": {"d": {}}}},
+    {"title": '{"x": [', "children": [{"title": ":,", "priority": -1.5}]},
+]
+
+
+@pytest.mark.parametrize("indent", [None, 0, 2])
+def test_json_has_the_places_that_yaml_has(indent):
+    """Of each mapping and of each key: this text is both."""
+    text = json.dumps(PLAN, indent=indent, ensure_ascii=False)
+    from_json, from_yaml = tasks_in(text), tasks_in(f"# as YAML\n{text}")
+    assert from_json == from_yaml == PLAN
+    assert [*spots(from_json, 1)] == [*spots(from_yaml, 0)]
+    assert len([*spots(from_json, 0)]) == 17
+
+
+def spots(value, lines_down):
+    """Where all mappings and keys stand, so many lines further down."""
+    if isinstance(value, dict):
+        for spot in (value.spot, *value.key_spots.values()):
+            yield spot.line + lines_down, spot.column
+    for inner in value.values() if isinstance(value, dict) else value:
+        if isinstance(inner, dict | list):
+            yield from spots(inner, lines_down)
+
+
+def test_a_mistake_in_json_has_the_place_that_it_has_in_yaml():
+    """Of a key in a task below a task, and of a reference that the store looks up."""
+    text = '[\n {"title": "a",\n  "children": [{"title": "b",\n    "priority": "high"}]}\n]'
+    for written in (text, f"--- {text}"):
+        _, (mistake,) = plans.plan(written)
+        assert mistake.place == "task 1 (a), child 1 (b), line 4, column 5"
+
+
+TEXTS = st.text("ab\u00e9\U0001f389\\\"':,#-{}[]&*!|>%@` \t\n", max_size=8)
+VALUES_IN_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(-1e300, 1e300) | TEXTS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(VALUES_IN_JSON, max_size=3), st.sampled_from([None, 0, 2]), st.booleans())
+def test_what_json_writes_is_read_back_as_both(value, indent, is_ascii):
+    """Whatever stands in the texts; of a number the kind is read back, too."""
+    text = json.dumps(value, indent=indent, ensure_ascii=is_ascii)
+    assert json.dumps(tasks_in(text)) == json.dumps(value)
+    if "\\ud" not in text:  # half of a character, twice, is JSON's own way to write one
+        from_yaml = tasks_in(f"--- {text}")
+        assert json.dumps(from_yaml) == json.dumps(value)

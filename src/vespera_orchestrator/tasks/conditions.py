@@ -508,13 +508,28 @@ class _Parser:
 
         return re.sub(r"\\(.)", replace, token.text[1:-1], flags=re.DOTALL)
 
+    def _refuse_function(self, name: _Token) -> None:
+        """Refuse what looks like a call, with the way to say it."""
+        if self._peek().text != "(":
+            return
+        advice = "compare an output, such as name.outputs.count > 3"
+        following = self.tokens[self.at + 1] if self.at + 1 < len(self.tokens) else name
+        if name.text in ATTRIBUTES and following.kind == "name":
+            advice = f"write {following.text}.{name.text}"
+        problem = f"there are no functions, such as {name.text[:40]!r}, in conditions; {advice}"
+        self._refuse(name.column, problem, ())
+
     def _reference(self, name: _Token) -> Node:
+        self._refuse_function(name)
         if not self._take("."):
             column = name.column + len(name.text)
             attributes = tuple(f".{attribute}" for attribute in ATTRIBUTES)
             self._refuse(column, f"{name.text!r} alone says nothing", attributes)
-        attribute = self._attribute()
+        attribute = self._attribute(name.text)
         path = tuple(self._path()) if attribute == "outputs" else ()
+        if self._peek().text == "(":
+            problem = f"there is nothing to call; write {name.text}.{attribute} without brackets"
+            self._refuse(self._peek().column, problem, _AFTER_OPERAND)
         if self._peek().text in {".", "["}:
             problem = f"nothing can be taken from {attribute!r}"
             self._refuse(self._peek().column, problem, _AFTER_OPERAND)
@@ -525,10 +540,12 @@ class _Parser:
             column=name.column,
         )
 
-    def _attribute(self) -> str:
+    def _attribute(self, name: str) -> str:
         token = self._peek()
         if token.text not in ATTRIBUTES:
             hint = ""
+            if token.kind == "name":
+                hint = f"; what it hands in is {name}.outputs.{token.text[:40]}"
             similar = difflib.get_close_matches(token.text, [*ATTRIBUTES, "completed"], 1)
             if similar:
                 meant = "success" if similar == ["completed"] else similar[0]
@@ -580,6 +597,52 @@ def decide(condition: Condition, tasks: Mapping[str, Task]) -> Truth:
         True or False, which no later state of the same attempts changes; ``None`` for unknown.
     """
     return _truth_of(condition.root, tasks)
+
+
+@attrs.frozen(kw_only=True)
+class MissingOutput:
+    """An output that a condition reads, of a task that has ended without it."""
+
+    name: str
+    """The task, as the condition calls it."""
+    status: TaskStatus
+    """How the task ended."""
+    key: str | int
+    """What is missing."""
+    present: tuple[str, ...]
+    """What is there instead; empty where nothing is."""
+
+    def __str__(self) -> str:
+        has = ", ".join(self.present[:_MOST_SHOWN]) or "nothing"
+        similar = difflib.get_close_matches(str(self.key), self.present, 1)
+        meant = f"did you mean {similar[0]!r}? " if similar else ""
+        ended = "" if self.status is TaskStatus.COMPLETED else f" is {self.status} and"
+        return f"{self.name}{ended} has no output {self.key!r:.60} ({meant}it handed in {has:.200})"
+
+
+_MOST_SHOWN: Final = 10
+
+
+def missing_outputs(condition: Condition, tasks: Mapping[str, Task]) -> list[MissingOutput]:
+    """Return the outputs that the condition reads and that will never come."""
+    missing = []
+    for reference in condition.references():
+        task = tasks[reference.name]
+        if reference.attribute != "outputs" or not task.status.is_terminal:
+            continue
+        value: JsonValue = task.outputs
+        for step in reference.path:
+            inner = _output(value, (step,))
+            if isinstance(inner, _Unknown):
+                present = tuple(value) if isinstance(value, dict) else ()
+                missing.append(
+                    MissingOutput(
+                        name=reference.name, status=task.status, key=step, present=present
+                    )
+                )
+                break
+            value = inner
+    return list(dict.fromkeys(missing))
 
 
 def undecided(condition: Condition, tasks: Mapping[str, Task]) -> tuple[str, ...]:

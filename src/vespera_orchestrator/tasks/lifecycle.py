@@ -403,7 +403,12 @@ def skip_reason(task: Task, state: Readiness, needed: Mapping[str, Task]) -> str
     if state.condition is False:
         return f"condition is false: {task.condition}"
     by_name = _by_name(task, needed)
-    open_names = conditions.undecided(conditions.parse(str(task.condition)), by_name)
+    condition = conditions.parse(str(task.condition))
+    open_names = conditions.undecided(condition, by_name)
+    missing = conditions.missing_outputs(condition, by_name)
+    facts = "; ".join(str(output) for output in missing if output.name in open_names)
+    if facts:
+        return f"condition can never be decided, {facts}: {task.condition}"
     states = ", ".join(f"{name} is {by_name[name].status}" for name in open_names)
     return (
         "condition can never be decided, what it reads is missing or not comparable "

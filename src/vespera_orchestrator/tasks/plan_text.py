@@ -18,36 +18,50 @@ from vespera_orchestrator._text import one_line
 from vespera_orchestrator.errors import PlanError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 _MOST_LEVELS: Final = 200
 """How deep a text may be nested."""
 _MOST_EXPANDED: Final = 1_000_000
 """How many values and characters aliases may add to a text."""
 _SHOWN_CHARS: Final = 60
+_MOST_DIGITS: Final = 4300
+"""A whole number of more digits is none that Python reads."""
+_TOO_LONG: Final = "this number is too long; put it in quotes"
+
+
+@attrs.frozen
+class Spot:
+    """Where something stands in a text; both count from 1."""
+
+    line: int
+    column: int
+
+    def __str__(self) -> str:
+        return f"line {self.line}, column {self.column}"
 
 
 class TextMapping(dict[str, Any]):
-    """A mapping that was read from a text; it knows the lines where its keys stand."""
+    """A mapping that was read from a text; it knows where its keys stand."""
 
-    def __init__(self, line: int) -> None:
-        super().__init__()
-        self.line = line
-        self.key_lines: dict[str, int] = {}
+    def __init__(self, pairs: Iterable[tuple[str, Any]] = (), *, spot: Spot | None = None) -> None:
+        super().__init__(pairs)
+        self.spot = spot
+        self.key_spots: dict[str, Spot] = {}
 
 
-def line_of(mapping: Mapping[str, Any], key: str | None = None) -> int | None:
-    """Return the line where a mapping begins, or where one of its keys stands, if it is known."""
+def spot_of(mapping: Mapping[str, Any], key: object = None) -> Spot | None:
+    """Return where a mapping begins, or where one of its keys stands, if it is known."""
     if not isinstance(mapping, TextMapping):
         return None
-    return mapping.key_lines.get(key or "", mapping.line)
+    return mapping.key_spots.get(str(key), mapping.spot)
 
 
-def at_line(place: str, line: int | None) -> str:
-    """Add the line to the words for a place, if it is known."""
-    if line is None:
+def at_spot(place: str, spot: Spot | None) -> str:
+    """Add the line and the column to the words for a place, if they are known."""
+    if spot is None:
         return place
-    return f"{place}, line {line}" if place else f"line {line}"
+    return f"{place}, {spot}" if place else str(spot)
 
 
 def tasks_in(text: str) -> Any:
@@ -56,7 +70,7 @@ def tasks_in(text: str) -> Any:
     Keys that begin with ``x-`` are left alone beside ``tasks``: that is a place for anchors.
 
     Raises:
-        PlanError: The text cannot be read. Names the line.
+        PlanError: The text cannot be read. Names the line and the column.
     """
     content = _read(text.removeprefix("\ufeff"))
     if content is None:
@@ -69,7 +83,7 @@ def tasks_in(text: str) -> Any:
     for key in content:
         if key != "tasks" and not key.startswith("x-"):
             problem = f"the key {key!r} beside 'tasks' is unknown; call it 'x-{key}' to keep it"
-            raise PlanError(problem, at_line("", line_of(content, key)))
+            raise PlanError(problem, at_spot("", spot_of(content, key)))
     return content["tasks"]
 
 
@@ -79,12 +93,12 @@ def _read(text: str) -> Any:
     try:
         return _read_json(text)
     except json.JSONDecodeError as exc:
-        not_json = f"JSON: line {exc.lineno}, column {exc.colno}: {exc.msg}"
+        not_json, spot = exc.msg, Spot(exc.lineno, exc.colno)
     try:
         return _read_yaml(text)  # which has brackets, too
     except PlanError as exc:
-        problem = f"the text is neither JSON nor YAML ({not_json}; YAML: {exc})"
-        raise PlanError(problem) from exc
+        problem = f"this is neither JSON ({not_json}) nor YAML ({exc})"
+        raise PlanError(problem, str(spot)) from exc
 
 
 # --- JSON --------------------------------------------------------------------
@@ -93,6 +107,8 @@ _TOKEN: Final = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]:,]|[^\s"{}\[\]:,]+', re.D
 
 
 def _read_json(text: str) -> Any:
+    mappings: list[TextMapping] = []
+
     def refuse_constant(word: str) -> Any:
         problem = f"{word} is not a number that JSON can hold; write null or a text"
         raise PlanError(problem, _place_of_word(text, word))
@@ -101,54 +117,96 @@ def _read_json(text: str) -> Any:
         value = float(word)
         return value if math.isfinite(value) else refuse_constant(word)
 
-    def mapping(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        result = dict(pairs)
-        if len(result) < len(pairs):
-            raise _repeated_key(text)
-        return result
+    def whole_number(word: str) -> int:
+        if len(word) > _MOST_DIGITS:
+            raise PlanError(_TOO_LONG, _place_of_word(text, word))
+        return int(word)
+
+    def mapping(pairs: list[tuple[str, Any]]) -> TextMapping:
+        mappings.append(TextMapping(pairs))
+        return mappings[-1]
 
     try:
-        return json.loads(
+        value = json.loads(
             text,
             parse_constant=refuse_constant,
             parse_float=number,
+            parse_int=whole_number,
             object_pairs_hook=mapping,
         )
     except RecursionError as exc:
+        _Spots(text).find([])
         raise PlanError("the text is nested too deeply") from exc
-    except (json.JSONDecodeError, PlanError):
-        raise
-    except ValueError as exc:  # a number of thousands of digits
-        raise PlanError(f"the text holds a number that is too long: {exc}") from exc
+    _Spots(text).find(mappings)
+    return value
 
 
 def _place_of_word(text: str, word: str) -> str:
+    spots = _Spots(text)
     for token in _TOKEN.finditer(text):
         if token[0] == word:
-            return _place_at(text, token.start())
+            return str(spots.spot(token.start()))
     return ""
 
 
-def _repeated_key(text: str) -> PlanError:
-    """Return the error for the first object that has a key twice."""
-    keys_around: list[set[str]] = []
-    previous = ""
-    for token in _TOKEN.finditer(text):
-        match token[0]:
-            case "{" | "[":
-                keys_around.append(set())
-            case "}" | "]":
-                keys_around.pop()
-            case ":":
-                if previous in keys_around[-1]:
-                    return _repeated(json.loads(previous), _place_at(text, token.start()))
-                keys_around[-1].add(previous)
-        previous = token[0]
-    return PlanError("a key appears twice")
+@attrs.define
+class _Open:
+    """A bracket that is open: its keys, if it is a mapping."""
+
+    spot: Spot
+    key_spots: dict[str, Spot] = attrs.field(factory=dict)
 
 
-def _place_at(text: str, offset: int) -> str:
-    return f"line {text.count(chr(10), 0, offset) + 1}"
+class _Spots:
+    """Finds where the mappings of a JSON text stand, which its reader does not tell."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._line = 1
+        self._line_start = 0
+        self._read_to = 0
+
+    def spot(self, offset: int) -> Spot:
+        """Return where *offset* is; offsets are asked for in their order."""
+        breaks = self._text.count("\n", self._read_to, offset)
+        if breaks:
+            self._line += breaks
+            self._line_start = self._text.rindex("\n", self._read_to, offset) + 1
+        self._read_to = offset
+        return Spot(self._line, offset - self._line_start + 1)
+
+    def find(self, mappings: Sequence[TextMapping]) -> None:
+        """Tell each mapping where it stands.
+
+        Args:
+            mappings: Those of the text, in the order in which they end.
+
+        Raises:
+            PlanError: A key appears twice, or brackets are nested too deeply.
+        """
+        following = iter(mappings)
+        around: list[_Open] = []
+        previous = Spot(1, 1), ""
+        for token in _TOKEN.finditer(self._text):
+            spot, word = self.spot(token.start()), token[0]
+            if word in "{[":
+                around.append(_Open(spot))
+                if len(around) > _MOST_LEVELS:
+                    raise PlanError("this is nested too deeply", str(spot))
+            elif word in "}]":
+                closed = around.pop()
+                mapping = next(following, None) if word == "}" else None
+                if mapping is not None:
+                    mapping.spot, mapping.key_spots = closed.spot, closed.key_spots
+            elif word == ":":
+                self._add_key(around[-1].key_spots, *previous)
+            previous = spot, word
+
+    def _add_key(self, key_spots: dict[str, Spot], spot: Spot, word: str) -> None:
+        key = json.loads(word) if "\\" in word else word[1:-1]
+        if key in key_spots:
+            raise _repeated(key, str(spot))
+        key_spots[key] = spot
 
 
 def _repeated(key: str, place: str) -> PlanError:
@@ -198,7 +256,7 @@ def _reason(exc: Any) -> str:
 
 def _mark_words(exc: Any) -> str:
     mark = exc.problem_mark or exc.context_mark
-    return "" if mark is None else f"line {mark.line + 1}, column {mark.column + 1}"
+    return "" if mark is None else str(Spot(mark.line + 1, mark.column + 1))
 
 
 @attrs.frozen(kw_only=True)
@@ -286,7 +344,7 @@ class _YamlReader:
     def _mapping(self, start: Any, depth: int) -> TextMapping:
         from yaml import MappingEndEvent
 
-        own = TextMapping(start.start_mark.line + 1)
+        own = TextMapping(spot=_spot(start))
         merged: list[dict[str, Any]] = []
         while not isinstance(event := next(self._events), MappingEndEvent):
             is_merge = _is_plain(event) and event.value == _MERGE
@@ -298,15 +356,20 @@ class _YamlReader:
                 merged += _merge_sources(value, event)
             else:
                 own[key] = value
-                own.key_lines[key] = event.start_mark.line + 1
+                own.key_spots[key] = _spot(event)
         for source in merged:  # own keys win, then earlier sources
             for key in source:
                 own.setdefault(key, source[key])
         return own
 
 
+def _spot(event: Any) -> Spot:
+    mark = event.start_mark
+    return Spot(mark.line + 1, mark.column + 1)
+
+
 def _place(event: Any) -> str:
-    return f"line {event.start_mark.line + 1}"
+    return str(_spot(event))
 
 
 def _key(event: Any) -> str:
@@ -365,10 +428,10 @@ def _plain(event: Any) -> Any:
         return None
     if text in _BOOLEANS:
         return _BOOLEANS[text]
-    if _INTEGER.fullmatch(text):
-        return int(text)
-    if _INTEGER_WITH_BASE.fullmatch(text):
-        return int(text, 0)
+    if _INTEGER.fullmatch(text) or _INTEGER_WITH_BASE.fullmatch(text):
+        if len(text) > _MOST_DIGITS:
+            raise PlanError(_TOO_LONG, _place(event))
+        return int(text, 0) if text[1:2] in {"o", "x"} else int(text)
     if _FLOAT.fullmatch(text) and math.isfinite(float(text)):
         return float(text)
     if _FLOAT.fullmatch(text) or _NOT_FINITE.fullmatch(text):

@@ -15,7 +15,7 @@ from vespera_orchestrator._text import show_value
 from vespera_orchestrator.errors import InvalidInputError, PlanError
 from vespera_orchestrator.tasks import arguments, dates, specialists
 from vespera_orchestrator.tasks.date_words import UTC_CALENDAR, Calendar
-from vespera_orchestrator.tasks.plan_text import at_line, line_of, tasks_in
+from vespera_orchestrator.tasks.plan_text import at_spot, spot_of, tasks_in
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -125,7 +125,7 @@ def _read_spec(
     written = spec if written is None else written
     fields: dict[str, Any] = {
         "title": "?",
-        "place": at_line(place, line_of(written)),
+        "place": at_spot(place, spot_of(written)),
         "planned_by": planned_by,
     }
     named_fields: set[str] = set()
@@ -134,7 +134,7 @@ def _read_spec(
         try:
             checked = _checked(name, value, calendar)
         except InvalidInputError as exc:
-            mistakes.append(PlanError(str(exc), at_line(place, line_of(written, name))))
+            mistakes.append(PlanError(str(exc), at_spot(place, spot_of(written, name))))
             continue
         if name in spec:  # also with null, which clears it in a plan that updates
             named_fields |= checked.keys()
@@ -336,7 +336,7 @@ class _PlanReader:
         known = ", ".join(sorted(_SPEC_KEYS))
         for key in islice(unknown, _MOST_MISTAKES):
             problem = f"unknown key {show_value(key)}{_similar_key(key)}; known are {known}"
-            self._refuse(problem, at_line(place, line_of(spec, key)))
+            self._refuse(problem, at_spot(place, spot_of(spec, key)))
         if values.get("parent_task_id") is None and parent is not None:
             values["parent_task_id"] = parent
         result, mistakes = _read_spec(

@@ -332,7 +332,7 @@ class Drafts:
         self, parent_id: str, parent: Task | None, draft: TaskDraft
     ) -> None:
         """Refuse subtasks of what is completed by an answer or a signal: it has no work."""
-        name = draft.parent if parent is None else parent.alias
+        name = self._spoken_parent(parent_id, parent)
         if parent is not None and parent.answered and parent.status is TaskStatus.PENDING:
             problem = f"{name!r} is answered, and done as soon as it waits for nothing else"
             raise PlanError(problem, draft.place)
@@ -342,9 +342,17 @@ class Drafts:
             problem = f"{name!r} waits for an answer or a signal, and has no subtasks"
             raise PlanError(problem, draft.place)
 
+    def _spoken_parent(self, parent_id: str, parent: Task | None) -> str:
+        """Return what a person calls the task above: its alias, or the title in this plan."""
+        if parent is not None:
+            return parent.alias
+        above = self._draft_of[parent_id]
+        return above.alias or above.title
+
     def _task_id(self, reference: str, own_id: str, draft: TaskDraft, role: str) -> str:
+        is_of_reader = reference.startswith("#")  # how the reader of a plan names what is above
         task_id = self._names.task_id(reference, own_id)
-        if task_id is not None:
+        if task_id is not None and not (is_of_reader and role == "dependency"):
             return task_id
         similar = difflib.get_close_matches(reference, self._names.all_aliases(), 3)
         hint = "plan it first, or in the same plan"
@@ -372,8 +380,9 @@ class Drafts:
                 names[reference.name] = str(task_id)
             elif not has_misspelt_edge:  # otherwise that mistake has been reported already
                 allowed = tuple(self._spoken(edge.task) for edge in draft.dependencies)
+                hint = _hint_for(reference.name, allowed, is_task=task_id is not None)
                 raise ConditionError(
-                    f"{reference.name!r} is not a dependency of this task",
+                    f"{reference.name!r} is not a dependency of this task{hint}",
                     draft.place,
                     condition.text,
                     reference.column,
@@ -415,6 +424,14 @@ def _refuse_contradiction(task: Task, names: Collection[str], place: str, now: d
             f"it may not start before {start}, but is due {due}; change not_before or due_date"
         )
         raise PlanError(problem, place)
+
+
+def _hint_for(name: str, dependencies: Collection[str], *, is_task: bool) -> str:
+    """Say what a name in a condition may have been meant to be."""
+    if is_task:
+        return "; add it to the dependencies"
+    similar = difflib.get_close_matches(name, dependencies, 1)
+    return f", did you mean {similar[0]!r}?" if similar else ""
 
 
 def refuse_ungoverned(task: Task, needed: Collection[str], place: str) -> None:
