@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import json
 import sqlite3
 import tempfile
@@ -15,8 +16,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import vespera_orchestrator as vespera
+from support.bounds import Tally
 from vespera_orchestrator._model import FindingKind
-from vespera_orchestrator.errors import InvalidInputError, SessionNotFoundError, VesperaError
+from vespera_orchestrator.errors import InvalidInputError, SessionNotFoundError
 
 VALUES = [
     None, "", "zz", "../../x", "/etc", "refs/heads/main", "\x1b[2J", "a\0b", "\ud800", "x" * 5000,
@@ -58,29 +60,33 @@ def write_export(file, lines):
     file.write_bytes(b"".join([*text, json.dumps(end).encode() + b"\n"]))
 
 
-def take_in(lines):
+def take_in(lines, tally):
     """Take an export into a new home, and look at all that it brought."""
     with tempfile.TemporaryDirectory() as folder:
         write_export(Path(folder, "x.jsonl"), lines)
         with vespera.open(folder, durability="normal") as orch:
-            try:
-                report = orch.import_(Path(folder, "x.jsonl"))
-            except VesperaError:
+            report = tally.call("import", orch.import_, Path(folder, "x.jsonl"))
+            if report is None:
                 assert orch.list_sessions() == []
                 return
             # Only contents may be missing, and only if the import or the export has said so.
             may_lack = bool(report.problems) or lines[0].get("contents") is not True
-            errors = {finding.kind for finding in orch.check().errors}
+            errors = {finding.kind for finding in tally.call("check", orch.check).errors}
             assert errors <= ({FindingKind.CONTENT} if may_lack else set())
-            try:
+            with contextlib.suppress(SessionNotFoundError):
                 orch.current_session()
-            except SessionNotFoundError:
-                return  # the export names no active session, or one that it does not bring
-            for look in (orch.resume, orch.next_step, orch.get_status, orch.artifacts.list):
-                str(look())
-            for task in orch.query_tasks(limit=None):
-                str(orch.why(task))
-            orch.plan_task("one more")
+                look_at_all(orch, tally)
+
+
+def look_at_all(orch, tally):
+    """Make the calls that read what was taken in; all of them work."""
+    looks = (orch.resume, orch.next_step, orch.get_status, orch.artifacts.list)
+    answers = [tally.call(look.__name__, look) for look in looks]
+    assert None not in answers
+    for task in tally.call("query_tasks", orch.query_tasks, limit=None):
+        assert str(tally.call("why", orch.why, task))
+    assert all(str(answer) for answer in answers)
+    assert tally.call("plan_task", orch.plan_task, "one more")
 
 
 @st.composite
@@ -104,21 +110,33 @@ QUIET = {"deadline": None, "suppress_health_check": list(HealthCheck)}
 @given(edits())
 def test_an_edited_export_is_sound_or_refused(lines):
     """No other error comes out, and nothing that is taken in breaks a later call."""
-    take_in(lines)
+    tally = Tally()
+    take_in(lines, tally)
+    tally.judge("an edited export")
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(7200)
-@settings(max_examples=3000, **QUIET)
-@given(edits())
-def test_edited_exports_at_length(lines):
-    """The same, for long."""
-    take_in(lines)
+def test_edited_exports_at_length():
+    """The same, for long, and counted."""
+    tally, exports = Tally(), itertools.count()
+
+    @settings(max_examples=3000, **QUIET)
+    @given(edits())
+    def take_in_each(lines):
+        next(exports)
+        take_in(lines, tally)
+
+    take_in_each()
+    tally.judge(f"exports, {next(exports)}")
 
 
 def test_an_unedited_export_is_taken_in():
     """What the edits start from is sound."""
-    take_in(exported_lines())
+    tally = Tally()
+    take_in(exported_lines(), tally)
+    assert tally.tries > 7
+    tally.judge("an export")
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 import vespera_orchestrator as vespera
 from support.bounds import Tally
+from support.git_project import git
 
 VALUES = [
     None, "", "zz", "../../x", "\x1b[2J", "x" * 5000, -1, 0, 2**62, 1e300, b"\x00\xff", "[]", "{}",
@@ -56,8 +57,8 @@ MOST_TABLES = 20
 QUIET = {"deadline": None, "suppress_health_check": list(HealthCheck)}
 
 
-def fill(orch):
-    """Bring a row into most tables."""
+def fill(orch, *, worktree=False):
+    """Bring a row into each table, of worktrees only on request."""
     orch.initialize_session("x", project_type="software_development", context={"k": 1})
     orch.plan_tasks(
         [{"title": "A"}, {"title": "B", "dependencies": ["a"], "condition": "a.success"}]
@@ -66,9 +67,10 @@ def fill(orch):
     work.checkpoint({"s": 1}, "n")
     work.once("mail", lambda: 1)
     work.complete(summary="s", detailed_work="d", outputs={"x": 1})
-    work = orch.execute_task("b")
+    work = orch.execute_task("b", worktree=worktree)
     work.briefing()
     work.fail("no")
+    orch.artifacts.forget(orch.artifacts.save("Wrong", "secret"))
     orch.share_context(port=1)
     orch.signal("ready", {"x": 1})
     orch.resume()
@@ -77,18 +79,26 @@ def fill(orch):
 
 
 @cache
-def used_home():
-    """Return a project whose home is only ever copied."""
+def used_home(*, worktree=False):
+    """Return a project whose home is only ever copied; with a worktree every call takes longer."""
     project = Path(tempfile.mkdtemp(prefix="vespera-rows-"))
+    if worktree:
+        make_repository(project)
     with vespera.open(project, durability="normal") as orch:
-        fill(orch)
+        fill(orch, worktree=worktree)
     return project
+
+
+def make_repository(folder):
+    """Make a repository without files."""
+    git(folder, "init", "-q", "-b", "main")
+    git(folder, "commit", "-qm", "x", "--allow-empty")
 
 
 @cache
 def cells():
     """Return table and column of every cell that has a row."""
-    file = used_home() / ".task_orchestrator" / "orchestrator.db"
+    file = used_home(worktree=True) / ".task_orchestrator" / "orchestrator.db"
     with contextlib.closing(sqlite3.connect(file)) as database:
         tables = database.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()
         pairs = []
@@ -117,7 +127,7 @@ def look(tally, cell, value, *, is_last):
     table, column = cell
     with tempfile.TemporaryDirectory() as folder:
         project = Path(folder, "project")
-        shutil.copytree(used_home(), project)
+        shutil.copytree(used_home(worktree=table == "worktrees"), project, symlinks=True)
         file = project / ".task_orchestrator" / "orchestrator.db"
         with contextlib.closing(sqlite3.connect(file)) as database:
             database.execute("PRAGMA ignore_check_constraints = ON")
@@ -143,7 +153,7 @@ def edits():
     return st.tuples(st.sampled_from(cells()), st.sampled_from(VALUES), st.booleans())
 
 
-@settings(max_examples=12, derandomize=True, **QUIET)
+@settings(max_examples=8, derandomize=True, **QUIET)
 @given(st.deferred(edits))
 def test_an_edited_row_breaks_no_call(edit):
     """Each call works, or says in an error of ours what cannot be read."""
@@ -206,12 +216,13 @@ def test_every_cell_with_every_value_on_postgres(tmp_path, postgres, postgres_ur
     """What the server's types let through, in one table; each cell is put back before the next."""
     schema = postgres_url.rpartition("schema=")[2]
     tally = Tally()
+    make_repository(tmp_path)
     chosen = [cell for cell in cells() if cell[0] in tables()[number : number + 1]]
     with (
         vespera.open(tmp_path, store=postgres_url) as orch,
         psycopg.connect(postgres, autocommit=True) as server,
     ):
-        fill(orch)
+        fill(orch, worktree=True)
         server.execute(f"SET search_path = {schema}; SET session_replication_role = replica")
         for table, column in chosen:
             for value in VALUES:
@@ -228,6 +239,10 @@ def test_every_cell_with_every_value_on_postgres(tmp_path, postgres, postgres_ur
         ("given SET given_at = 253402300800000000", READING["context_uses"]),
         ("tasks SET attempts = -1 WHERE alias = 'a'", READING["next_step"]),
         ("tasks SET id = '' WHERE alias = 'b'", READING["graph"]),
+        (
+            """tasks SET context = '{"checkpoint_id": []}' WHERE task_type = 'recovery'""",
+            WRITING["prune"],
+        ),
     ],
 )
 def test_what_was_once_a_raw_error(tmp_path, edit, call):

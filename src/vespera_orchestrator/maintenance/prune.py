@@ -171,8 +171,10 @@ def _select_checkpoints(ledger: Ledger, before: int, keep: int) -> _Selection:
 def _checkpoints_of_recoveries(ledger: Ledger) -> Iterator[int | None]:
     for row in ledger.rows("tasks"):
         if row["task_type"] == lifecycle.RECOVERY:
-            with suppress(ValueError, RecursionError, AttributeError):  # `check` names the row
-                yield json.loads(row["context"] or "{}").get("checkpoint_id")
+            with suppress(ValueError, TypeError, RecursionError):  # `check` names the row
+                context = json.loads(row["context"] or "{}")
+                number = context.get("checkpoint_id") if isinstance(context, dict) else None
+                yield number if isinstance(number, int) else None
 
 
 def _select_events(ledger: Ledger, before: int, keep: int, documents_seq: int | None) -> _Selection:
