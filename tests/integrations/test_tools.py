@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import json
 import re
 import runpy
@@ -156,6 +157,8 @@ def test_a_host_chooses_by_name_and_by_group():
     ]
     with pytest.raises(vespera.InvalidInputError, match="use plan_task"):
         Toolbox(None, include="plan_tusk")
+    with pytest.raises(vespera.InvalidInputError, match="should be the name of a tool"):
+        Toolbox(None, include=[1])
 
 
 def test_no_caller_chooses_a_command():
@@ -409,6 +412,7 @@ MISTAKES = [
     ("why", {"task": "lidd"}, r"did you mean lid\?"),
     ("execute_task", {"task_id": "body"}, r"cannot start task body yet"),
     ("checkpoint", {"task_id": "spout", "state": 1}, r"orchestrator_execute_task\('spout'\)"),
+    ("answer", {"task": "lid", "values": {1: 2}}, r"values: the key 1 should be a text"),
     ("read_artifact", {"artifact": "a_x"}, r"orchestrator_list_artifacts\(\) shows all"),
 ]
 
@@ -506,6 +510,22 @@ def test_calls_in_the_shapes_of_openai_are_answered(toolbox):
     assert output["type"] == "function_call_output"
     assert "completed" in output["output"]
     assert toolbox.openai_results(None) == []
+
+
+def test_a_message_without_end_is_refused(toolbox):
+    """Also one that breaks off while it is read."""
+    for results in (toolbox.openai_results, toolbox.anthropic_results):
+        with pytest.raises(vespera.InvalidInputError, match="has more than 10,000 items"):
+            results(itertools.repeat({}))
+        with pytest.raises(vespera.InvalidInputError, match="ZeroDivisionError"):
+            results(1 / number for number in (1, 0))
+
+
+def test_a_page_beyond_the_end_is_empty(toolbox, orch):
+    """However far."""
+    record = orch.artifacts.save("Notes", "some")
+    page = toolbox.answer("read_artifact", {"artifact": record.id, "offset": 10**5000})
+    assert (page.text, page.data["offset"], page.is_error) == ("", 4, False)
 
 
 def test_a_tool_can_be_called_by_itself(toolbox):

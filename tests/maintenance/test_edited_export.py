@@ -55,7 +55,11 @@ def exported_lines():
 
 def write_export(file, lines):
     """Write lines as an export whose digest is right."""
-    text = [json.dumps(line, ensure_ascii=True).encode() + b"\n" for line in lines]
+    write_lines(file, [json.dumps(line, ensure_ascii=True).encode() + b"\n" for line in lines])
+
+
+def write_lines(file, text):
+    """Write lines of bytes as an export whose digest is right."""
     end = {"end": True, "lines": len(text), "sha256": hashlib.sha256(b"".join(text)).hexdigest()}
     file.write_bytes(b"".join([*text, json.dumps(end).encode() + b"\n"]))
 
@@ -158,6 +162,55 @@ def test_what_becomes_a_path_or_a_statement_is_looked_at(tmp_path, table, name, 
     write_export(tmp_path / "x.jsonl", lines)
     with vespera.open(tmp_path) as orch, pytest.raises(InvalidInputError, match=table):
         orch.import_(tmp_path / "x.jsonl")
+
+
+HEAD = '{"vespera_orchestrator":"x","format":1,"rows":{},"schema":1,"exported_at":"2026-01-01",'
+CRAFTED = {
+    "brackets": (2, b"[" * 90_000, "recursion"),
+    "values": (2, b'{"zzz":[' + b"1," * 2_100_000 + b"1]}", "more than 2,000,000 values"),
+    "digits": (2, b'{"table":"tasks","seq":' + b"9" * 5000 + b"}", "not JSON"),
+    "infinity": (2, b'{"table":"tasks","due_at":null,"seq":1e999}', "."),
+    "not a table": (2, b'{"table":{}}', "unknown to this version"),
+    "neither": (2, b"{}", "neither a row nor a content"),
+    "byte order mark": (0, b"\xef\xbb\xbf{}", "not JSON"),
+    "a link": (2, b'{"link":"/etc/passwd"}', "neither a row nor a content"),
+    "absolute content": (2, b'{"content":"/etc/x","text":"x"}', "does not match its digest"),
+    "a content without end": (999, b'{"content":"x","text":"x","piece":1,"of":9}', "in the middle"),
+    "a content of a list": (999, b'{"content":{},"text":[]}', "not a content"),
+    "no rows announced": (1, (HEAD + '"contents":true}').encode(), "should hold {}"),
+    "no schema": (1, HEAD.replace(":1,", ":-1,").encode() + b'"contents":true}', "format"),
+    "no moment": (1, HEAD.replace("2026", "soon").encode() + b'"contents":true}', "begins with"),
+    "the end in the middle": (2, b'{"end":true,"lines":1}', "was changed"),
+}
+"""Where a line of bytes goes (1: in the place of the first, 999: at the end), and what is said."""
+
+
+def test_a_crafted_file_is_refused_before_anything_is_written(tmp_path):
+    """Not even a content of it is left; the unedited file is taken in afterwards."""
+    plain = [json.dumps(line).encode() + b"\n" for line in exported_lines()]
+    file = tmp_path / "x.jsonl"
+    with vespera.open(tmp_path, durability="normal") as orch:
+        for name, (place, line, said) in CRAFTED.items():
+            text = list(plain)
+            text[place - (place == 1) : place] = [line + b"\n"]
+            write_lines(file, text)
+            with pytest.raises(InvalidInputError, match=said):
+                orch.import_(file)
+            assert orch.list_sessions() == [], name
+        assert [each for each in (orch.home / "artifacts").rglob("*") if each.is_file()] == []
+        write_lines(file, plain)
+        assert orch.import_(file).contents == 5
+
+
+def test_of_a_key_that_comes_twice_the_last_counts(tmp_path):
+    """As in every program of Python's that reads the file."""
+    text = [json.dumps(line).encode() + b"\n" for line in exported_lines()]
+    row = next(number for number, line in enumerate(text) if b'"title": "A"' in line)
+    text[row] = text[row].replace(b'"title": "A"', b'"title": [], "title": "B"')
+    write_lines(tmp_path / "x.jsonl", text)
+    with vespera.open(tmp_path, durability="normal") as orch:
+        orch.import_(tmp_path / "x.jsonl")
+        assert "B" in [task.title for task in orch.query_tasks()]
 
 
 def test_a_dispute_with_nothing_is_refused(tmp_path):

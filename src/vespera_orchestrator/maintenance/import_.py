@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from io import BufferedReader
 from itertools import count
@@ -26,11 +27,13 @@ if TYPE_CHECKING:
 
     from vespera_orchestrator._model import JsonValue
     from vespera_orchestrator._rooms import Rooms
-    from vespera_orchestrator.contracts import ContentStore, Ledger
+    from vespera_orchestrator.contracts import Ledger
 
 _OPTIONAL_STRUCTURES: Final = frozenset({"condition_names", "answer", "proof"})
 """Structures that may be absent; any other is there, if only as JSON's null."""
 _LONGEST_LINE_BYTES: Final = 256_000_000
+_MOST_VALUES: Final = 2_000_000
+"""Of one line. Each takes up to a hundred bytes of memory, and two in the file."""
 _HOME_OF_EXPORT: Final = "h_exported"
 """Stands for a home that the export does not name."""
 
@@ -49,16 +52,20 @@ def import_(rooms: Rooms, path: Path, *, progress: Callable[[str], None]) -> Exp
     head = _verified_head(path)
     if rooms.store.last_seq():
         raise _home_in_use(rooms)
+    progress("all of it, on trial")
+    for _ in _contents(path):
+        pass
+    with suppress(_TrialOverError), _rows_put(rooms, path, head):
+        raise _TrialOverError
     progress("contents")
-    digests = _take_contents(rooms.content, path)
-    with rooms.store.ledger(write=True) as ledger:
-        if ledger.count("events") or ledger.count("sessions"):  # since the look above
-            raise _home_in_use(rooms)
-        progress("rows")
-        _put_rows(ledger, path, head["rows"])
-        _refuse_damage(ledger, head, now=dump_time(rooms.clock()))
-        data = {"rows": head["rows"], "exported_at": head["exported_at"]}
-        record_event(ledger, rooms, EventKind.STORE_IMPORTED, data)
+    digests = set()
+    for digest, data in _contents(path):
+        rooms.content.put(data)
+        digests.add(digest)
+    progress("rows")
+    with _rows_put(rooms, path, head) as ledger:
+        facts = {"rows": head["rows"], "exported_at": head["exported_at"]}
+        record_event(ledger, rooms, EventKind.STORE_IMPORTED, facts)
     missing = _missing_contents(rooms, digests) if head["contents"] else []
     active = str(head.get("active_session"))
     if rooms.store.find_session(active) is not None:
@@ -71,6 +78,21 @@ def import_(rooms: Rooms, path: Path, *, progress: Callable[[str], None]) -> Exp
         problems=tuple(missing),
         as_of=head["exported_at"],
     )
+
+
+class _TrialOverError(Exception):
+    """Undoes the rows: no content is written before all of them are known to be sound."""
+
+
+@contextmanager
+def _rows_put(rooms: Rooms, path: Path, head: Mapping[str, Any]) -> Iterator[Ledger]:
+    """Put all rows of the file into the store, for good if the block ends well."""
+    with rooms.store.ledger(write=True) as ledger:
+        if ledger.count("events") or ledger.count("sessions"):  # since the first look
+            raise _home_in_use(rooms)
+        _put_rows(ledger, path, head["rows"])
+        _refuse_damage(ledger, head, now=dump_time(rooms.clock()))
+        yield ledger
 
 
 def _home_in_use(rooms: Rooms) -> TransitionError:
@@ -139,8 +161,23 @@ def _is_head(head: Mapping[str, JsonValue]) -> bool:
         table in TABLES and type(number) is int for table, number in rows.items()
     )
     is_named = active is None or isinstance(active, str)
-    has_schema = type(head.get("schema")) is int and isinstance(head.get("exported_at"), str)
-    return has_counts and is_named and has_schema and type(head.get("contents")) is bool
+    schema = head.get("schema")
+    has_schema = type(schema) is int and schema > 0
+    has_contents = type(head.get("contents")) is bool
+    return (
+        has_counts
+        and is_named
+        and has_schema
+        and has_contents
+        and _is_moment(head.get("exported_at"))
+    )
+
+
+def _is_moment(text: Any) -> bool:
+    with suppress(TypeError, ValueError):
+        datetime.fromisoformat(text)
+        return True
+    return False
 
 
 def _lines(path: Path) -> Iterator[_Line]:
@@ -153,6 +190,9 @@ def _lines(path: Path) -> Iterator[_Line]:
                     break
                 if len(raw) > _LONGEST_LINE_BYTES:
                     problem = f"longer than {_LONGEST_LINE_BYTES:,} bytes"
+                    raise _bad_file(path, f", line {number}: {problem}")
+                if sum(raw.count(sign) for sign in b",{[") > _MOST_VALUES:
+                    problem = f"more than {_MOST_VALUES:,} values"
                     raise _bad_file(path, f", line {number}: {problem}")
                 values = json.loads(raw.decode("utf-8", "surrogatepass"))
                 if not isinstance(values, dict):
@@ -169,8 +209,8 @@ def _lines(path: Path) -> Iterator[_Line]:
 # --- contents and rows ------------------------------------------------------------
 
 
-def _take_contents(content: ContentStore, path: Path) -> set[str]:
-    digests: set[str] = set()
+def _contents(path: Path) -> Iterator[tuple[str, bytes]]:
+    """Yield each content with its digest, which it matches."""
     pieces: list[bytes] = []
     for line in _lines(path):
         values = line.values
@@ -185,9 +225,9 @@ def _take_contents(content: ContentStore, path: Path) -> set[str]:
         data, pieces = b"".join(pieces), []
         if hashlib.sha256(data).hexdigest() != values["content"]:
             raise _bad_file(path, f", line {line.number}: the content does not match its digest")
-        content.put(data)
-        digests.add(values["content"])
-    return digests
+        yield values["content"], data
+    if pieces:
+        raise _bad_file(path, " ends in the middle of a content")
 
 
 def _bytes_of(values: Mapping[str, Any]) -> bytes:
@@ -197,19 +237,28 @@ def _bytes_of(values: Mapping[str, Any]) -> bytes:
     return base64.b64decode(values["base64"])
 
 
+def _refuse_unknown(path: Path, line: _Line) -> None:
+    """Refuse a line that is neither the first, nor the last, nor a row, nor a content."""
+    if line.number > 1 and not line.values.keys() & {"content", "end"}:
+        raise _bad_file(path, f", line {line.number}: neither a row nor a content")
+
+
 def _put_rows(ledger: Ledger, path: Path, expected: Mapping[str, int]) -> None:
+    tables: set[str] = set()
     for line in _lines(path):
         if "table" not in line.values:
+            _refuse_unknown(path, line)
             continue
         table = str(line.values["table"])
         if table not in TABLES:
             raise _bad_file(path, f" has rows of {table!r}, unknown to this version: upgrade")
+        tables.add(table)
         try:
             row = _made_anew(table, _stored(table, line.values))
             ledger.put(table, [row])
         except (KeyError, ValueError, TypeError, OverflowError, RecursionError) as exc:
             raise _bad_file(path, f": a row of {table} cannot be used ({exc})") from exc
-    counts = {table: ledger.count(table) for table in expected}
+    counts = {table: ledger.count(table) for table in {*expected, *tables}}
     if counts != dict(expected):
         raise _bad_file(path, f" should hold {dict(expected)}, but holds {counts}")
 

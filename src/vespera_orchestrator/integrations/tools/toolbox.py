@@ -35,6 +35,8 @@ _TAKING: Final = ("execute_task", "work")
 """Calls that return a task in hand."""
 _MOST_NAME_CHARS: Final = 80
 """Of a longer name no more is compared with those that exist."""
+_MOST_BLOCKS: Final = 10_000
+"""More calls than a model makes in one message."""
 _BRIEFING_SHARE: Final = 0.75
 _PAGE_SHARE: Final = 0.75
 
@@ -185,7 +187,7 @@ class Toolbox:
             return self._read_artifact(**values)
         if spec.path == "spawn_agent_with_context":
             return self._spawn(values)
-        keywords = values.pop(signatures.open_parameter(spec.path), {})
+        keywords = _keywords(values, signatures.open_parameter(spec.path))
         result = self._function(spec)(**values, **keywords)
         if spec.items:
             rest = _rest_of_list(spec, values)
@@ -227,7 +229,7 @@ class Toolbox:
         most = fitting_length(whole[offset:], int(self._budget_tokens * _PAGE_SHARE))
         end = offset + (most if limit is None else min(limit, most))
         data = record.to_dict(brief=True, budget_tokens=200)
-        data |= {"characters": len(whole), "offset": offset}
+        data |= {"characters": len(whole), "offset": min(offset, len(whole))}
         if end < len(whole):
             data["left_out"] = {"text": f"{len(whole) - end:,} more characters: offset={end}"}
         return Answer(text=whole[offset:end], data=data)
@@ -251,7 +253,7 @@ class Toolbox:
                 kinds, and calls of tools that are not ours, are left to you.
         """
         results = []
-        for block in content:
+        for block in listed("content", content, most=_MOST_BLOCKS):
             if _field(block, "type") != "tool_use" or _field(block, "name") not in self._tools:
                 continue
             answer = self.answer(_field(block, "name"), _field(block, "input"))
@@ -274,7 +276,7 @@ class Toolbox:
                 our tools is left to you.
         """
         results = []
-        for call in calls or ():
+        for call in listed("calls", calls or (), most=_MOST_BLOCKS):
             function = _field(call, "function") or call
             if _field(function, "name") not in self._tools:
                 continue
@@ -303,6 +305,15 @@ def _read(arguments: Mapping[str, JsonValue] | str) -> JsonValue:
         raise InvalidInputError("arguments", f"they are not JSON: {exc}") from exc
 
 
+def _keywords(values: dict[str, Any], name: str) -> dict[str, Any]:
+    """Take the arguments out of *values* that a call has names of its own for."""
+    keywords = values.pop(name, {})
+    for key in keywords:
+        if not isinstance(key, str):
+            raise InvalidInputError(name, f"the key {show_value(key)} should be a text")
+    return dict(keywords)
+
+
 def _rest_of_list(spec: ToolSpec, values: Mapping[str, Any]) -> Any:
     """Return what says how to get the rest of a list, from how many were listed."""
     if "offset" not in signatures.parameter_names(spec.path):
@@ -317,6 +328,9 @@ def _chosen(include: str | Iterable[str] | None) -> Sequence[ToolSpec]:
     if include is None:
         return [spec for spec in rows if spec.is_core]
     words = {include} if isinstance(include, str) else set(listed("include", include, most=1000))
+    for word in words:
+        if not isinstance(word, str):
+            raise InvalidInputError("include", f"{show_value(word)} should be the name of a tool")
     words = {word.removeprefix(PREFIX) for word in words}
     known = {*(spec.name for spec in rows), *Group, "all"}
     for word in sorted(words - known):
