@@ -185,6 +185,8 @@ class Model:
             "has_content": False,
             "brought": False,
             "effects": {},
+            "questions": [],
+            "ended_with": None,
             "says": None,
             "empty_rounds": 0,
             "crashes": 0,
@@ -244,6 +246,7 @@ class Model:
         task["effects"][key]["question"] = question
         self.add(question, parent=task["parent"], asks=True)
         task["needs"][question] = "done"
+        task["questions"].append(question)
         self.become(alias, "pending")
 
     def lose(self, alias):
@@ -299,13 +302,22 @@ class Model:
                 name, number = f"recover_{alias}_{number}", number + 1
             self.add(name, parent=task["parent"], recovers=alias)
 
-    def give_up(self, alias, status):
-        """End a task without success; it needs no recovery any more."""
-        if self.tasks[alias]["status"] not in ENDED:
-            self.tasks[alias]["status"] = status
-            for name in self.recoveries(alias):
-                self.give_up(name, "cancelled")
-            self.settle()
+    def give_up(self, alias, status, whole=None):
+        """End a task without success; it needs no recovery any more, and no answer."""
+        task = self.tasks[alias]
+        if task["status"] in ENDED:
+            return
+        task |= {"status": status, "ended_with": whole or alias}
+        for name in self.recoveries(alias):
+            self.give_up(name, "cancelled")
+        for name in task["questions"]:
+            if self.tasks[name]["status"] == "pending" and not self.is_awaited(name, alias):
+                self.give_up(name, "cancelled", whole or alias)
+        self.settle()
+
+    def is_awaited(self, question, apart):
+        """Whether another open task than this one waits for an answer."""
+        return any(name != apart and question in self.tasks[name]["needs"] for name in self.open())
 
     def cancel(self, alias, *, subtree, last="cancelled"):
         """Cancel a task, with all below it: the last planned first. It may end in another way."""
@@ -313,26 +325,30 @@ class Model:
         for name in below:
             below += self.children(name) if subtree else []
         for name in [name for name in reversed(self.tasks) if name in below]:
-            if name != alias and self.tasks[name]["status"] not in ENDED:
-                self.give_up(name, "cancelled")
-                self.tasks[name]["ended_with"] = alias
+            if name != alias:
+                self.give_up(name, "cancelled", alias)
+            elif last == "cancelled":
+                self.give_up(name, last)
         self.give_up(alias, last)
-        self.tasks[alias]["ended_with"] = alias
 
     def taken_down_with(self, alias):
-        """What was cancelled below this one in the same call."""
-        whole = self.tasks[alias].get("ended_with")
+        """What was cancelled in the same call: what is below, and what was asked."""
         if self.tasks[alias]["status"] not in ("cancelled", "failed"):
             return []
         below = [alias]
         for name in below:
             below += self.children(name)
-        return [
+        parts = [
             name
             for name in below[1:]
-            if self.tasks[name]["status"] == "cancelled"
-            and self.tasks[name]["recovers"] is None
-            and self.tasks[name].get("ended_with") == whole
+            if self.tasks[name]["status"] == "cancelled" and self.tasks[name]["recovers"] is None
+        ]
+        asked = [name for asker in [alias, *parts] for name in self.tasks[asker]["questions"]]
+        whole = self.tasks[alias]["ended_with"]
+        return [
+            name
+            for name in dict.fromkeys(parts + asked)
+            if self.tasks[name]["status"] == "cancelled" and self.tasks[name]["ended_with"] == whole
         ]
 
     def may_retry(self, alias):

@@ -617,6 +617,32 @@ def _snooze(orch, _, ack):
     ack(field="asleep", of="part", value=True)
 
 
+def put_off(orch):
+    """The same as `timed`, with a whole that was cancelled, and a question that was put off."""
+    timed(orch)
+    orch.cancel_task("third", "not now")
+    orch.snooze_task("gate", "3 days")
+    orch.plan_task("Dated", due_date="tomorrow")
+    orch.snooze_task("dated", "next week")
+
+
+def _whole_again(orch, _, ack):
+    orch.retry_task("third")
+    tell(ack, orch, "third", "part", "other_part")
+
+
+def _wake(orch, _, ack):
+    task = orch.snooze_task("dated", None)
+    ack(field="asleep", of="dated", value=False)
+    ack(field="due_day", of="dated", value=task.due_day)
+
+
+def _given_up_asking(orch, work, ack):
+    question = work.ask("Which one?")
+    orch.abandon_task("part", "nobody knows")
+    tell(ack, orch, "part", question.alias)
+
+
 class PostError(VesperaError):
     """The letter could not be sent: whoever sends it says so, and it is in doubt."""
 
@@ -972,6 +998,10 @@ OPERATIONS = [
     Operation("signal, and a task for it", _early_signal, on=timed),
     Operation("reopen_task", _reopen, on=timed),
     Operation("snooze_task", _snooze, on=timed),
+    Operation("snooze_task, woken", _wake, on=put_off),
+    Operation("answer of what was put off", _answer, on=put_off),
+    Operation("retry_task of a whole", _whole_again, on=put_off),
+    Operation("abandon_task that has asked", _given_up_asking, on=timed, begin=_take("part")),
     Operation(
         "complete with documents",
         lambda orch, _, ack: _done(orch, ack, "only"),
