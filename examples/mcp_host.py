@@ -13,6 +13,7 @@ from mcp.server.mcpserver import MCPServer
 
 import vespera_orchestrator as vespera
 from vespera_orchestrator.integrations.mcp import INSTRUCTIONS, register_tools
+from vespera_orchestrator.integrations.mcp_tasks import TaskHandles
 
 
 def main() -> None:
@@ -21,8 +22,11 @@ def main() -> None:
     parser.add_argument("folder", nargs="?", default=".")
     parser.add_argument("--http", type=int, metavar="PORT")
     options = parser.parse_args()
-    server = MCPServer("vespera", instructions=INSTRUCTIONS, log_level="WARNING")
     with vespera.open(options.folder) as orch:
+        extensions = [TaskHandles(orch)]
+        server = MCPServer(
+            "vespera", instructions=INSTRUCTIONS, log_level="WARNING", extensions=extensions
+        )
         register_tools(server, orch)
         if options.http:
             server.run("streamable-http", port=options.http)

@@ -7,6 +7,7 @@ kill a new server answers for the same handles.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 import signal
@@ -14,11 +15,17 @@ import socket
 import subprocess
 import sys
 from collections import Counter
+from typing import Any, Literal
 
 import pytest
 from mcp.client import Client
+from mcp.client.extension import ClientExtension, ResultClaim
+from mcp_types import Request, RequestParams, Result
+from pydantic import ConfigDict
+from pydantic.alias_generators import to_camel
 
 import vespera_orchestrator as vespera
+from vespera_orchestrator.integrations.mcp_tasks import EXTENSION
 
 SERVERS = """
 import os, signal, sys
@@ -26,6 +33,7 @@ from mcp.server.mcpserver import MCPServer
 import uvicorn
 import vespera_orchestrator as vespera
 from vespera_orchestrator.integrations.mcp import register_tools
+from vespera_orchestrator.integrations.mcp_tasks import TaskHandles
 
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody asks how a server ended
 for _ in sys.stdin:
@@ -34,7 +42,7 @@ for _ in sys.stdin:
         print(pid, flush=True)
         continue
     with vespera.open(sys.argv[1]) as orch:
-        server = MCPServer("kills", log_level="CRITICAL")
+        server = MCPServer("kills", log_level="CRITICAL", extensions=[TaskHandles(orch)])
         register_tools(server, orch)
         server.run("streamable-http", port=int(sys.argv[2]))
 """
@@ -65,6 +73,22 @@ class Servers:
         self._parent.stdin.write("\n")
         self._parent.stdin.flush()
         self._server = int(self._parent.stdout.readline())
+
+    async def listens(self):
+        """Wait until it can be reached."""
+        while True:
+            with contextlib.suppress(OSError):
+                _, writer = await asyncio.open_connection("127.0.0.1", self.port)
+                writer.close()
+                return
+            await asyncio.sleep(0.01)
+
+    async def is_gone(self):
+        """Wait until nothing of a killed server is left."""
+        with contextlib.suppress(ProcessLookupError):
+            while True:
+                os.kill(self._server, 0)
+                await asyncio.sleep(0.01)
 
     def kill(self):
         """Kill it."""
@@ -208,3 +232,117 @@ def test_a_server_killed_at_a_random_moment(tmp_path):
 def test_three_hundred_servers_killed_at_random_moments(tmp_path):
     """The same, three hundred times in one home."""
     kill_and_check(tmp_path, 300, seed=2)
+
+
+# --- handles of the Tasks extension ----------------------------------------------------
+
+
+class Handle(Result):
+    """What a client gets in place of a result, and when it comes back to it."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
+
+    result_type: Literal["task"] = "task"
+    task_id: str
+
+
+class Answer(Handle):
+    """What `tasks/get` answers."""
+
+    result_type: Literal["complete"] = "complete"
+    status: str
+    result: dict[str, Any] | None = None
+
+
+class TaskParams(RequestParams):
+    """Which task."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
+
+    task_id: str
+
+
+class GetTask(Request[TaskParams, Literal["tasks/get"]]):
+    """Comes back to a handle."""
+
+    method: Literal["tasks/get"] = "tasks/get"
+    name_param = "taskId"
+
+
+class Handles(ClientExtension):
+    """A client that takes a handle in place of a result."""
+
+    identifier = EXTENSION
+
+    def claims(self):
+        return [ResultClaim(result_type="task", model=Handle, resolve=self._never)]
+
+    async def _never(self, *_):
+        raise AssertionError("the client asks for the handle itself")
+
+
+async def wait_for(url, task, handle):
+    """Wait for a task, note the handle, and hold the connection."""
+    async with Client(url, extensions=[Handles()]) as client:
+        waited = {"task": task}
+        answer = await client.session.call_tool("orchestrator_wait_for", waited, allow_claimed=True)
+        handle.set_result(answer.task_id)
+        await asyncio.Event().wait()
+
+
+async def handles_and_kills(servers, kills):
+    """Make a handle for each task, each with a server that is killed right after it answered."""
+    handles = []
+    for number in range(kills):
+        servers.start()
+        await servers.listens()
+        handle = asyncio.get_running_loop().create_future()
+        waiting = asyncio.create_task(wait_for(servers.url, f"t{number}", handle))
+        await asyncio.wait([handle, waiting], return_when=asyncio.FIRST_COMPLETED)
+        servers.kill()
+        handles.append(handle.result())
+        await servers.is_gone()
+        await ended(waiting)
+    servers.start()
+    return handles
+
+
+async def answers(servers, handles):
+    """Come back to every handle."""
+    await servers.listens()
+    async with Client(servers.url, extensions=[Handles()]) as client:
+        requests = [GetTask(params=TaskParams(task_id=handle)) for handle in handles]
+        return [await client.session.send_request(request, Answer) for request in requests]
+
+
+def make_handles_and_check(folder, kills):
+    """Every handle answers on a later server, before its task has ended and after."""
+    with vespera.open(folder) as orch:
+        orch.initialize_session("Handles")
+        orch.plan_tasks([{"title": f"T{number}"} for number in range(kills)])
+        servers = Servers(folder)
+        try:
+            handles = asyncio.run(handles_and_kills(servers, kills))
+            before = asyncio.run(answers(servers, handles))
+            for number in range(kills):
+                orch.complete_task(f"t{number}", summary=f"done {number}", detailed_work="d")
+            after = asyncio.run(answers(servers, handles))
+        finally:
+            servers.close()
+    assert handles == [answer.task_id for answer in before]
+    assert {answer.status for answer in before} == {"working"}
+    for number, answer in enumerate(after):
+        assert answer.status == "completed"
+        assert f"done {number}" in answer.result["content"][0]["text"]
+
+
+def test_a_handle_outlives_the_server_that_gave_it(tmp_path):
+    """The soak makes three hundred."""
+    make_handles_and_check(tmp_path, 2)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+def test_three_hundred_handles_outlive_their_servers(tmp_path):
+    """The server is killed between creating and reading, three hundred times."""
+    make_handles_and_check(tmp_path, 300)
