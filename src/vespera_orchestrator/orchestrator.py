@@ -1802,11 +1802,11 @@ class Orchestrator:
         Raises:
             TransitionError: Somebody works on the task, it has subtasks that have not ended, or it
                 has ended in another way.
-            InvalidInputError: JSON cannot hold the answer.
+            InvalidInputError: JSON cannot hold the answer, or it says nothing.
         """
         self._expire()
         meant = self._scope.task(task)
-        outputs = arguments.as_outputs(answer, "answer", values)
+        outputs = arguments.answer(answer, values)
         self._completion.ended(self._store.answer(meant.id, outputs, agent=self.agent))
         return self._scope.task(meant)
 

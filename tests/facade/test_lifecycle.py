@@ -1202,6 +1202,32 @@ def test_messages_call_tasks_of_a_plan_by_their_title(orch):
         orch.plan_tasks([{"title": "a"}, {"title": "b", "dependencies": ["#0"]}])
 
 
+@pytest.mark.parametrize("nothing", [None, "", "  ", {}])
+def test_an_answer_that_says_nothing_is_refused(orch, nothing):
+    """It would end the question, and skip what waits for the answer."""
+    orch.plan_task("Gate", question="May we?")
+    with pytest.raises(InvalidInputError, match="it says nothing"):
+        orch.answer("gate", nothing)
+    assert statuses(orch) == {"gate": "pending"}
+
+
+def test_what_is_no_function_leaves_no_doubt_about_an_effect(orch):
+    """It is refused before the intent is recorded, so no person is asked about it."""
+    orch.plan_task("Letter")
+    with orch.execute_task("letter") as work:
+        for arguments in ({"do": 5}, {"do": list, "probe": True}):
+            with pytest.raises(InvalidInputError, match="should be a function"):
+                work.once("sent", **arguments)
+        assert work.once("sent", lambda: 1) == 1
+        work.release()
+
+
+def test_an_alias_that_a_plan_gives_twice_names_both_tasks(orch):
+    """By their titles: nobody has seen an id yet."""
+    with pytest.raises(PlanError, match="alias 'x' is that of 'One' in this plan, too"):
+        orch.plan_tasks([{"title": "One", "alias": "x"}, {"title": "Two", "alias": "x"}])
+
+
 # --- any history at all -----------------------------------------------------------------------
 
 OUTCOMES = ("success", "failure", "done", "skipped", "cancelled", "blocked")

@@ -117,6 +117,11 @@ def test_calls_without_a_command_are_those_for_programs(every_hint):
             "start a --take-over --no-worktree",
         ),
         ("orch.complete_task('a', summary=…, detailed_work=…)", "done a 'what you did'"),
+        ("orch.complete_task('a')", "done a 'what you did'"),
+        (
+            "orch.complete_task('a', …)",
+            """tool complete_task '{"task_id": "a", "summary": "…"}'""",
+        ),
         ("orch.initialize_session('…')", "new '…'"),
         ("orch.set_energy('low')", "energy low"),
         ("orch.plan_tasks(…, existing='keep')", "plan - --existing keep"),

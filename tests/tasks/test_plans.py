@@ -5,6 +5,7 @@ parameter.
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta, timezone
+from pathlib import Path
 
 import pytest
 
@@ -117,3 +118,19 @@ def test_a_dependency_may_be_written_in_four_ways():
         Dependency("c", Outcome.DONE),
         Dependency("d"),
     )
+
+
+def test_a_path_is_answered_with_how_to_read_it():
+    """Nobody but the caller says which files are read."""
+    _, (mistake,) = plans.plan(Path("plan.yaml"))
+    assert "pass its text: path.read_text('utf-8')" in str(mistake)
+
+
+def test_the_page_about_plans_names_every_key():
+    """In its table of what a task of a plan may say."""
+    page = (Path(__file__).parents[2] / "docs" / "planning.md").read_text("utf-8")
+    table = page.partition("| key | what it says |")[2].partition("\n\n")[0]
+    _, (mistake,) = plans.plan([{"title": "a", "x": 1}])
+    keys = str(mistake).partition("known are ")[2].split(", ")
+    assert len(keys) > 20
+    assert [key for key in keys if f"`{key}`" not in table] == []

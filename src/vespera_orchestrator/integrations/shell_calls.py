@@ -207,6 +207,8 @@ def _start_words(values: dict[str, Any]) -> Iterator[str]:
 
 def _done_words(values: dict[str, Any]) -> Iterator[str]:
     summary = values.get("summary", ANYTHING)
+    if "summary" in values and "detailed_work" not in values:
+        raise _NotACommandError(str(values))  # the text goes on to say what else to hand in
     yield "done"
     yield _word(values.get("task_id", ANYTHING))
     yield _DONE_WORDS if summary == ANYTHING else _word(summary)

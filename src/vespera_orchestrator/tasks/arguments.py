@@ -129,6 +129,13 @@ def callback(name: str, value: Any) -> Any:
     return value
 
 
+def function(name: str, value: Any) -> Any:
+    """Return a function to be called."""
+    if not callable(value):
+        raise InvalidInputError(name, f"{show_value(value)} should be a function, without brackets")
+    return value
+
+
 def words(name: str, value: object, problem: str) -> str:
     """Return a text that is not empty; *problem* says what is wrong with another value."""
     if not isinstance(value, str) or not value.strip():
@@ -159,6 +166,16 @@ def as_outputs(value: Any, key: str, values: Mapping[str, Any]) -> dict[str, Any
         return dict(values)
     own = dict(value) if isinstance(value, Mapping) else {key: value}
     return {**own, **values}
+
+
+def answer(value: Any, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a person's answer as outputs. Nothing at all is no answer: it would end the task."""
+    outputs = as_outputs(value, "answer", values)
+    is_blank = isinstance(value, str) and not value.strip() and not values
+    if not outputs or is_blank:
+        problem = "it says nothing; give words, or values such as approved=True"
+        raise InvalidInputError("answer", problem)
+    return outputs
 
 
 def max_attempts(name: str, value: object) -> int | None:

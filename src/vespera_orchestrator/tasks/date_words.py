@@ -7,7 +7,7 @@ One grammar for every place that takes a date or a length::
             | "next week" | "next month" | date
     date    = 2026-12-24 | 24 December [ 2026 ] | December 24 [ 2026 ]
     clock   = 18:00 | 6 pm | 6:30 pm
-    length  = ( number | "a" ) ( seconds | minutes | hours | days | weeks )
+    length  = ( number | "a" … "ten" ) ( seconds | minutes | hours | days | weeks )
 
 Words that people understand in two ways are refused, with what to write instead: we would rather
 ask than guess a day.
@@ -56,9 +56,14 @@ _EXAMPLES: Final = (
     "2026-12-24T18:00"
 )
 _LENGTH: Final = re.compile(
-    r"(\d{1,6}(?:\.\d{1,6})?|an?|one)\s*"
+    r"(\d{1,6}(?:\.\d{1,6})?|an?|one|two|three|four|five|six|seven|eight|nine|ten)\s*"
     r"(seconds?|secs?|s|minutes?|mins?|m|hours?|hrs?|h|days?|d|weeks?|w)"
 )
+_FROM_TWO: Final = ("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+_NUMBERS: Final = {
+    **dict.fromkeys(("a", "an", "one"), 1.0),
+    **{word: float(number) for number, word in enumerate(_FROM_TWO, 2)},
+}
 _UNITS: Final = {
     "s": timedelta(seconds=1),
     "m": timedelta(minutes=1),
@@ -73,6 +78,7 @@ _AT: Final = re.compile(r"\bat\s+\d")
 _DAY_MONTH: Final = re.compile(r"(?P<day>\d{1,2})\.? (?P<month>[a-z]{3,9})\.?(?: (?P<year>\d{4}))?")
 _MONTH_DAY: Final = re.compile(r"(?P<month>[a-z]{3,9})\.? (?P<day>\d{1,2})(?: (?P<year>\d{4}))?")
 _NUMBERS_ONLY: Final = re.compile(r"\d{1,4}([./-])\d{1,2}(?:\1(?:\d{1,4})?)?")
+_YEAR_FIRST: Final = re.compile(r"\d{4}(?:-\d{1,2}){1,2}")
 _FEWEST_LETTERS: Final = 3
 """Of a weekday or a month so many are enough."""
 _EVENING: Final = time(18)
@@ -88,6 +94,9 @@ _VAGUE: Final = {
     "morning": "a time, such as tomorrow 9:00",
     "afternoon": "a time, such as tomorrow 15:00",
     "evening": "a time, such as tomorrow 18:00",
+    "night": "a time, such as tomorrow 20:00",
+    "noon": "a time, such as tomorrow 12:00",
+    "midnight": "a time, such as tomorrow 23:59",
 }
 """What to write instead of words that end so."""
 
@@ -164,8 +173,8 @@ def _length_parts(words: str) -> tuple[float, str] | None:
     match = _LENGTH.fullmatch(words.removeprefix("in "))
     if match is None:
         return None
-    number = float(match[1]) if match[1][0].isdigit() else 1.0
-    return number, match[2][0]
+    number = _NUMBERS.get(match[1])
+    return float(match[1]) if number is None else number, match[2][0]
 
 
 def _numbers_of(names: tuple[str, ...], word: str) -> list[int]:
@@ -257,12 +266,14 @@ class _Reader:
         return days.get(words)
 
     def _not_a_day(self, words: str) -> InvalidInputError:
+        if _YEAR_FIRST.fullmatch(words):
+            return self._refusal("is no day of the calendar; write for example 2026-12-24")
         if _NUMBERS_ONLY.fullmatch(words):
             problem = "may be read as day and month in either order; write 2026-12-24"
             return self._refusal(f"{problem} or 24 December")
-        instead = _VAGUE.get(words.rpartition(" ")[2])
+        instead = _VAGUE.get(words.rpartition(" ")[2].removesuffix("s"))
         if instead is not None:
-            return self._refusal(f"is no particular day; write {instead}")
+            return self._refusal(f"is not clear enough; write {instead}")
         return self._refusal(f"is not a date that we can read; {_EXAMPLES}")
 
     def _weekday(self, words: str) -> date | None:

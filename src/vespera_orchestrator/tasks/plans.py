@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
+from os import PathLike
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -273,6 +274,15 @@ def draft_reference(number: int) -> str:
 _KEY_CHARS: Final = 40
 
 
+def _list_hint(specs: object) -> str:
+    """Say how something that is no list becomes one."""
+    if isinstance(specs, Mapping):
+        return "; put it in brackets, or in YAML '- ' before it"
+    if isinstance(specs, PathLike):
+        return "; to read a file, pass its text: path.read_text('utf-8')"
+    return ""
+
+
 def _similar_key(key: object) -> str:
     word = key[:_KEY_CHARS] if isinstance(key, str) else ""
     similar = difflib.get_close_matches(word, _SPEC_KEYS, 1)
@@ -295,8 +305,8 @@ class _PlanReader:
 
     def read(self, specs: Any, parent: str | None, place: str, depth: int) -> None:
         if isinstance(specs, str | Mapping) or not isinstance(specs, Iterable):
-            brackets = "; put it in brackets" if isinstance(specs, Mapping) else ""
-            self._refuse(f"{show_value(specs)} should be a list of tasks{brackets}", place)
+            problem = f"{show_value(specs)} should be a list of tasks{_list_hint(specs)}"
+            self._refuse(problem, "the plan" if parent is None else place)
             return
         for number, spec in enumerate(listed("specs", specs), 1):
             if len(self.mistakes) >= _MOST_MISTAKES:

@@ -46,6 +46,8 @@ class Effects:
     ) -> JsonValue:
         """See `Work.once`."""
         arguments.words("key", key, "does not name an effect; give a short text")
+        arguments.function("do", do)  # before the intent: a typing mistake leaves no doubt
+        arguments.callback("probe", probe)
         with self._alone(key):
             store, task, number = self._rooms.store, self._task, self._attempt.number
             known = store.find_effect(task.id, key)
