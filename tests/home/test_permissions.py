@@ -150,3 +150,56 @@ def test_two_users_of_one_group_work_in_one_home(monkeypatch, searching):
         stranger = run_as(OTHER_UID + 2, group + 1, folder, "eve", searching)
         assert stranger.returncode != 0
         assert "vespera_orchestrator.errors" in stranger.stderr
+
+
+LOOK = """
+with vespera.open(folder) as orch:
+    home = orch._rooms.scope.home
+    print(home.is_trusted, home.config.worktrees.check)
+"""
+AS_ANOTHER = """
+import os, sys
+from pathlib import Path
+import vespera_orchestrator as vespera
+
+folder, uid, gid = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+vespera.open(sys.argv[4]).close()  # what is imported later may be where only root can read
+os.setgroups([])
+os.setgid(gid)
+os.setuid(uid)
+"""
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() != 0, reason="only root can be two users")
+def test_a_member_of_the_group_gives_the_home_no_powers_on_your_side(tmp_path):
+    """The files stay yours when somebody else writes in them; you are asked, nobody is shut out."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o777)
+        home = folder / ".task_orchestrator"
+
+        def run(script):
+            """Run a script as the owner."""
+            user = {"HOME": name, "XDG_CONFIG_HOME": str(folder / "settings")}
+            command = [sys.executable, "-c", AS_ANOTHER + script, name, str(OTHER_UID), "54300"]
+            answer = subprocess.run(
+                [*command, str(tmp_path)],
+                env={**os.environ, **user},
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert answer.returncode == 0, answer.stderr
+            return answer.stdout.strip()
+
+        home.mkdir()
+        (home / "config.toml").write_text('access = "group"\n')
+        for path in (home, home / "config.toml"):
+            os.chown(path, OTHER_UID, 54300)
+        assert run(LOOK) == "True None"
+        assert rights_of(home) == 0o2770
+        with (home / "config.toml").open("a") as config:  # as anybody in the group can
+            config.write('[worktrees]\ncheck = "echo mine"\n')
+        assert run(LOOK) == "False None"
+        assert rights_of(home) == 0o2770
+        assert run("vespera.trust(folder)" + LOOK) == "True echo mine"

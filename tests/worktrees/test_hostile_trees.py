@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sqlite3
 
 import pytest
 
 import vespera_orchestrator as vespera
 from support.git_project import git
-from vespera_orchestrator.errors import UnsavedFilesError
+from vespera_orchestrator.errors import UnsavedFilesError, VesperaError
 
 DONE = {"summary": "s", "detailed_work": "d"}
 DRIVERS = """
@@ -151,3 +153,36 @@ def test_pipes_and_hard_links_in_a_worktree_hold_nothing_up(project):
 
     assert work_beside(project, fill) == "completed"
     assert "second" in project.git("ls-tree", "--name-only", "integration")
+
+
+@pytest.mark.parametrize("name", ["a", "mine"])
+def test_rows_of_a_database_name_no_folder_of_yours(project, name):
+    """Neither any folder, nor a worktree that you made yourself, is taken for the task's own."""
+    folder = project.folder
+    yours = folder.parent / "mine"
+    git(folder, "worktree", "add", "-q", yours, "-b", "mine")
+    (yours / "precious").write_text("kept")
+    with vespera.open(folder, durability="normal") as orch:
+        orch.initialize_session("x")
+        orch.plan_task("A")
+        orch.execute_task("a", worktree=True)
+        orch.release("a")
+    with contextlib.closing(sqlite3.connect(orch.home / "orchestrator.db")) as database:
+        row = {"name": name, "path": str(yours), "branch": "mine", "home_id": ""}
+        columns = ", ".join(f"{column} = :{column}" for column in row)
+        database.execute(f"UPDATE worktrees SET {columns}", row)
+        database.execute("UPDATE tasks SET worktree = ?", [name])
+        database.commit()
+    calls = [
+        lambda orch: orch.execute_task("a"),
+        lambda orch: orch.complete_task("a", summary="s", detailed_work="d"),
+        lambda orch: orch.worktrees.merge(name),
+        lambda orch: orch.worktrees.remove(name),
+        lambda orch: orch.repair(),
+    ]
+    for call in calls:
+        with vespera.open(folder, durability="normal") as orch, contextlib.suppress(VesperaError):
+            call(orch)
+    assert (yours / "precious").read_text() == "kept"
+    assert git(yours, "status", "--porcelain") == "?? precious"
+    assert git(yours, "branch", "--show-current") == "mine"

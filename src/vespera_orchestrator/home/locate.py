@@ -34,7 +34,7 @@ from vespera_orchestrator.home.files import (
 )
 from vespera_orchestrator.home.identity import HOME_ID_FILE, look_up_home_id, read_home_id
 from vespera_orchestrator.home.links import refuse_links
-from vespera_orchestrator.home.permissions import settle
+from vespera_orchestrator.home.permissions import settle, was_made_shared
 from vespera_orchestrator.home.reading import MOST_STATE_BYTES, read_small_text
 from vespera_orchestrator.home.trust import (
     Power,
@@ -313,7 +313,7 @@ class Home:
         refuse_links(self.path)
         try:
             make_folders(self.path)
-            settle(self.path, for_group=self.config.access == "group")
+            settle(self.path, for_group=self._is_for_group)
             make_folders(self.artifacts, self.path / "templates", self.locks)
             if not self.is_trusted:
                 mark_as_foreign(self.path)
@@ -330,6 +330,15 @@ class Home:
             with suppress(ReadOnlyError, StoreUnavailableError):  # whoever needs it tries again
                 read_home_id(self.path)
         return self
+
+    @property
+    def _is_for_group(self) -> bool:
+        """Whether the group may read and write it.
+
+        Nobody in the group can shut the others out by a change that has to be allowed first.
+        """
+        stays_shared = not self.is_trusted and was_made_shared(self.path)
+        return self.config.access == "group" or stays_shared
 
 
 def _require_path(name: str, value: object) -> None:

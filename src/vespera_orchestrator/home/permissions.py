@@ -54,6 +54,14 @@ def is_shared(home: Path) -> bool:
         return False
 
 
+def was_made_shared(home: Path) -> bool:
+    """Tell whether a home has the rights that `settle` gives to one for a group."""
+    try:
+        return stat.S_IMODE(home.stat().st_mode) == _SHARED_FOLDER
+    except OSError:
+        return False
+
+
 def _is_alike(folder: Path, mode: int, group: int) -> bool:
     status = folder.stat()
     is_of_group = status.st_gid == group or mode == _PRIVATE_FOLDER

@@ -13,6 +13,9 @@ and one of these is true:
 * It was made here: its id has the folder's inode (`identity`). Moving a folder keeps that.
 * It is a copy, or came from another disk, and asks for the same as the home of this id here.
 * You wrote it by hand before you opened it the first time.
+
+Where others may write in it, as in a home that a group shares, none of these is enough: it is yours
+as long as it asks for what it asked for before.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ import hashlib
 import json
 import os
 import re
+import stat
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -171,6 +175,9 @@ def _is_trusted_by_environment(home: Path) -> bool:
 def _is_own(home: Path, asked: str, *, is_named: bool) -> bool:
     if not _belongs_to_user(home) or os.path.lexists(home / _MARK):
         return False
+    if _may_others_write(home):
+        shared = find_home_id(home)
+        return shared is not None and _is_recorded(_own_file(shared), asked)
     repository = _repository_around(home)
     if repository is not None and _is_tracked(repository, home):
         return False
@@ -188,6 +195,20 @@ def _belongs_to_user(home: Path) -> bool:
     user = os.geteuid()
     present = [path for path in (home / name for name in _FILES) if os.path.lexists(path)]
     return all(path.lstat().st_uid == user for path in (home, *present))
+
+
+def _may_others_write(home: Path) -> bool:
+    """Tell whether somebody else may have changed what a home asks for.
+
+    A folder of one's own group is shared only if it was made so: on many systems that group is the
+    person's alone, and every new folder has its rights.
+    """
+    if os.name == "nt":
+        return False
+    status = home.stat()
+    is_ones_own_group = status.st_gid == os.getegid() and not status.st_mode & stat.S_ISGID
+    of_group = bool(status.st_mode & stat.S_IWGRP) and not is_ones_own_group
+    return of_group or bool(status.st_mode & stat.S_IWOTH)
 
 
 def _is_written_by_hand(home: Path) -> bool:
