@@ -87,10 +87,12 @@ def judges(session: nox.Session) -> None:
 
     Those that are written for Node are asked where npm is there.
     """
-    session.install(".", *group("test"), "python-kacl>=0.4", "pymarkdownlnt>=0.9")
+    judges = ("python-kacl>=0.4", "keepachangelog>=2", "pymarkdownlnt>=0.9")
+    session.install(".", *group("test"), *judges)
     folder = session.create_tmp()
     if shutil.which("npm") is not None:
         packages = ("mermaid@^11 || ^12", "jsdom", "markdownlint-cli2")
+        packages += ("commonmark", "commonmark-spec")
         session.run(
             *("npm", "install", "--no-audit", "--no-fund", "--prefix", folder, *packages),
             external=True,

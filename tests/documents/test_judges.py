@@ -12,8 +12,12 @@ from pathlib import Path
 import pytest
 
 import vespera_orchestrator
+from vespera_orchestrator.documents.sections import begin_marker, end_marker, parse_sections
 
 GOLDEN = Path(__file__).parent / "golden"
+PAGES = Path(__file__).parents[2] / "examples" / "stories" / "pages"
+"""What the three stories end with: real texts, as they could be published."""
+_COMMONMARK = Path(__file__).with_name("judge_commonmark.mjs")
 _MERMAID = Path(__file__).with_name("judge_mermaid.mjs")
 _NOT_OURS = "MD013,MD024,MD033,MD036"
 """Length of lines and repeated headings are the texts' own, comments are our markers, and what is
@@ -21,6 +25,7 @@ bold on a line of its own is meant so."""
 _ASKS_FOR_AN_OLDER_VERSION = "https://keepachangelog.com/en/1.0.0/"
 """The judge knows the introduction of 1.0.0 by heart, and we follow 1.1.0."""
 
+_QUICKLY_READ_BYTES = 100_000
 _MARKDOWNLINT = dict.fromkeys([*_NOT_OURS.split(","), "MD034"], False)
 """As for PyMarkdown, and addresses that a text has without brackets."""
 
@@ -42,16 +47,35 @@ def run_in(folder, *command):
 def test_the_changelog_keeps_the_form():
     """As python-kacl, the checker of Keep a Changelog, sees it."""
     kacl = pytest.importorskip("kacl")
-    changelog = kacl.load(str(GOLDEN / "CHANGELOG.md"))
-    mistakes = [error.error_message() for error in changelog.validate().errors()]
-    assert [each for each in mistakes if _ASKS_FOR_AN_OLDER_VERSION not in each] == []
-    assert [version.version() for version in changelog.versions()] == ["Unreleased", "1.0.0"]
+    for file, versions in (
+        (GOLDEN / "CHANGELOG.md", ["Unreleased", "1.0.0"]),
+        (PAGES / "own_history" / "CHANGELOG.md", ["Unreleased"]),
+    ):
+        changelog = kacl.load(str(file))
+        mistakes = [error.error_message() for error in changelog.validate().errors()]
+        assert [each for each in mistakes if _ASKS_FOR_AN_OLDER_VERSION not in each] == []
+        assert [version.version() for version in changelog.versions()] == versions
+
+
+def test_a_program_reads_every_change():
+    """As keepachangelog does, which turns a changelog into data."""
+    keepachangelog = pytest.importorskip("keepachangelog")
+    file = PAGES / "own_history" / "CHANGELOG.md"
+    read = keepachangelog.to_dict(str(file), show_unreleased=True)["unreleased"]
+    kinds = {kind: changes for kind, changes in read.items() if kind != "metadata"}
+    assert list(kinds) == ["added", "changed", "fixed"]
+    changes = [change for changes in kinds.values() for change in changes]
+    assert changes.pop() == end_marker("changelog"), "it takes every line for a change"
+    assert len(changes) == file.read_text("utf-8").count("\n- ") > 0
 
 
 def test_a_linter_has_nothing_to_say():
     """PyMarkdown, with the rules of markdownlint."""
     pytest.importorskip("pymarkdown")
-    files = sorted(map(str, GOLDEN.glob("*.md")))
+    # A reference of ten thousand lines takes it minutes; markdownlint reads that one as well.
+    pages = [*GOLDEN.glob("*.md"), *PAGES.glob("*/*.md")]
+    files = sorted(str(page) for page in pages if page.stat().st_size < _QUICKLY_READ_BYTES)
+    assert len(files) == 17
     command = [sys.executable, "-m", "pymarkdown", "-d", _NOT_OURS, "scan", *files]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.stdout == ""
@@ -59,14 +83,14 @@ def test_a_linter_has_nothing_to_say():
 
 
 def test_markdownlint_has_nothing_to_say(node_folder, tmp_path):
-    """The linter that code hosts and editors use, over all nine documents."""
+    """The linter that code hosts and editors use, over all nine documents, twice."""
     settings = tmp_path / ".markdownlint-cli2.jsonc"
     settings.write_text(json.dumps({"config": _MARKDOWNLINT}))
-    for document in GOLDEN.glob("*.md"):
-        shutil.copy(document, tmp_path)
+    shutil.copytree(GOLDEN, tmp_path / "golden")
+    shutil.copytree(PAGES, tmp_path / "pages")
     program = node_folder / "node_modules" / ".bin" / "markdownlint-cli2"
-    done = run_in(tmp_path, program, "*.md")
-    assert "Linting: 9 file(s)" in done.stdout
+    done = run_in(tmp_path, program, "**/*.md")
+    assert "Linting: 18 file(s)" in done.stdout
     assert done.stderr == ""
     assert done.returncode == 0
 
@@ -82,8 +106,25 @@ def test_mermaid_reads_the_drawings(node_folder, make_project):
     assert drawing.count("[") <= 24
     assert drawing.count("-->") <= 48
     shutil.copy(_MERMAID, node_folder)
-    files = [GOLDEN / "ARCHITECTURE.md", project.path("ARCHITECTURE.md")]
+    told = PAGES / "own_history" / "ARCHITECTURE.md"
+    files = [GOLDEN / "ARCHITECTURE.md", told, project.path("ARCHITECTURE.md")]
     done = run_in(node_folder, "node", _MERMAID.name, *files)
     assert done.stderr == ""
-    assert done.stdout.count("flowchart-v2") == 2
+    assert done.stdout.count("flowchart-v2") == 3
     assert done.returncode == 0
+
+
+def test_markers_are_found_where_commonmark_sees_a_comment(node_folder):
+    """Behind each example of its specification, as its reference parser reads it."""
+    shutil.copy(_COMMONMARK, node_folder)
+    section = f"{begin_marker('a')}\ntext\n\n{end_marker('a')}\n"
+    done = run_in(node_folder, "node", _COMMONMARK.name, section)
+    assert done.stderr == ""
+    examples = json.loads(done.stdout)
+    assert len(examples) > 600
+    wrong = [
+        example["text"]
+        for example in examples
+        if [each.line for each in parse_sections(example["text"])] != example["lines"][:1]
+    ]
+    assert wrong == []

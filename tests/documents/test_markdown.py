@@ -13,6 +13,7 @@ from vespera_orchestrator.documents.markdown import (
     front_matter,
     headed_parts,
     inline,
+    read_alike,
 )
 from vespera_orchestrator.documents.sections import begin_marker, end_marker, parse_sections
 
@@ -162,3 +163,28 @@ def test_rules_and_lists_stay_as_they_are():
     """What forms no heading is not escaped."""
     text = "- one\n- two\n\n---\n\n> quoted\n>\n> ---\n\n| a |\n| --- |\n| 1 |"
     assert embed(text, 4) == text
+
+
+def test_lists_have_dashes_and_code_has_what_it_had():
+    """One bullet for all that stands in a document; what only looks like one stays."""
+    text = "* one\n  + two\n\nSo:\n\n    * code\n\n```c\n* code\n```\n\n* * *\n\n3 * 4\n"
+    assert embed(text, 3) == (
+        "- one\n  - two\n\nSo:\n\n    * code\n\n```c\n* code\n```\n\n* * *\n\n3 * 4"
+    )
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "are_alike"),
+    [
+        ("- a\n- *b*", "* a\n* _b_", True),
+        ("| a |\n| --- |\n| b |", "| a   |\n| :-- |\n| b   |", False),
+        ("| a |\n| --- |\n| b |", "| a   |\n| --- |\n| b   |", True),
+        ("one\ntwo", "one two", True),
+        ("# a", "## a", False),
+        ("```\na  b\n```", "```\na b\n```", False),
+        ("a <!-- x -->", "a <!-- y -->", False),
+    ],
+)
+def test_texts_that_read_alike(one, other, are_alike):
+    """A formatter changes how a text is written, not what it says."""
+    assert read_alike(one, other) is are_alike

@@ -12,7 +12,7 @@ from vespera_orchestrator._model import Ending, NextAction, TaskDraft
 from vespera_orchestrator.documents import material
 from vespera_orchestrator.documents.sections import section_contents
 from vespera_orchestrator.documents.sources import SOURCES
-from vespera_orchestrator.documents.sources.bibliography import with_names
+from vespera_orchestrator.documents.sources.bibliography import find_citations, with_names
 from vespera_orchestrator.documents.tree import FolderTree
 from vespera_orchestrator.errors import InvalidInputError
 
@@ -417,6 +417,65 @@ def test_literature_has_one_entry_a_work(make_project):
     assert works.count("show it") == 1
     assert "Cited in [`paper.tex`](../paper.tex), “Review”." in works
     assert "The field is young." in contents["literature"]
+
+
+@pytest.mark.parametrize(
+    ("text", "author", "has_more_authors"),
+    [
+        ("Wie Müller u. a. (2019) zeigen,", "Müller", True),
+        ("(Dupont et coll., 2019)", "Dupont", True),
+        ("García y otros (2019) miden", "García", True),
+        ("segundo da Costa e col. (2019)", "da Costa", True),
+        ("Иванов и Петров (2019) показали", "Иванов", False),
+        ("(Сидоров и др., 2019)", "Сидоров", True),
+        ("先行研究では田中・鈴木（2019）が", "田中", False),
+        ("スミスほか（2019年）", "スミス", True),
+        ("（王明等，2019）", "王明", True),
+    ],
+)
+def test_works_are_cited_in_eight_languages(text, author, has_more_authors):
+    """Each has words of its own for several authors, and some have other brackets."""
+    (citation,) = find_citations(text)
+    assert (citation.author, citation.year) == (author, "2019")
+    assert citation.has_more_authors is has_more_authors
+    assert citation.is_certain
+
+
+def test_a_name_behind_other_words_is_one_of_the_bibliography(make_project):
+    """Chinese has no spaces: only a name that is known tells where it begins."""
+    project = make_project("research_project")
+    project.write("refs.bib", "@book{wang, author={王, 明}, title={茶}, year=2019}\n")
+    project.complete(
+        "读", project.draft("综述", "根据王明（2019）的研究。据李华（2018）。", "文献")
+    )
+    project.documents.update()
+    works = section_contents(project.text("LITERATURE_REVIEW.md"))["references"]
+    assert works.count("### ") == 1
+    assert "根据王明" in works
+
+
+@pytest.mark.parametrize(
+    ("status", "supersedes"),
+    [
+        ("Estado: aceptada", "Sustituye: 1"),
+        ("Situação: aceite", "Substitui: 1"),
+        ("Statut : accepté", "Remplace : 1"),
+        ("Статус: принято", "Заменяет: 1"),
+        ("状態: 承認", "置き換え: 1"),
+        ("状态: 已接受", "取代: 1"),
+    ],
+)
+def test_records_of_decisions_are_understood_in_other_languages(make_project, status, supersedes):
+    """Which one holds is said in the record itself."""
+    project = make_project()
+    project.complete("A", project.draft("Decision: one", "We do it.", "decision"))
+    text = f"{status}\n{supersedes}\n\nWe do it otherwise."
+    project.complete("B", project.draft("Decision: two", text, "decision"))
+    project.documents.update()
+    decisions = section_contents(project.text("ARCHITECTURE.md"))["decisions"]
+    assert "*Superseded by [2](" in decisions
+    assert supersedes not in decisions
+    assert f"*{status.partition(':')[2].strip()}, " in decisions
 
 
 def test_methods_and_findings_show_what_holds(make_project):

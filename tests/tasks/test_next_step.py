@@ -138,6 +138,16 @@ TABLE = {
             "orch.execute_task('r')",
         ),
     ),
+    "failing documents": (
+        SessionFacts(
+            counts={PENDING: 1}, ready=task("a"), failing_documents=("docs/A.md", "docs/B.md")
+        ),
+        (
+            "execute",
+            "docs/A.md and 1 other could not be brought up to date: orch.documents.check() says",
+            "orch.execute_task('a')",
+        ),
+    ),
     "proposals": (
         SessionFacts(counts={PENDING: 1}, ready=task("a"), proposals=2),
         (

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from vespera_orchestrator._model import Finding, FindingKind, Severity
+from vespera_orchestrator.documents.markdown import read_alike
 from vespera_orchestrator.documents.proposals import merge_lines
 from vespera_orchestrator.documents.sections import (
     MarkerError,
@@ -133,6 +134,7 @@ def read_text(path: str, content: bytes) -> str:
 def compare(
     file: DocumentFile,
     rendered: str,
+    is_as_written: Callable[[str, str], bool],
     is_ours: Callable[[str, str], bool],
     with_others: Callable[[str, str], str],
 ) -> Comparison:
@@ -141,7 +143,9 @@ def compare(
     Args:
         file: The document as it is.
         rendered: What its template makes of the material.
-        is_ours: Tells our own earlier texts from edits by hand: of a section, and what it says.
+        is_as_written: Tells whether we wrote a text letter by letter: of a section, and what it
+            says.
+        is_ours: Tells what is ours in another way from edits by hand, as above.
         with_others: Puts what other homes wrote into what a section should say: that, and what it
             says.
     """
@@ -164,10 +168,14 @@ def compare(
     for section, content in present.items():
         if content == due.get(section, content):
             continue
-        if content and not is_ours(section, content):
-            edited.append(EditedSection(name=section, theirs=content, due=due[section]))
-        else:
+        if not content or is_as_written(section, content):
             outdated.append(section)
+        elif read_alike(content, due[section]):
+            continue  # only a formatter was there
+        elif is_ours(section, content):
+            outdated.append(section)
+        else:
+            edited.append(EditedSection(name=section, theirs=content, due=due[section]))
     changes = {name: due[name] for name in outdated}
     return Comparison(
         file=file,

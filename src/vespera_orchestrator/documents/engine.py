@@ -421,6 +421,8 @@ class Documents:
         report += self._clear_copies(job, comparisons)
         kept = [comparison.path for comparison in comparisons if _is_kept(comparison)]
         self._state.remember_written(kept, job.place)
+        failing = [exc.path for exc in report.errors if isinstance(exc, DocumentUpdateError)]
+        self._state.remember_failing(failing, [comparison.path for comparison in comparisons])
         if not report.errors and job.is_complete:
             self._state.save(job.kind, seq, job.place)
         return report
@@ -727,27 +729,47 @@ class Documents:
             return Comparison(file=file, error=exc)
         others = self._others(rendered)
 
+        def is_as_written(section: str, content: str) -> bool:
+            return self._versions.is_ours(file.path, section, content)
+
         def is_ours(section: str, content: str) -> bool:
-            if self._versions.is_ours(file.path, section, content):
+            if self._versions.is_ours_reformatted(file.path, section, content):
                 return True
             if section in _FROM_FILES:
                 due = section_contents(rendered).get(section, "")
-                if self._versions.is_ours_in_lines(file.path, section, content, due):
-                    return True
-                return self._sections_behind(file, job).get(section) == content
-            if self._versions.is_ours_beside_others(file.path, section, content, others):
-                return True
-            if self._versions.our_last(file.path, section) and not has_foreign(content, others):
-                return False
-            without_tasks = self._sections_behind(file, job, is_without_tasks=True)
-            return differs_by_foreign_entries(content, without_tasks.get(section, ""), others)
+                return self._files_say(file, job, section, content, due=due)
+            return self._homes_say(file, job, section, content, others)
 
         def with_others(due: str, present: str) -> str:
             strange = ids_in(present) - ids_in(due) if due != present else frozenset()
             is_everything_known = not any(others(frozenset({each})) for each in strange)
             return due if is_everything_known else combine(due, present, others)
 
-        return compare(file, rendered, is_ours, with_others)
+        return compare(file, rendered, is_as_written, is_ours, with_others)
+
+    def _files_say(
+        self, file: DocumentFile, job: _Job, section: str, content: str, *, due: str
+    ) -> bool:
+        """Tell whether a content is what the project's files said, whoever wrote it."""
+        if self._versions.is_ours_in_lines(file.path, section, content, due):
+            return True
+        return self._sections_behind(file, job).get(section) == content
+
+    def _homes_say(
+        self,
+        file: DocumentFile,
+        job: _Job,
+        section: str,
+        content: str,
+        others: Callable[[frozenset[str]], bool],
+    ) -> bool:
+        """Tell whether a content is ours but for what other homes wrote into it."""
+        if self._versions.is_ours_beside_others(file.path, section, content, others):
+            return True
+        if self._versions.our_last(file.path, section) and not has_foreign(content, others):
+            return False
+        without_tasks = self._sections_behind(file, job, is_without_tasks=True)
+        return differs_by_foreign_entries(content, without_tasks.get(section, ""), others)
 
     def _others(self, rendered: str) -> Callable[[frozenset[str]], bool]:
         """Return what tells whether only another home knows what an entry was made from."""

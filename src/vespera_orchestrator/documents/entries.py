@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 import attrs
 
+from vespera_orchestrator.documents.markdown import LineRole, line_roles
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
@@ -31,7 +33,6 @@ _IDS: Final = re.compile(
     r"|<!-- task [^\n]*?\((t_[0-9a-z]{12})\) -->"
 )
 _HEADING: Final = re.compile(r"(#{1,6}) ")
-_FENCE: Final = re.compile(r" {0,3}(`{3,}|~{3,})")
 _DEFINITION: Final = re.compile(r"\[([^\]]+)\]: ")
 _KNOWN_ORDER: Final = (
     *("Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"),
@@ -179,7 +180,8 @@ def _parse(text: str) -> _Content:
             node.preamble = block
 
     previous = ""
-    for line, is_code in _lines_and_code(lines):
+    for line, role in line_roles(lines):
+        is_code = role is not LineRole.TEXT
         level = 0 if is_code else _level(line)
         is_text = bool(ids) and level > branch[-1].level > 0
         news = frozenset() if is_code else ids_in(line)
@@ -213,20 +215,6 @@ def _definitions_at_end(lines: list[str]) -> dict[str, str]:
             break
         definitions[match[1]] = lines.pop()
     return dict(reversed(definitions.items()))
-
-
-def _lines_and_code(lines: Iterable[str]) -> Iterator[tuple[str, bool]]:
-    """Yield each line, and whether it belongs to a fenced block of code."""
-    fence = ""
-    for line in lines:
-        mark = _FENCE.match(line)
-        yield line, bool(fence or mark)
-        if mark is None:
-            continue
-        if not fence:
-            fence = mark[1]
-        elif mark[1].startswith(fence) and not line.strip().strip(fence[0]):
-            fence = ""
 
 
 def _level(line: str) -> int:

@@ -7,6 +7,7 @@ itself, and never forms a section marker.
 
 from __future__ import annotations
 
+import functools
 import re
 from enum import Enum
 from typing import TYPE_CHECKING
@@ -32,6 +33,7 @@ _HEADING = re.compile(r" {0,3}(#{1,6})((?:[ \t].*)?)")
 _CONTAINERS = r"(?:[ \t]*(?:>|(?:[-*+]|\d{1,9}[.)])(?=[ \t])))*[ \t]*"
 """What a line begins with inside of quotations and lists."""
 _HEADING_WITHIN = re.compile(rf"({_CONTAINERS})(#{{1,6}})((?:[ \t].*)?)")
+_OTHER_BULLET = re.compile(rf"^({_CONTAINERS})[*+](?=[ \t])", re.MULTILINE)
 _UNDERLINE_WITHIN = re.compile(rf"({_CONTAINERS})((?:=+|-{{2,}})[ \t]*)")
 _LINK_DEFINITION = re.compile(rf"^({_CONTAINERS})\[(?=[^\]]*(?:\]:|$))")
 """One that may have a label over two lines is one as well."""
@@ -52,6 +54,9 @@ _LABEL = re.compile(
 """A line such as ``Decisions:`` or ``**Status:** accepted``."""
 _FRONT_MATTER = re.compile(r"\A---[ \t]*\n(.*?)\n(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL)
 _MARKER = re.compile(r"^(?=<!--[ \t]*vespera:)", re.IGNORECASE)
+_LETTERS = re.compile(r"[\W_]+")
+"""What is no letter and no digit."""
+_PREFORMATTED = re.compile(r"(<pre>.*?</pre>|<!--.*?-->)", re.DOTALL)
 _LABEL_WORDS = 4
 _LABEL_LEVEL = 7
 _LOWEST_LEVEL = 6
@@ -129,24 +134,24 @@ def embed(
     anchors = {anchor_of(heading.title) for heading in headings}
     shift = level - min((heading.level for heading in headings), default=level)
     safe_lines, size, fence = [], 0, ""
-    for line, role in _line_roles(lines):
+    for line, role in line_roles(lines):
         size += len(line) + 1
         if size > limit:
             break
-        if role is _Role.OPENS_CODE:
+        if role is LineRole.OPENS_CODE:
             fence = line.split(line.lstrip("`~"))[0] if line.lstrip("`~") else line
-        if role is _Role.TEXT:
+        if role is LineRole.TEXT:
             linked = _without_dead_links(line, anchors, has_place=has_place)
             safe_lines.append(_shifted(linked, shift, level))
         else:
             safe_lines.append(_MARKER.sub(" ", line).rstrip())
-        if role is _Role.CLOSES_CODE:
+        if role is LineRole.CLOSES_CODE:
             fence = ""
     if fence:
         safe_lines.append(fence)
     if size > limit:
         safe_lines += ["", "…"]
-    embedded = "\n".join(safe_lines).strip("\n")
+    embedded = _with_dashes("\n".join(safe_lines).strip("\n"))
     return embedded if _ends_by_itself(embedded) else _quoted(safe_lines)
 
 
@@ -164,10 +169,10 @@ def _without_dead_links(line: str, anchors: Container[str], *, has_place: bool) 
 def _setext_as_atx(lines: list[str]) -> list[str]:
     """Return the lines with underlined headings as lines that begin with marks."""
     changed: list[str] = []
-    for line, role in _line_roles(lines):
-        underline = _UNDERLINE.fullmatch(line) if role is _Role.TEXT else None
+    for line, role in line_roles(lines):
+        underline = _UNDERLINE.fullmatch(line) if role is LineRole.TEXT else None
         if underline is None or not changed or not _may_be_underlined(changed[-1]):
-            is_first = not changed or role is not _Role.TEXT
+            is_first = not changed or role is not LineRole.TEXT
             changed.append(line if is_first else _without_underline(line, changed[-1]))
             continue
         marks = "#" if underline[1].startswith("=") else "##"
@@ -217,6 +222,20 @@ def _ends_by_itself(text: str) -> bool:
     return bool(last.type == "html_block" and last.level == 0)
 
 
+def _with_dashes(text: str) -> str:
+    """Return *text* with a dash before each item of a list without numbers, as documents have."""
+    if _OTHER_BULLET.search(text) is None:
+        return text
+    from markdown_it import MarkdownIt
+
+    lines = text.split("\n")
+    for token in MarkdownIt("commonmark").disable(["inline"]).parse(text):
+        if token.type == "list_item_open" and token.markup in ("*", "+") and token.map:
+            line = lines[token.map[0]]
+            lines[token.map[0]] = _OTHER_BULLET.sub(r"\1-", line, count=1)
+    return "\n".join(lines)
+
+
 def _quoted(lines: list[str]) -> str:
     """Return lines as a block quotation, which ends whatever they leave open."""
     return "\n".join(f"> {line}".rstrip() for line in lines)
@@ -234,8 +253,8 @@ def markdown_line(text: str) -> str:
 def without_double_blank_lines(text: str) -> str:
     """Return *text* with one blank line where there are several; code stays as it is."""
     kept: list[str] = []
-    for line, role in _line_roles(text.split("\n")):
-        is_blank = role is _Role.TEXT and not line.strip()
+    for line, role in line_roles(text.split("\n")):
+        is_blank = role is LineRole.TEXT and not line.strip()
         if not is_blank:
             kept.append(line)
         elif kept and kept[-1] != "":
@@ -260,10 +279,34 @@ def plain_text(text: str) -> str:
     return _visible(unified)
 
 
+# --- comparing --------------------------------------------------------------
+
+
+def read_alike(one: str, other: str) -> bool:
+    """Tell whether two texts say the same to whoever reads them as Markdown.
+
+    So it is once a formatter has put other bullets, other emphasis or wider tables into one.
+    """
+    if _LETTERS.sub("", one) != _LETTERS.sub("", other):
+        return False
+    return _as_read(one) == _as_read(other)
+
+
+@functools.lru_cache(maxsize=16)
+def _as_read(text: str) -> str:
+    from markdown_it import MarkdownIt
+
+    rendered = MarkdownIt("commonmark").enable(["table", "strikethrough"]).render(text)
+    pieces = _PREFORMATTED.split(str(rendered))
+    return "".join(
+        piece if number % 2 else " ".join(piece.split()) for number, piece in enumerate(pieces)
+    )
+
+
 # --- reading ----------------------------------------------------------------
 
 
-class _Role(Enum):
+class LineRole(Enum):
     """What a line is to Markdown."""
 
     TEXT = "text"
@@ -272,7 +315,7 @@ class _Role(Enum):
     CLOSES_CODE = "closes code"
 
 
-def _line_roles(lines: list[str]) -> Iterator[tuple[str, _Role]]:
+def line_roles(lines: list[str]) -> Iterator[tuple[str, LineRole]]:
     """Yield each line with its role; only fences that start in the first column open code.
 
     An indented fence may belong to a list item and end with it, so what follows one is not taken
@@ -283,14 +326,14 @@ def _line_roles(lines: list[str]) -> Iterator[tuple[str, _Role]]:
         match = _FENCE.fullmatch(line)
         if fence and match and _closes(match, fence):
             fence = ""
-            yield line, _Role.CLOSES_CODE
+            yield line, LineRole.CLOSES_CODE
         elif fence:
-            yield line, _Role.CODE
+            yield line, LineRole.CODE
         elif match and _opens(match):
             fence = match[1]
-            yield line, _Role.OPENS_CODE
+            yield line, LineRole.OPENS_CODE
         else:
-            yield line, _Role.TEXT
+            yield line, LineRole.TEXT
 
 
 def _closes(match: re.Match[str], fence: str) -> bool:
@@ -371,21 +414,21 @@ def labelled_lines(text: str) -> dict[str, str]:
 
 def lines_outside_code(text: str) -> list[str]:
     """Return the lines of *text* that are not within fenced code."""
-    roles = _line_roles(plain_text(text).split("\n"))
-    return [line for line, role in roles if role is _Role.TEXT]
+    roles = line_roles(plain_text(text).split("\n"))
+    return [line for line, role in roles if role is LineRole.TEXT]
 
 
 def without_long_code(text: str, most_lines: int) -> str:
     """Return *text* with a note in place of each fenced block of more than *most_lines* lines."""
     lines: list[str] = []
     block: list[str] = []
-    for line, role in _line_roles(text.split("\n")):
-        if role is _Role.TEXT:
+    for line, role in line_roles(text.split("\n")):
+        if role is LineRole.TEXT:
             lines += [*_named(block, most_lines), line]
             block = []
             continue
         block.append(line)
-        if role is _Role.CLOSES_CODE:
+        if role is LineRole.CLOSES_CODE:
             lines += _named(block, most_lines)
             block = []
     return "\n".join([*lines, *_named(block, most_lines)])
@@ -403,8 +446,8 @@ def _named(block: list[str], most_lines: int) -> list[str]:
 def first_paragraph(text: str) -> str:
     """Return the first paragraph of *text* that is prose, on one line; empty if there is none."""
     paragraph: list[str] = []
-    for line, role in _line_roles(plain_text(text).split("\n")):
-        is_prose = role is _Role.TEXT and line.strip() and _HEADING.fullmatch(line) is None
+    for line, role in line_roles(plain_text(text).split("\n")):
+        is_prose = role is LineRole.TEXT and line.strip() and _HEADING.fullmatch(line) is None
         if is_prose:
             paragraph.append(line.strip())
         elif paragraph:
@@ -458,8 +501,8 @@ class _Heading:
 
 def _headings(lines: list[str]) -> list[_Heading]:
     headings = []
-    for number, (line, role) in enumerate(_line_roles(lines)):
-        match = _HEADING.fullmatch(line) if role is _Role.TEXT else None
+    for number, (line, role) in enumerate(line_roles(lines)):
+        match = _HEADING.fullmatch(line) if role is LineRole.TEXT else None
         if match is not None:
             marks, text = match.groups()
             heading = _Heading(line=number, level=len(marks), title=_heading_title(text))
@@ -474,8 +517,8 @@ def _is_item(line: str) -> bool:
 def _labels(lines: list[str]) -> list[_Heading]:
     """Return lines such as ``Decisions:``, which head what follows without being headings."""
     labels = []
-    for number, (line, role) in enumerate(_line_roles(lines)):
-        match = _LABEL.fullmatch(line) if role is _Role.TEXT else None
+    for number, (line, role) in enumerate(line_roles(lines)):
+        match = _LABEL.fullmatch(line) if role is LineRole.TEXT else None
         if match is None or len(match[2].split()) > _LABEL_WORDS:
             continue
         label = _Heading(

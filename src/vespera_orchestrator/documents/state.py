@@ -16,6 +16,7 @@ from vespera_orchestrator.documents.place import file_stamp
 from vespera_orchestrator.documents.readings import code_stamps
 from vespera_orchestrator.documents.rendering import template_files
 from vespera_orchestrator.documents.sources.languages.syntax import installed_grammars
+from vespera_orchestrator.home.failing_documents import FAILING, STATE_FILE
 from vespera_orchestrator.home.files import translate_os_error, write_atomically
 from vespera_orchestrator.home.reading import read_json
 
@@ -69,6 +70,8 @@ class _State:
     """By project type."""
     written: dict[str, str] = attrs.field(factory=dict)
     """The place to which each document was written, by its path."""
+    failing: list[str] = attrs.field(factory=list)
+    """The documents that the last update had to leave as they are."""
 
 
 class UpdateState:
@@ -132,6 +135,20 @@ class UpdateState:
             state.written.update(news)
             self._write(state)
 
+    def remember_failing(self, failing: Iterable[str], names: Iterable[str]) -> None:
+        """Remember which documents could not be brought up to date.
+
+        Args:
+            failing: Their paths.
+            names: The paths of all documents that were looked at.
+        """
+        state = self._read()
+        others = set(state.failing).difference(names)
+        news = sorted({*others, *failing})
+        if news != state.failing:
+            state.failing = news
+            self._write(state)
+
     def accept(self, path: str, place: Place) -> None:
         """Let a file as it is now count as up to date, until there is news."""
         state = self._read()
@@ -168,7 +185,7 @@ class UpdateState:
 
     @property
     def _file(self) -> Path:
-        return self._scope.home.path / "documents.json"
+        return self._scope.home.path / STATE_FILE
 
     def _read(self) -> _State:
         try:
@@ -179,12 +196,23 @@ class UpdateState:
                 name: {"seq": int(entry["seq"]), "signature": dict(entry["signature"])}
                 for name, entry in state["types"].items()
             }
-            return _State(types=types, written=dict(state["written"]))
+            return _State(
+                types=types,
+                written=dict(state["written"]),
+                failing=list(state.get(FAILING, [])),
+            )
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return _State()
 
     def _write(self, state: _State) -> None:
-        text = json.dumps({"layout": _LAYOUT, "types": state.types, "written": state.written})
+        text = json.dumps(
+            {
+                "layout": _LAYOUT,
+                "types": state.types,
+                "written": state.written,
+                FAILING: state.failing,
+            }
+        )
         try:
             write_atomically(self._file, text)
         except OSError as exc:

@@ -9,6 +9,7 @@ import attrs
 
 from vespera_orchestrator._model import DocumentVersion, utcnow
 from vespera_orchestrator.documents.entries import differs_by_foreign_entries
+from vespera_orchestrator.documents.markdown import read_alike
 from vespera_orchestrator.documents.sections import MarkerError, section_contents
 from vespera_orchestrator.errors import CorruptContentError, DocumentUpdateError
 from vespera_orchestrator.home.reading import MOST_STATE_BYTES, read_content
@@ -124,6 +125,10 @@ class DocumentVersions:
         return any(
             differs_by_foreign_entries(content, each, is_foreign, earlier=ours) for each in ours
         )
+
+    def is_ours_reformatted(self, path: str, section: str, content: str) -> bool:
+        """Tell whether a content reads as we wrote it, and only a formatter has been at it."""
+        return any(read_alike(content, each) for each in self._latest_of_ours(path, section))
 
     def is_ours_in_lines(self, path: str, section: str, content: str, due: str) -> bool:
         """Tell whether a content has all lines that we last wrote, and none that we never did.

@@ -103,7 +103,7 @@ class Overview:
     def _worded(self, facts: SessionFacts, *, is_gentle: bool) -> NextStep:
         if not is_gentle:
             return next_step(facts)
-        kind_facts = attrs.evolve(facts, proposals=0)
+        kind_facts = attrs.evolve(facts, proposals=0, failing_documents=())
         if facts.own is not None:  # whoever has something in hand is not asked to begin more
             kind_facts = attrs.evolve(kind_facts, ready=None, unfinished=None, unmerged=())
         return gently(next_step(kind_facts), kind_facts)

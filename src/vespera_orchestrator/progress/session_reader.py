@@ -24,6 +24,7 @@ from vespera_orchestrator._model import (
 from vespera_orchestrator.errors import (
     SettingsConflictError,
 )
+from vespera_orchestrator.home.failing_documents import failing_documents
 from vespera_orchestrator.home.locate import git_common_dir
 from vespera_orchestrator.progress.own_tasks import held_tasks, unfinished_tasks
 from vespera_orchestrator.progress.pressure import PressureGauge
@@ -286,6 +287,7 @@ class SessionReader:
             decisions=[why for why in self.blocked if why.needs_person],
             now=self._rooms.clock(),
             proposals=0 if self._wanted else self._count_proposals(),
+            failing_documents=() if self._wanted else failing_documents(self._scope.home.path),
         )
         if ready is not None:
             return self._with_ready(facts, ready, obstacle)

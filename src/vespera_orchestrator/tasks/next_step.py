@@ -138,6 +138,8 @@ class SessionFacts:
     """Where the work is, when every task has ended and some of it has landed."""
     proposals: int = 0
     """How many changes of documents wait for an answer."""
+    failing_documents: Sequence[str] = ()
+    """Documents that could not be brought up to date, such as one with damaged markers."""
 
     @property
     def longest_silent(self) -> Holding | None:
@@ -150,21 +152,34 @@ def next_step(facts: SessionFacts) -> NextStep:
     for rule in _RULES:
         step = rule(facts)
         if step is not None:
-            return _with_proposals(step, facts)
-    return _with_proposals(_finish(facts), facts)
+            return _with_documents(step, facts)
+    return _with_documents(_finish(facts), facts)
 
 
-def _with_proposals(step: NextStep, facts: SessionFacts) -> NextStep:
-    """Mention what waits for an answer. It is never the step itself: nothing waits for it."""
+def _with_documents(step: NextStep, facts: SessionFacts) -> NextStep:
+    """Mention what documents need. It is never the step itself: nothing waits for it."""
+    hints = filter(None, (_hint_of_proposals(facts), _hint_of_failing(facts)))
+    sentence = " ".join([step.sentence, *hints])
+    return step if sentence == step.sentence else attrs.evolve(step, sentence=sentence)
+
+
+def _hint_of_failing(facts: SessionFacts) -> str:
+    if not facts.failing_documents:
+        return ""
+    first, *others = facts.failing_documents
+    named = f"{first} and {plural(len(others), 'other')}" if others else first
+    return f"{named} could not be brought up to date: orch.documents.check() says why."
+
+
+def _hint_of_proposals(facts: SessionFacts) -> str:
     if not facts.proposals:
-        return step
+        return ""
     changes = "One change" if facts.proposals == 1 else f"{facts.proposals} changes"
     waits = "waits" if facts.proposals == 1 else "wait"
-    hint = (
+    return (
         f"{changes} of a document that you edited {waits} for your answer: "
         "orch.documents.proposals()."
     )
-    return attrs.evolve(step, sentence=f"{step.sentence} {hint}")
 
 
 def first_step(problem: str | None = None) -> NextStep:

@@ -48,9 +48,17 @@ _BOLD_LEAD: Final = re.compile(
 )
 """What stands in bold before anything else, and what ends the sentence behind it."""
 _FIRST_WORD: Final = re.compile(r"\S+?(?=[\s.,:;!?]|\Z)")
+_STATUS_LABELS: Final = frozenset(
+    {"status", "estado", "statut", "situação", "статус", "状態", "ステータス", "状态"}
+)
+_SUPERSEDES_LABELS: Final = frozenset(
+    {"supersedes", "replaces", "ersetzt", "remplace", "sustituye", "reemplaza", "substitui"}
+    | {"заменяет", "置換", "置き換え", "置き換える決定", "取代", "替代"}
+)
 _RECORD_LABELS: Final = frozenset(
-    {"status", "date", "supersedes", "replaces", "superseded by", "estado", "statut", "статус"}
-    | {"ersetzt", "remplace", "заменяет", "状態", "状态"}
+    {"date", "datum", "fecha", "data", "дата", "日付", "日期", "superseded by"}
+    | _STATUS_LABELS
+    | _SUPERSEDES_LABELS
 )
 _NUMBER: Final = re.compile(r"\d{1,4}")
 _ACCEPTED: Final = "Accepted"
@@ -647,10 +655,10 @@ def _without_labels(text: str) -> str:
 
 def _status(draft: _Draft) -> str:
     for label, value in labelled_lines(draft.text).items():
-        if comparable(label) in ("status", "estado", "statut", "статус", "状態", "状态"):
+        if comparable(label) in _STATUS_LABELS:
             return inline(value.rstrip("."))
     for part in headed_parts(draft.text, labels=False):
-        if comparable(part.title) == "status":
+        if comparable(part.title) in _STATUS_LABELS:
             return inline(first_paragraph(part.text).rstrip("."))
     return _ACCEPTED
 
@@ -680,7 +688,7 @@ def _replaced_names(draft: _Draft) -> Iterator[tuple[str, object]]:
     if draft.passage.task is not None:
         yield "task", draft.passage.task.id
     for label, value in labelled_lines(draft.text).items():
-        if comparable(label) in ("supersedes", "replaces", "ersetzt", "remplace", "заменяет"):
+        if comparable(label) in _SUPERSEDES_LABELS:
             yield "title", comparable(value)
             named = _NUMBER.search(value)
             if named is not None:

@@ -234,12 +234,28 @@ _PANDOC_GROUP: Final = re.compile(r"\[([^\[\]@]*-?@[^\[\]]+)\]")
 """One or several works between brackets, such as ``[see @knuth97, vol. 1; @shannon48]``."""
 _ARXIV: Final = re.compile(r"\barXiv:(\d{4}\.\d{4,5})(?:v\d{1,3})?", re.IGNORECASE)
 _URL: Final = re.compile(r"\bhttps?://[^\s\"'<>`\[\]{}|\\^]+")
-_NAME: Final = r"[^\W\d_a-zß-öø-ÿа-я][\w'\u2019-]{1,40}"
+_UNSEPARATED: Final = r"\u30a1-\u30fa\u30fc\u3400-\u9fff\u3005"
+"""Katakana and Han characters, in which names of Japanese and Chinese are written."""
+_NAME: Final = rf"[^\W\d_a-zß-öø-ÿа-яё{_UNSEPARATED}][\w'\u2019-]{{1,40}}"
+_OTHERS: Final = r"et al\.?|& al\.|u\. ?a\.|et coll\.|y otros|e outros|[ye] cols?\.|и др\."
+_YEAR_IN_TEXT: Final = r"(?P<year>(?:1[5-9]|20)\d\d)[a-z]?"
 _NARRATIVE: Final = re.compile(
-    rf"(?P<family>(?:(?:von|van|de|du|la) )*{_NAME})"
-    rf"(?: et al\.?| (?:and|&|und|et|y|e) {_NAME})?,? \(?(?P<year>(?:1[5-9]|20)\d\d)[a-z]?\)"
+    rf"(?P<family>(?:\b(?:von|van|de|du|la|da|do|dos) )*{_NAME})"
+    rf"(?:,? (?P<others>{_OTHERS})| (?:and|&|und|et|y|e|и) {_NAME})?"
+    rf",? \(?{_YEAR_IN_TEXT}\)"
 )
 """``Smith and Jones (2020)`` and ``(Smith, 2020)``."""
+_UNSEPARATED_NARRATIVE: Final = re.compile(
+    rf"(?P<before>[^{_UNSEPARATED}]|^)(?P<names>[{_UNSEPARATED}][{_UNSEPARATED}・·、と]{{0,20}})"
+    rf"(?P<others>ほか|ら)?[，,、]? ?[（(]?{_YEAR_IN_TEXT}年?[)）]",
+    re.MULTILINE,
+)
+"""``田中・鈴木（2020）`` and ``（王明，2020）``."""
+_BETWEEN_NAMES: Final = re.compile(r"[和与及・·、と]")
+_BEHIND_NAMES: Final = re.compile(r"(?:等人|等|他|氏)$")
+_NO_NAME: Final = frozenset("据如见按由在而但对从")
+"""What begins a sentence before a name, in Chinese, which does not separate words."""
+_LONGEST_NAME: Final = 4
 
 
 @attrs.frozen(kw_only=True)
@@ -255,6 +271,10 @@ class Citation:
     """By the first author's family name, and the year."""
     has_more_authors: bool = False
     year: str = ""
+    endings: tuple[str, ...] = ()
+    """What the author's name may be, where other words stand before it without a space."""
+    is_certain: bool = True
+    """Whether *author* is a name, also if no bibliography has it."""
 
     @property
     def name(self) -> str:
@@ -285,8 +305,25 @@ def _citations(text: str) -> Iterator[Citation]:
         yield Citation(
             author=match["family"],
             year=match["year"],
-            has_more_authors="et al" in match[0],
+            has_more_authors=match["others"] is not None,
         )
+    for match in _UNSEPARATED_NARRATIVE.finditer(text):
+        yield _unseparated_citation(match)
+
+
+def _unseparated_citation(match: re.Match[str]) -> Citation:
+    """Return a citation in Japanese or Chinese, where a name may follow other words directly."""
+    first = _BETWEEN_NAMES.split(match["names"])[0]
+    name = _BEHIND_NAMES.sub("", first)
+    endings = [name[-length:] for length in range(min(len(name), _LONGEST_NAME), 0, -1)]
+    is_short = len(name) < _LONGEST_NAME or "\u30a0" <= name[0] <= "\u30ff"
+    return Citation(
+        author=name,
+        year=match["year"],
+        has_more_authors=match["others"] is not None or name != first,
+        endings=tuple(endings),
+        is_certain=bool(name) and is_short and name[0] not in _NO_NAME,
+    )
 
 
 def with_names(text: str, short_name: Callable[[str], str]) -> str:

@@ -413,6 +413,8 @@ def _change_text(task: Task) -> tuple[str, bool]:
     is_sentence = len(summary.split()) >= _SHORT_SUMMARY
     if is_sentence or _CATEGORY_OF.get(_first_word(summary), _INTERNAL) != _INTERNAL:
         return summary, is_breaking
+    if comparable(summary).startswith(comparable(title)):
+        return summary, is_breaking
     return f"{title}: {summary}", is_breaking
 
 

@@ -28,7 +28,7 @@ from vespera_orchestrator.documents.sources.bibliography import (
     read_csl,
     with_names,
 )
-from vespera_orchestrator.documents.vocabulary import mentions
+from vespera_orchestrator.documents.vocabulary import UNSEPARATED, mentions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -182,8 +182,9 @@ class _Literature:
         for name in _names_in(citation):
             if name in self._by_name:
                 return self._by_name[name]
-        if not may_add or (citation.key and not citation.doi):
-            return None  # a key without its bibliography says nothing
+        says_nothing = citation.key and not citation.doi  # without its bibliography
+        if not may_add or says_nothing or not citation.is_certain:
+            return None
         return self._add(described(citation))
 
     def _read_passages(self) -> None:
@@ -292,7 +293,10 @@ def _names_of(known: Work) -> Iterator[str]:
     if known.url:
         yield f"url {known.url}"
     if known.authors and known.year:
-        yield f"author {known.authors[0][0].casefold()} {known.year}"
+        family, given = known.authors[0]
+        yield f"author {family.casefold()} {known.year}"
+        if UNSEPARATED.search(family) and given:
+            yield f"author {family}{given} {known.year}"
 
 
 def _names_in(citation: Citation) -> Iterator[str]:
@@ -304,6 +308,8 @@ def _names_in(citation: Citation) -> Iterator[str]:
         yield f"url {citation.url}"
     if citation.author:
         yield f"author {citation.author.casefold()} {citation.year}"
+    for ending in citation.endings:
+        yield f"author {ending} {citation.year}"
 
 
 def _joined(one: Work, other: Work) -> Work:

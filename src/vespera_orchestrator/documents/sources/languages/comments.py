@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from vespera_orchestrator.documents.markdown import (
+    LineRole,
     code,
     embed,
     first_paragraph,
     inline,
+    line_roles,
     markdown_line,
 )
 from vespera_orchestrator.documents.sources.docstrings import fenced
@@ -44,7 +46,6 @@ _HTML: Final = (
     (re.compile(r"</?(?:i|em)>", re.IGNORECASE), "*"),
     (re.compile(r"</?(?:p|li)>", re.IGNORECASE), ""),
 )
-_FENCE: Final = re.compile(r"(```+|~~~+)[ \t]*(.*)")
 _HEADING: Final = re.compile(r"#{1,6}[ \t]+(.*?)[ \t#]*$")
 _INDENTED: Final = re.compile(r"(?:\A|\n[ \t]*\n)((?:(?:\t| {4}).*(?:\n[ \t]*)*(?:\n|\Z))+)")
 """Code as plain text has it: indented, behind an empty line."""
@@ -115,17 +116,15 @@ def markdown_comment(comments: Iterable[str], word: str) -> Comment:
 def _in_our_form(text: str, word: str) -> str:
     """Return Markdown with headings as bold lines, and with all code in fences that name it."""
     lines: list[str] = []
-    fence = ""
-    for line in text.split("\n"):
-        mark = _FENCE.match(line)
-        if mark is not None and not fence:
-            fence = mark[1]
-            lines.append(f"{fence}{mark[2].partition(',')[0] or word}")
-        elif fence:
-            fence = "" if line.strip() == fence else fence
-            lines.append(line)
-        else:
+    for line, role in line_roles(text.split("\n")):
+        if role is LineRole.OPENS_CODE:
+            language = line.lstrip("`~")
+            fence = line.removesuffix(language)
+            lines.append(f"{fence}{language.strip().partition(',')[0] or word}")
+        elif role is LineRole.TEXT:
             lines.append(_HEADING.sub(r"**\1**", line))
+        else:
+            lines.append(line)
     return _INDENTED.sub(lambda block: f"\n\n{_fenced(block[1], word)}\n\n", "\n".join(lines))
 
 
