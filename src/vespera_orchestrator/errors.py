@@ -273,8 +273,14 @@ class AliasTakenError(ConflictError):
     """The alias you asked for."""
     task_id: str
     """The task that has it."""
+    title: str = ""
+    """Its title, if it is a task of the same plan: nobody has seen its id yet."""
 
     def __str__(self) -> str:
+        if self.title:
+            return (
+                f"alias {self.alias!r} is that of {self.title!r} in this plan, too; choose another"
+            )
         return (
             f"alias {self.alias!r} already names task {self.task_id}; choose another alias, "
             'leave it out to get one made from the title, or plan with existing="keep" or "update" '

@@ -187,11 +187,9 @@ class Drafts:
             raise PlanError(problem, draft.place)
         owner = self._names.owner(alias)
         if owner not in {None, task_id}:
-            if owner in self._draft_of and owner not in self._before:
-                other = self._draft_of[str(owner)].title
-                problem = f"alias {alias!r} is that of {other!r} in this plan, too; choose another"
-                raise PlanError(problem, draft.place)
-            raise AliasTakenError(alias, str(owner))
+            other = None if owner in self._before else self._draft_of.get(str(owner))
+            title = "" if other is None else other.title
+            raise AliasTakenError(alias, str(owner), title)
         self._names.of_plan[alias] = task_id
         return alias
 
