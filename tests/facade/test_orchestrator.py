@@ -762,7 +762,7 @@ def test_a_plan_as_text(orch):
         == planned[1].id
     )
     wrong = {
-        "[1,": "neither JSON nor YAML",
+        "[1,": "neither JSON .* nor YAML",
         "- {title: a, title: b}": "appears twice",
         "a: &x [*x]": "stands inside",
         "": "empty",
