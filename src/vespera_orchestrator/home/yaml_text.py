@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -36,8 +37,10 @@ def read_plain_yaml(content: bytes) -> object:
 
     try:
         text = content.decode("utf-8-sig")
-        _refuse_expansion(yaml.parse(text, yaml.SafeLoader))
-        return yaml.safe_load(text)
+        # The loader in C is ten times faster. The other one names the lines of mistakes better.
+        with suppress(yaml.YAMLError, AttributeError):
+            return _value(text, yaml.CSafeLoader)
+        return _value(text, yaml.SafeLoader)
     except UnicodeDecodeError as exc:
         raise YamlMistakeError("is not UTF-8") from exc
     except yaml.MarkedYAMLError as exc:
@@ -48,6 +51,13 @@ def read_plain_yaml(content: bytes) -> object:
         raise
     except (yaml.YAMLError, ValueError) as exc:
         raise YamlMistakeError(f"is not YAML: {exc}") from exc
+
+
+def _value(text: str, loader: Any) -> object:
+    import yaml
+
+    _refuse_expansion(yaml.parse(text, loader))
+    return yaml.load(text, loader)  # noqa: S506 - both loaders are safe
 
 
 def _refuse_expansion(events: Iterable[Any]) -> None:

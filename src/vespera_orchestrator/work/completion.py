@@ -26,7 +26,6 @@ from vespera_orchestrator._model import (
     new_id,
 )
 from vespera_orchestrator._text import one_line
-from vespera_orchestrator.documents.collection import LandingTask
 from vespera_orchestrator.errors import (
     ArtifactNotFoundError,
     ArtifactSupersededError,
@@ -67,6 +66,7 @@ if TYPE_CHECKING:
     )
     from vespera_orchestrator._rooms import Rooms
     from vespera_orchestrator.artifacts import Artifacts
+    from vespera_orchestrator.documents.collection import LandingTask
     from vespera_orchestrator.work.files import WorkFiles
     from vespera_orchestrator.work.submission import Submission
     from vespera_orchestrator.worktrees.landing import Landing
@@ -800,6 +800,8 @@ class Completion:
             for draft, artifact in zip(drafts, artifacts, strict=True)
             for earlier_id in draft.supersedes
         }
+        from vespera_orchestrator.documents.collection import LandingTask
+
         return LandingTask(task=completed, artifacts=tuple(artifacts), supersedes=supersedes)
 
     def _update_documents(self, task: Task) -> None:

@@ -76,12 +76,25 @@ class RelatedTexts:
         return record.session_id != self._task.session_id
 
     def _passages(self, known: frozenset[str]) -> list[tuple[Artifact, str]]:
-        newest = ArtifactQuery(newest_first=True, limit=_MOST_LISTED)
-        listed = self._rooms.store.artifacts(newest)
-        candidates = [record for record in listed if _may_help(record, known)]
-        if len(candidates) > _MOST_COMPARED or len(listed) == _MOST_LISTED:
+        candidates = self._few_candidates(known)
+        if candidates is None:
             return list(self._found(known))
         return list(self._compared(candidates))
+
+    def _few_candidates(self, known: frozenset[str]) -> list[Artifact] | None:
+        """Return what may help, the newest first; ``None`` if there is more than can be compared.
+
+        A large home shows that in its newest records already.
+        """
+        for limit in (2 * _MOST_COMPARED, _MOST_LISTED):
+            newest = ArtifactQuery(newest_first=True, limit=limit)
+            listed = self._rooms.store.artifacts(newest)
+            candidates = [record for record in listed if _may_help(record, known)]
+            if len(candidates) > _MOST_COMPARED:
+                return None
+            if len(listed) < limit:
+                return candidates
+        return None
 
     def _compared(self, candidates: Iterable[Artifact]) -> Iterator[tuple[Artifact, str]]:
         for record in candidates:

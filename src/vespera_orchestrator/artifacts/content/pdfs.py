@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from functools import lru_cache
 from pathlib import Path
@@ -12,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from vespera_orchestrator._model import SearchGap
-from vespera_orchestrator.artifacts.content import pdf_pages
 from vespera_orchestrator.artifacts.content.readable_text import ReadableText, joined
 
 if TYPE_CHECKING:
@@ -21,6 +19,7 @@ if TYPE_CHECKING:
 MEDIA_TYPE: Final = "application/pdf"
 INSTALL: Final = "pip install 'vespera-orchestrator[pdf]'"
 READER: Final = "pypdf"
+_PROGRAM: Final = Path(__file__).with_name("pdf_pages.py")
 MOST_BYTES: Final = 100_000_000
 MOST_CPU_S: Final = 20
 """Some 1,000 pages of a book; what was read until then is searched."""
@@ -77,8 +76,10 @@ def _named(pages: Iterable[str]) -> Iterator[tuple[str, str]]:
 
 
 def _ask(content: bytes, folder: str, most_characters: int) -> bytes:
+    import subprocess
+
     limits = (_MOST_PAGES, most_characters, MOST_CPU_S, _MOST_MEMORY_BYTES)
-    command = [sys.executable, "-P", pdf_pages.__file__, folder, *map(str, limits)]
+    command = [sys.executable, "-P", str(_PROGRAM), folder, *map(str, limits)]
     try:
         ended = subprocess.run(
             command,

@@ -23,7 +23,6 @@ import math
 from collections import Counter
 from functools import lru_cache
 from itertools import pairwise
-from statistics import fmean, pstdev
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -381,7 +380,9 @@ def _nearness(vector: Any, groups: Sequence[Sequence[PassageMatch]]) -> list[flo
     present = [cosine for cosine in cosines if cosine is not None]
     if not present:
         return [0.0] * len(groups)
-    mean, spread = fmean(present), pstdev(present)
+    mean = math.fsum(present) / len(present)
+    # The module `statistics` would do it, and load decimals and fractions for it.
+    spread = math.dist(present, [mean] * len(present)) / math.sqrt(len(present))
     if spread <= 0:
         return [0.0] * len(groups)
     return [0.0 if cosine is None else (cosine - mean) / spread for cosine in cosines]
