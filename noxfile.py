@@ -87,7 +87,7 @@ def judges(session: nox.Session) -> None:
 
     Those that are written for Node are asked where npm is there.
     """
-    judges = ("python-kacl>=0.4", "keepachangelog>=2", "pymarkdownlnt>=0.9")
+    judges = ("python-kacl>=0.4", "keepachangelog>=2", "pymarkdownlnt>=0.9", "pybtex")
     session.install(".", *group("test"), *judges)
     folder = session.create_tmp()
     if shutil.which("npm") is not None:

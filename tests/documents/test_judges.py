@@ -10,9 +10,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from pylatexenc.latex2text import LatexNodes2Text
 
 import vespera_orchestrator
 from vespera_orchestrator.documents.sections import begin_marker, end_marker, parse_sections
+from vespera_orchestrator.documents.sources.bibliography import read_bibtex
 
 GOLDEN = Path(__file__).parent / "golden"
 PAGES = Path(__file__).parents[2] / "examples" / "stories" / "pages"
@@ -128,3 +130,18 @@ def test_markers_are_found_where_commonmark_sees_a_comment(node_folder):
         if [each.line for each in parse_sections(example["text"])] != example["lines"][:1]
     ]
     assert wrong == []
+
+
+def test_pybtex_reads_the_same_works():
+    """Another reader of BibTeX finds the same keys, families and years."""
+    database = pytest.importorskip("pybtex.database")
+    text = (PAGES.parent / "finding_texts" / "library.bib").read_text("utf-8")
+    ours = {key: work for work in read_bibtex(text) for key in work.keys}
+    entries = database.parse_string(text, "bibtex").entries
+    assert ours.keys() == set(entries)
+    for key, entry in entries.items():
+        people = [person for person in entry.persons["author"] if str(person) != "others"]
+        families = [" ".join([*each.prelast_names, *each.last_names]) for each in people]
+        theirs = [str(LatexNodes2Text().latex_to_text(family)) for family in families]
+        assert [family for family, _ in ours[key].authors] == theirs
+        assert ours[key].year == entry.fields["year"]

@@ -12,7 +12,11 @@ from vespera_orchestrator._model import Ending, NextAction, TaskDraft
 from vespera_orchestrator.documents import material
 from vespera_orchestrator.documents.sections import section_contents
 from vespera_orchestrator.documents.sources import SOURCES
-from vespera_orchestrator.documents.sources.bibliography import find_citations, with_names
+from vespera_orchestrator.documents.sources.bibliography import (
+    find_citations,
+    read_bibtex,
+    with_names,
+)
 from vespera_orchestrator.documents.tree import FolderTree
 from vespera_orchestrator.errors import InvalidInputError
 
@@ -417,6 +421,22 @@ def test_literature_has_one_entry_a_work(make_project):
     assert works.count("show it") == 1
     assert "Cited in [`paper.tex`](../paper.tex), “Review”." in works
     assert "The field is young." in contents["literature"]
+
+
+def test_bibtex_is_read_as_bibtex_means_it():
+    """Braces hold names together, fields have any case, volumes are referred to."""
+    text = r"""
+    @Article{One, Author = "Edwin V. {Bell, II} and {The Project Team} and R{\"u}dt, Jan",
+      Title = "{\TeX} and \LaTeX{} names", YEAR = {\noopsort{1973b}}1981}
+    @InProceedings{two, author = {de la Cruz, Ana}, title = {A talk}, crossref = {Vol}}
+    @Proceedings{vol, title = {Proceedings of it}, year = 1999, editor = {No Body}}
+    """
+    one, two, volume = read_bibtex(text)
+    families = [family for family, _ in one.authors]
+    assert families == ["Bell, II", "The Project Team", "Rüdt"]
+    assert (one.title, one.year) == ("TeX and LaTeX names", "1981")
+    assert (two.short_name, two.container) == ("de la Cruz (1999)", "Proceedings of it")
+    assert volume.short_name == "Body (1999)"
 
 
 @pytest.mark.parametrize(

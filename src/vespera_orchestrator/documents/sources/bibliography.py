@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
 DOI: Final = re.compile(r"\b10\.\d{4,9}/[^\s\"'<>`{}|\\]+", re.IGNORECASE)
+_PERSON: Final = "person "
+"""What the fields are called that each hold one author."""
+_OF_VOLUME: Final = ("year", "date", "booktitle", "publisher", "volume", "number")
+_LOGO: Final = re.compile(r"\\((?:La|Bib|Con|Xe|Lua|pdf)?TeX)(?![A-Za-z])")
+_YEAR_DIGITS: Final = re.compile(r"1[5-9]\d\d|20\d\d")
 _YEAR: Final = re.compile(r"\b(1[5-9]\d\d|20\d\d)\b")
 _SENTENCE_ENDS: Final = ".,;:!?*_~"
 _MOST_AUTHORS: Final = 6
@@ -121,30 +126,58 @@ def read_bibtex(text: str) -> list[Work]:
     logger.disabled = True
     try:
         library = bibtexparser.parse_string(
-            text,
+            _LOGO.sub(r"\1", text),
             append_middleware=[
-                middlewares.LatexDecodingMiddleware(),
+                middlewares.NormalizeFieldKeys(),
                 middlewares.SeparateCoAuthors(),
                 middlewares.SplitNameParts(),
             ],
         )
+        # Last, as braces say what belongs together in a name. Only fields of their own are decoded.
+        for entry in library.entries:
+            _give_people_fields(entry)
+        library = middlewares.LatexDecodingMiddleware().transform(library)
     except Exception:  # noqa: BLE001 - a file that cannot be read costs only itself
         return []
     finally:
         logger.disabled = was_disabled
-    return [_bibtex_work(entry) for entry in library.entries]
+    texts = {entry.key.casefold(): _texts_of(entry) for entry in library.entries}
+    return [_bibtex_work(entry, texts) for entry in library.entries]
 
 
-def _bibtex_work(entry: Any) -> Work:
-    fields = {field.key.lower(): field.value for field in entry.fields}
-    people = fields.get("author") or fields.get("editor") or []
-    authors = tuple(_family_and_given(person) for person in people if not isinstance(person, str))
-    text = {key: value for key, value in fields.items() if isinstance(value, str)}
-    year = _YEAR.search(text.get("year", "") or text.get("date", ""))
+def _texts_of(entry: Any) -> dict[str, str]:
+    return {field.key: field.value for field in entry.fields if isinstance(field.value, str)}
+
+
+def _give_people_fields(entry: Any) -> None:
+    """Let each author, or editor where there is none, be a field of the entry."""
+    from bibtexparser.model import Field
+
+    fields = entry.fields_dict
+    people = fields.get("author") or fields.get("editor")
+    for number, person in enumerate(people.value if people else ()):
+        if not isinstance(person, str):
+            entry.set_field(Field(key=f"{_PERSON}{number}", value=person))
+
+
+def _bibtex_work(entry: Any, texts: Mapping[str, Mapping[str, str]]) -> Work:
+    """Return a work. What its entry leaves out is that of the volume that it refers to.
+
+    Args:
+        entry: The entry.
+        texts: The fields of all entries, by key in lower case.
+    """
+    people = [field.value for field in entry.fields if field.key.startswith(_PERSON)]
+    own = _texts_of(entry)
+    volume = texts.get(own.get("crossref", "").casefold(), {})
+    of_volume = {key: value for key, value in volume.items() if key in _OF_VOLUME}
+    if "title" in volume:
+        of_volume = {"booktitle": volume["title"], **of_volume}
+    text = of_volume | own
     return Work(
         keys=frozenset({entry.key}),
-        authors=authors,
-        year="" if year is None else year[0],
+        authors=tuple(map(_family_and_given, people)),
+        year=_year_in(text.get("year", "") or text.get("date", "")),
         title=_flat(text.get("title", "")),
         container=_flat(_first(text, _CONTAINERS)),
         place_in_container=_place(
@@ -153,6 +186,15 @@ def _bibtex_work(entry: Any) -> Work:
         doi=normalized_doi(text.get("doi", "") or text.get("url", "")),
         url=_safe_url(text.get("url", "")),
     )
+
+
+def _year_in(text: str) -> str:
+    r"""Return the year; behind what only sorts, as in ``{\noopsort{1973b}}1981``, the last."""
+    year = _YEAR.search(text)
+    if year is not None:
+        return year[0]
+    digits = _YEAR_DIGITS.findall(text)
+    return digits[-1] if digits else ""
 
 
 def _family_and_given(person: Any) -> tuple[str, str]:
