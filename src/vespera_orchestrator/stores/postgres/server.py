@@ -250,23 +250,17 @@ class Server:
         return int(version)
 
     def _migrate(self, connection: psycopg.Connection[Any]) -> None:
-        """Take every step that is missing, one transaction for each."""
+        """Take every step that is missing, in one transaction: all of them or none."""
         if self.readonly:
             raise SchemaVersionError(self.name, self._version(connection), len(MIGRATIONS))
-        while self._step(connection):
-            pass
-
-    def _step(self, connection: psycopg.Connection[Any]) -> bool:
-        """Take the next step; return whether there may be one more."""
         with connection.transaction():
             connection.execute("SELECT pg_advisory_xact_lock(%s)", (self.log_key,))
             # Another process may have been faster, so the version is read again under the lock.
             version = self._version_under_lock(connection)
-            if version < len(MIGRATIONS):
-                connection.execute(MIGRATIONS[version].encode())
+            for number, step in enumerate(MIGRATIONS[version:], start=version + 1):
+                connection.execute(step.encode())
                 record = f"INSERT INTO vespera_migrations VALUES (%s, {SERVER_TIME}, %s)"
-                connection.execute(record.encode(), (version + 1, __version__))
-        return version + 1 < len(MIGRATIONS)
+                connection.execute(record.encode(), (number, __version__))
 
     def _version_under_lock(self, connection: psycopg.Connection[Any]) -> int:
         """Return the schema's version; make the schema where there is none."""

@@ -678,13 +678,12 @@ class Database:
         return version
 
     def _migrate(self, connection: sqlite3.Connection) -> None:
-        """Take every step that is missing, one transaction for each.
+        """Take every step that is missing, in one transaction: all of them or none.
 
-        If this process is killed in between, the next one that opens the store goes on.
+        A new file pays for one commit, not for one a step.
         """
         with self._turn():
-            while self._patiently(lambda: self._step(connection)):
-                pass
+            self._patiently(lambda: self._take_missing_steps(connection))
 
     def _change_schema(self, connection: sqlite3.Connection, sql: str, number: int) -> None:
         try:
@@ -695,26 +694,24 @@ class Database:
             problem = f"its version says {number - 1}, and its tables something else: {exc}"
             raise CorruptStoreError(self.name, problem) from exc
 
-    def _step(self, connection: sqlite3.Connection) -> bool:
-        """Take the next step; return whether there was one to take."""
+    def _take_missing_steps(self, connection: sqlite3.Connection) -> None:
         connection.execute("BEGIN IMMEDIATE")
         try:
             # Another process may have been faster, so the version is read again under the lock.
-            number = self._version(connection) + 1
-            if number <= len(MIGRATIONS):
-                for statement in _statements(MIGRATIONS[number - 1]):
+            version = self._version(connection)
+            for number, step in enumerate(MIGRATIONS[version:], start=version + 1):
+                for statement in _statements(step):
                     self._change_schema(connection, statement, number)
                 connection.execute(
                     "INSERT INTO migrations VALUES (?, ?, ?)", (number, self.clock(), __version__)
                 )
-                connection.execute(f"PRAGMA user_version={number}")
-                connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
+            connection.execute(f"PRAGMA user_version={len(MIGRATIONS)}")
+            connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
             connection.execute("COMMIT")
         except BaseException:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
-        return number < len(MIGRATIONS)
 
     def _patiently(self, step: Callable[[], T]) -> T:
         """Repeat *step* while another process holds the lock.
