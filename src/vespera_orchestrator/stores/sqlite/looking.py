@@ -72,6 +72,7 @@ READING_METHODS: Final = (
     "last_seq",
     "longest_chain",
     "open_sessions",
+    "past_work",
     "read_together",
     "ready",
     "running",
