@@ -356,6 +356,8 @@ def test_a_hook_is_never_in_the_way(tmp_path, run, folder):
     elsewhere.mkdir()
     for name in ["SessionStart", "PreCompact", "Stop", "TaskCompleted", "WorktreeRemove"]:
         assert hook(run, elsewhere, name) == (0, "", "")
+    code, _, err = hook(run, elsewhere, "WorktreeCreate", name="oak")
+    assert (code, "no project of ours here" in err) == (1, True)
     assert list(elsewhere.iterdir()) == []
     vespera.open(elsewhere).close()
     assert "No session is active" in hook(run, elsewhere, "SessionStart")[1]
@@ -387,7 +389,11 @@ def test_a_task_is_done_when_it_is_completed_here(run, folder):
         code, out, err = hook(run, folder, "TaskCompleted", task_subject="Lid")
         assert (code, out) == (2, "")
         assert "complete_task" in err
-        assert hook(run, folder, "TaskCompleted", task_subject="Buy milk")[0] == 0
+        for subject in ("Buy milk", "", "x" * 5000, "a b ' \ud800"):
+            assert hook(run, folder, "TaskCompleted", task_subject=subject)[0] == 0
+        orch.plan_task("Spout of copper", alias="copper")
+        code, _, err = hook(run, folder, "TaskCompleted", task_subject="Spout of copper")
+        assert (code, err[:20]) == (2, "copper is pending he")  # nobody has begun it here
         orch.complete_task("lid", summary="closes", detailed_work="d")
         assert hook(run, folder, "TaskCompleted", task_subject="Lid") == (0, "", "")
 

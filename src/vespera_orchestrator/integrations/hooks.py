@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, Any, Final
 import attrs
 
 import vespera_orchestrator as vespera
-from vespera_orchestrator._model import AttemptEnding, TaskStatus, utcnow
+from vespera_orchestrator._model import CauseKind, utcnow
 from vespera_orchestrator._records import to_text
 from vespera_orchestrator._text import show_value
 from vespera_orchestrator.errors import InvalidInputError, NotFoundError, VesperaError
@@ -65,6 +65,11 @@ def run_hook(name: str, stdin: IO[str], project: str = ".") -> HookAnswer:
         )
     folder = _folder(facts) or project
     if not Home.locate(folder).path.is_dir():
+        if hook is _worktree_create:  # the agent waits for a folder: it must know why none comes
+            raise InvalidInputError(
+                "hook",
+                "there is no project of ours here; keep this hook in a project's own settings",
+            )
         return _NOTHING
     with vespera.open(folder) as orch:
         return hook(orch, facts)
@@ -139,16 +144,30 @@ def _stop(orch: Orchestrator, facts: Mapping[str, Any]) -> HookAnswer:
 
 def _task_completed(orch: Orchestrator, facts: Mapping[str, Any]) -> HookAnswer:
     """Refuse to call a task done in the agent's own list that is not completed here."""
-    subject = str(facts.get("task_subject") or facts.get("task_id") or "")
-    for running in _held(orch):
-        task = running.task
-        if subject in {task.alias, task.id, task.title} and not _is_handed_in(running):
-            reason = (
-                f"{task.alias} is not completed: hand in what you did first, with its summary and "
-                f"detailed_work (complete_task)."
-            )
-            return HookAnswer(err=reason, exit_code=_REFUSED)
-    return _NOTHING
+    task = _named(orch, str(facts.get("task_subject") or facts.get("task_id") or ""))
+    if task is None or task.status.is_terminal or _is_handed_in(orch, task):
+        return _NOTHING
+    reason = (
+        f"{task.alias} is {task.status} here, not completed: hand in what you did first, with its "
+        f"summary and detailed_work (complete_task)."
+    )
+    return HookAnswer(err=reason, exit_code=_REFUSED)
+
+
+def _named(orch: Orchestrator, subject: str) -> vespera.Task | None:
+    """Return the task that the agent's own list means: by alias, id or title."""
+    if not subject.strip():
+        return None
+    try:
+        return orch.get_task(subject)
+    except VesperaError:  # its words are a title, or there is no session
+        pass
+    try:
+        candidates = orch.query_tasks(text=subject)
+    except VesperaError:
+        return None
+    same = [task for task in candidates if task.title == subject]
+    return next((task for task in same if not task.status.is_terminal), None)
 
 
 def _worktree_create(orch: Orchestrator, facts: Mapping[str, Any]) -> HookAnswer:
@@ -183,9 +202,9 @@ def _held(orch: Orchestrator) -> list[Running]:
     return [each for each in running if each.attempt.agent == orch.agent]
 
 
-def _is_handed_in(running: Running) -> bool:
-    is_over = running.attempt.ending == AttemptEnding.HANDED_IN
-    return is_over or running.task.status is not TaskStatus.IN_PROGRESS
+def _is_handed_in(orch: Orchestrator, task: vespera.Task) -> bool:
+    """Tell whether its work is done, and only waits to be merged."""
+    return any(cause.kind is CauseKind.MERGE for cause in orch.why(task).causes)
 
 
 _NAMES: Final[dict[str, Callable[[Orchestrator, Mapping[str, Any]], HookAnswer]]] = {
