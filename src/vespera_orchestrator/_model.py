@@ -848,6 +848,11 @@ class Attempt(Record):
         """How long the lease lasts without a sign of life, in seconds."""
         return (self.lease_until - self.last_sign_at).total_seconds()
 
+    @property
+    def is_handed_in(self) -> bool:
+        """Whether its work is done, and waits to be merged."""
+        return self.ending == AttemptEnding.HANDED_IN
+
     def __repr__(self) -> str:
         state = self.ending or "running"
         return f"Attempt({self.number} of {self.task_id!r} by {self.agent!r}, {state})"

@@ -645,11 +645,13 @@ class Orchestrator:
         self._expire()
         status, records = self._overview.status_with(
             session,
-            lambda status: ResumeReader(self._rooms, status, self.agent).records(),
+            lambda status, reader: ResumeReader(self._rooms, status, reader, self.agent).records(),
             budget_tokens=budget_tokens,
         )
         view = ResumeView(self._rooms, status, self.agent)
         text = briefing(view.facts(records))
+        if records.shared is not None:
+            self._rooms.shared.note(session, records.shared)
         if status.gentleness is not None or self._scope.readonly:
             return text  # the news are still new when all of it is shown again
         try:

@@ -88,6 +88,17 @@ def test_values_are_merged_and_seen_by_all(ada, open_as):
         shared.source("nothing")
 
 
+def test_whoever_was_shown_a_conflict_by_resume_can_settle_it(ada, open_as):
+    """The call that it names works; a glance at the status has not shown it."""
+    ada.share_context(db="sqlite")
+    open_as("bob").share_context(db="postgres")
+    cleo, dora = open_as("cleo"), open_as("dora")
+    dora.get_status()
+    assert len(dora.share_context(db="text").conflicts) == 1
+    assert "orch.share_context(db=…) settles it" in str(cleo.resume())
+    assert cleo.share_context(db="duckdb").conflicts == ()
+
+
 def test_a_conflict_is_reported_until_somebody_settles_it(ada, open_as, caplog):
     """To the one who makes it, to all who look, and when one comes back."""
     bob = open_as("bob")

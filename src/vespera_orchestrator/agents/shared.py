@@ -193,29 +193,31 @@ class ContextBoard:
         _check(values, {value.key for value in store.shared_values(session.id)})
         seen = self._seen.get(session.id, 0)
         shared = store.share_values(session.id, self._scope.agent, values, seen=seen)
-        context = self._read(session)
+        context = self.peek(session)
         disputed = {value.key for value in shared if value.disputes is not None}
         for conflict in context.conflicts:
             if conflict.key in disputed:
                 log.warning("%s", conflict)
-        self._note(session.id, context)
+        self.note(session, context)
         return context
 
     def conflicts(self, session: Session) -> list[str]:
         """Return, in words, what agents set differently; it does not count as having read it."""
-        return [str(conflict) for conflict in self._read(session).conflicts]
+        return [str(conflict) for conflict in self.peek(session).conflicts]
 
     def read(self, session: Session | None = None) -> SharedContext:
         """Return all that is shared in a session, by default the current one, and those above."""
         session = session or self._scope.session()
-        context = self._read(session)
-        self._note(session.id, context)
+        context = self.peek(session)
+        self.note(session, context)
         return context
 
-    def _note(self, session_id: str, context: SharedContext) -> None:
-        self._seen[session_id] = max(context.version, self._seen.get(session_id, 0))
+    def note(self, session: Session, context: SharedContext) -> None:
+        """Remember that this process has been shown what was shared in a session."""
+        self._seen[session.id] = max(context.version, self._seen.get(session.id, 0))
 
-    def _read(self, session: Session) -> SharedContext:
+    def peek(self, session: Session) -> SharedContext:
+        """Return all that is shared; it does not count as read until it is noted."""
         values: dict[str, JsonValue] = {}
         sources: dict[str, SharedValue] = {}
         line = ancestry(self._scope.store, session)

@@ -292,7 +292,7 @@ class Scope:
         Raises:
             TaskNotFoundError: With aliases that look alike.
         """
-        name = _task_name(ref)
+        name = task_name("task", ref)
         session_id = None if is_id(name) else self.session_id()
         task = self.store.find_task(name, session_id)
         if task is None:
@@ -358,13 +358,18 @@ def _read_session_id(path: Path) -> str | None:
     return text if text.isprintable() and text else None
 
 
-def _task_name(ref: object) -> str:
+def task_name(argument: str, ref: object) -> str:
+    """Return the id or alias that an argument names.
+
+    Raises:
+        InvalidInputError: It names no task.
+    """
     if isinstance(ref, Task):
         return ref.id
     name = ref.task if isinstance(ref, Dependency) else ref
     if not isinstance(name, str) or not name:
         problem = f"{show_value(name)} is not a task; give an id, an alias or a Task"
-        raise InvalidInputError("task", problem)
+        raise InvalidInputError(argument, problem)
     return name
 
 

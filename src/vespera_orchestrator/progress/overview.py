@@ -159,7 +159,7 @@ class Overview:
         """Return where the session, or the subtree of *parent*, stands."""
         status, _ = self.status_with(
             session,
-            lambda _: None,
+            lambda _status, _reader: None,
             parent=parent,
             include_completed=include_completed,
             budget_tokens=budget_tokens,
@@ -169,7 +169,7 @@ class Overview:
     def status_with(
         self,
         session: Session,
-        also: Callable[[Status], _T],
+        also: Callable[[Status, SessionReader], _T],
         *,
         parent: Task | None = None,
         include_completed: bool = False,
@@ -185,7 +185,7 @@ class Overview:
             status = self._status(
                 reader, state, session, parent, include_completed=include_completed
             )
-            return status, state, also(status)
+            return status, state, also(status, reader)
 
         wanted = None
         if parent is not None:
@@ -244,10 +244,10 @@ class Overview:
         """Return the progress of a session in figures."""
         store = self._store
 
-        def count(_: Status) -> dict[str, int]:
+        def count(_: Status, reader: SessionReader) -> dict[str, int]:
             return {
                 "artifacts": store.count_artifacts(session.id),
-                "worktrees": len(store.worktrees(session_id=session.id)),
+                "worktrees": len(reader.worktrees),
                 "events": store.last_seq(session.id),
             }
 

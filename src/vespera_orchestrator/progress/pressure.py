@@ -8,7 +8,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 from vespera_orchestrator._model import (
-    AttemptEnding,
     Energy,
     EventKind,
     PressureLevel,
@@ -229,7 +228,7 @@ class _LogReader:
     def running(self) -> tuple[int, float]:
         """Return how many tasks are held, and for how long the most silent one has not saved."""
         rows = self._rooms.store.running(self._session_id, _MOST_RUNNING)
-        held = [attempt for _, attempt, _ in rows if attempt.ending != AttemptEnding.HANDED_IN]
+        held = [attempt for _, attempt, _ in rows if not attempt.is_handed_in]
         silences = [self._now - attempt.last_sign_at for attempt in held]
         longest = max(silences, default=timedelta())
         return len(held), max(0.0, longest.total_seconds())

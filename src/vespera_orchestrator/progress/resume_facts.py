@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 
     from vespera_orchestrator._model import Attempt, Event, Look, Task, Worktree
     from vespera_orchestrator._rooms import Rooms
+    from vespera_orchestrator.agents.shared import SharedContext
+    from vespera_orchestrator.progress.session_reader import SessionReader
     from vespera_orchestrator.progress.status import Status
     from vespera_orchestrator.worktrees.lookback import Changes
 
@@ -79,7 +81,8 @@ class ResumeRecords:
     others: Sequence[InHand] = ()
     pause: Pause | None = None
     last_look: Look | None = None
-    conflicts: Sequence[str] = ()
+    shared: SharedContext | None = None
+    """What is shared, of which the conflicts are told."""
     changes: Sequence[_ChangeRecord] = ()
     """The oldest first."""
     new_changes: int = 0
@@ -96,13 +99,15 @@ class ResumeReader:
     Args:
         rooms: The store.
         status: Where the session stands, read in the same state of the store.
+        session: What has read that.
         reader: Who reads it.
     """
 
-    def __init__(self, rooms: Rooms, status: Status, reader: str) -> None:
+    def __init__(self, rooms: Rooms, status: Status, session: SessionReader, reader: str) -> None:
         self._rooms = rooms
         self._store = rooms.store
         self._status = status
+        self._session = session
         self._session_id = status.session.id
         self._reader = reader
         self._tasks: dict[str, Task | None] = {}
@@ -120,14 +125,14 @@ class ResumeReader:
         last_look = self._store.last_look(self._session_id, self._reader)
         own = self._own_tasks()
         changes = self._last_changes(own)
-        worktrees = self._store.worktrees(session_id=self._session_id)
+        worktrees = self._session.worktrees
         return ResumeRecords(
             seq=seq,
             own=own,
             others=self._others(),
             pause=self._pause(own),
             last_look=last_look,
-            conflicts=self._conflicts(),
+            shared=self._rooms.shared.peek(self._status.session),
             changes=changes,
             new_changes=self._count_new(last_look, own),
             skipped=self._skipped(changes),
@@ -205,10 +210,6 @@ class ResumeReader:
         if task_id not in self._tasks:
             self._tasks[task_id] = self._store.find_task(task_id, None)
         return self._tasks[task_id]
-
-    def _conflicts(self) -> list[str]:
-        shared = self._rooms.shared.read(self._status.session)
-        return [str(conflict) for conflict in shared.conflicts]
 
     # --- who left off -----------------------------------------------------------
 
@@ -291,7 +292,7 @@ class ResumeView:
         return attrs.evolve(
             known,
             active_problem=self._rooms.scope.active_problem,
-            conflicts=records.conflicts,
+            conflicts=_conflicts(records),
             others=[self._with_files(other) for other in records.others],
             last_look=None if last_look is None else last_look.at,
             changes=[
@@ -453,3 +454,7 @@ def _pause_of(event: Event) -> Pause:
         next_step=str(event.data.get("next_step", "")),
         worded=tuple(event.data.get("worded", ())),
     )
+
+
+def _conflicts(records: ResumeRecords) -> list[str]:
+    return [] if records.shared is None else [str(each) for each in records.shared.conflicts]

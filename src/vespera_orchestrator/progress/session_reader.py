@@ -14,7 +14,6 @@ from vespera_orchestrator._model import (
     Agenda,
     ArtifactKind,
     ArtifactQuery,
-    AttemptEnding,
     EventKind,
     Task,
     TaskQuery,
@@ -262,7 +261,7 @@ class SessionReader:
         candidates = self._takeable(self.everything)
         in_progress = self.counts.get(TaskStatus.IN_PROGRESS, 0)
         rows = self._running_rows(_MAX_UNMERGED) if in_progress else []
-        all_unmerged = [task for task, attempt, _ in rows if waits(attempt)]
+        all_unmerged = [task for task, attempt, _ in rows if attempt.is_handed_in]
         places = self._places_elsewhere(all_unmerged)
         running = in_progress - len(all_unmerged)
         recent = self._recent()
@@ -554,7 +553,7 @@ class SessionReader:
         situation = self._store.situation(task.id)
         why = lifecycle.why(situation)
         unmerged = [situation.needed[other] for other in situation.unmerged]
-        if situation.attempt is not None and waits(situation.attempt):
+        if situation.attempt is not None and situation.attempt.is_handed_in:
             unmerged.append(task)
         places = self._places_elsewhere(unmerged)
         causes = tuple(_placed(cause, places) for cause in why.causes)
@@ -582,7 +581,7 @@ class SessionReader:
     def running(self) -> tuple[Running, ...]:
         """Return what is under way."""
         rows = self._running_rows(LISTED)
-        places = self._places_elsewhere([task for task, attempt, _ in rows if waits(attempt)])
+        places = self._places_elsewhere([task for task, attempt, _ in rows if attempt.is_handed_in])
         running = [
             Running(
                 task=task,
@@ -637,11 +636,6 @@ class SessionReader:
         ids = {task.id for task in subtasks}
         uses = self._store.context_uses(session_id=parent.session_id, outdated=True)
         return said + [str(use) for use in uses if use.task_id in ids]
-
-
-def waits(attempt: Attempt) -> bool:
-    """Tell whether the attempt's work is done and waits to be merged."""
-    return attempt.ending == AttemptEnding.HANDED_IN
 
 
 def _placed(cause: Cause, places: dict[str, str]) -> Cause:

@@ -12,7 +12,6 @@ import attrs
 from vespera_orchestrator._html import text_html
 from vespera_orchestrator._model import (
     Attempt,
-    AttemptEnding,
     Checkpoint,
     ContextUse,
     NextStep,
@@ -56,7 +55,7 @@ class Running(Record):
     def line(self, now: datetime) -> str:
         """Describe it on one line; *now* is when the last sign of life is looked back to from."""
         agent = self.attempt.agent
-        if self.attempt.ending == AttemptEnding.HANDED_IN:
+        if self.attempt.is_handed_in:
             merge = lifecycle.merge_hint(self.task)
             if self.place:
                 merge += f" (on {self.place})"

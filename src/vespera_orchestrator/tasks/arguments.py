@@ -26,6 +26,7 @@ from vespera_orchestrator._model import (
 )
 from vespera_orchestrator._text import show_value
 from vespera_orchestrator.errors import InvalidInputError
+from vespera_orchestrator.home.scope import task_name
 from vespera_orchestrator.tasks import dates
 from vespera_orchestrator.tasks.lifecycle import MAX_PRIORITY, read_hours
 
@@ -355,17 +356,7 @@ def task_reference(name: str, value: object) -> str | None:
     """Return the id or alias of a task, or ``None``."""
     if value is None:
         return None
-    return _task_reference(name, value)
-
-
-def _task_reference(name: str, value: object) -> str:
-    if isinstance(value, Task):
-        return value.id
-    if not isinstance(value, str) or not value:
-        raise InvalidInputError(
-            name, f"{show_value(value)} is not a task; give an id, an alias or a Task"
-        )
-    return value
+    return task_name(name, value)
 
 
 def dependencies(name: str, value: Any) -> tuple[Dependency, ...]:
@@ -383,12 +374,12 @@ def _dependency(name: str, edge: Any) -> Dependency:
         return edge
     if isinstance(edge, Mapping) and "task" in edge and set(edge) <= {"task", "on"}:
         on = outcome("on", edge.get("on", Outcome.SUCCESS))
-        return Dependency(_task_reference(name, edge["task"]), on)
+        return Dependency(task_name(name, edge["task"]), on)
     if not isinstance(edge, str | Task):
         raise InvalidInputError(
             name, f"{show_value(edge)} is not a task; give an id, an alias, a Task or a Dependency"
         )
-    return Dependency(_task_reference(name, edge))
+    return Dependency(task_name(name, edge))
 
 
 def energy(name: str, value: object) -> Energy:

@@ -531,7 +531,7 @@ def _causes(situation: Situation) -> list[Cause]:
     if task.status is TaskStatus.BLOCKED:
         return [_blocked_cause(situation)]
     if task.status is TaskStatus.IN_PROGRESS and attempt is not None:
-        if attempt.ending == AttemptEnding.HANDED_IN:
+        if attempt.is_handed_in:
             return [_merge_cause(task)]
         return [_lease_cause(task, attempt, situation.as_of)]
     return [

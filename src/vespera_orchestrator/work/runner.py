@@ -438,7 +438,7 @@ class Runner:
 
     def _note_held(self, running: _Running, outcome: Outcome) -> None:
         attempt = self._rooms.store.situation(running.task.id).attempt
-        if attempt is not None and attempt.ending == AttemptEnding.HANDED_IN:
+        if attempt is not None and attempt.is_handed_in:
             self._handed_in.append(running.task.alias)
             return
         reason = outcome.reason or "its call ended, and the task was still held"

@@ -12,7 +12,6 @@ from pathlib import Path
 from vespera_orchestrator import worktrees
 from vespera_orchestrator._model import (
     ArtifactQuery,
-    AttemptEnding,
     Finding,
     Task,
     TaskQuery,
@@ -281,7 +280,7 @@ class Worktrees:
 
     def _waits_to_be_merged(self, task: Task) -> bool:
         attempt = self._rooms.store.situation(task.id).attempt
-        return attempt is not None and attempt.ending == AttemptEnding.HANDED_IN
+        return attempt is not None and attempt.is_handed_in
 
     def _message(self, record: Worktree, owner: Task | None) -> str:
         if owner is None:
