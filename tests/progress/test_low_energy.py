@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import random
+
 import pytest
 
 import vespera_orchestrator as vespera
@@ -239,3 +242,80 @@ def test_settings_say_who_sees_one_step(tmp_path, clock):
         with eve.execute_task("boil") as work:
             work.complete(summary="s", detailed_work="d")
         assert eve.get_status().gentleness is None
+
+
+# --- a long day ------------------------------------------------------------------------
+
+LOOKS = ("resume", "next_step", "get_status", "session_status", "digest", "pressure")
+"""All that a person asks without naming a task."""
+DONE = {"summary": "hot", "detailed_work": "It boils."}
+
+
+def plan_something(orch, chance, number):
+    """Plan a task that may wait for another, ask something, be due, or be heavy."""
+    fields, tasks = {}, orch.query_tasks(limit=None)
+    if tasks and chance.random() < 0.6:
+        fields["dependencies"] = [chance.choice(tasks)]
+    if chance.random() < 0.2:
+        fields["due_date"] = orch._clock().date().isoformat()
+    if chance.random() < 0.2:
+        fields["complexity"] = "complex"
+    if chance.random() < 0.1:
+        fields["question"] = "Red or green?"
+    orch.plan_task(f"Tea {number}", **fields)
+
+
+def live(orch, chance, clock):
+    """Do something, or let time pass or somebody else work."""
+    tasks = orch.query_tasks(limit=None)
+    task = chance.choice(tasks)
+    held = chance.choice([each for each in tasks if each.status == "in_progress"] or tasks)
+    chance.choice(
+        [
+            orch.execute_task,
+            lambda: orch.execute_task(agent="ada"),
+            lambda: orch.complete_task(held, **DONE),
+            lambda: orch.fail(held, "the fuse blew"),
+            lambda: orch.release(held, "tired"),
+            lambda: orch.checkpoint(held, {"n": 1}, "half"),
+            lambda: orch.cancel_task(task, "no tea"),
+            lambda: orch.abandon_task(task, "no fuse"),
+            lambda: orch.retry_task(task, "again"),
+            lambda: orch.reopen_task(task, "again"),
+            lambda: orch.answer(task, "red"),
+            lambda: orch.simplify(task),
+            lambda: orch.snooze_task(task),
+            orch.pause,
+            lambda: clock.advance(chance.choice([60, 800, 1200])),
+            lambda: (clock.advance(hours=chance.choice([9, 30])), orch.set_energy("low")),
+        ]
+    )()
+
+
+def live_through(orch, clock, *, seed, steps):
+    """Return every text that could be read on the way, with what asked for it."""
+    chance, texts = random.Random(seed), []
+    for number in range(1, steps):
+        if number < 4 or chance.random() < 0.15:
+            with contextlib.suppress(vespera.VesperaError):
+                plan_something(orch, chance, number)
+            continue
+        with contextlib.suppress(vespera.VesperaError):  # it was not possible just then
+            live(orch, chance, clock)
+        for look in LOOKS:
+            answer = getattr(orch, look)()
+            texts += [(look, str(answer)), (look, answer._repr_html_())]
+    return texts
+
+
+SEEDS = [1, *(pytest.param(seed, marks=pytest.mark.soak) for seed in range(2, 60))]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_no_text_of_a_long_day_is_unkind(tmp_path, clock, seed):
+    """Whatever happens in any order: whoever looks reads no word that hurts."""
+    with low(tmp_path, clock, durability="normal") as orch:
+        texts = live_through(orch, clock, seed=seed, steps=40)
+    unkind = {(look, UNKIND.search(text)[0]) for look, text in texts if UNKIND.search(text)}
+    assert len(texts) > 300
+    assert unkind == set()

@@ -257,6 +257,7 @@ class Overview:
             counts=status.counts,
             percent=status.percent,
             next_step=status.next_step,
+            is_gentle=status.gentleness is not None,
             **figures,
         )
 

@@ -447,19 +447,28 @@ class SessionStatus(Record):
     """Position of the session's last event in the log."""
     next_step: NextStep
     """What to do now."""
+    is_gentle: bool = False
+    """Whether it is a day with little energy: then it prints what is done and what is open."""
 
     json_form = JsonForm(
-        rest="orch.session_status({session.id!r})", first=("next_step", "percent", "counts")
+        usual={"is_gentle": False},
+        rest="orch.session_status({session.id!r})",
+        first=("next_step", "percent", "counts"),
     )
 
     def __repr__(self) -> str:
         return str(self)
 
     def __str__(self) -> str:
-        drawing = bar(self.percent)
-        counts = f"{drawing} {self.percent:.0f} %: {counts_line(self.counts)}"
+        words = self._done_and_open() if self.is_gentle else counts_line(self.counts)
+        counts = f"{bar(self.percent)} {self.percent:.0f} %: {words}"
         artifacts = plural(self.artifacts, "artifact")
         worktrees = plural(self.worktrees, "worktree")
         last_write = f"last written {self.session.updated_at:%Y-%m-%d %H:%M} UTC"
         figures = f"{counts}; {artifacts}, {worktrees}; {last_write}"
         return f"{self.session}\n{figures}\nNext: {self.next_step}"
+
+    def _done_and_open(self) -> str:
+        done = self.counts.get(TaskStatus.COMPLETED, 0)
+        still_open = [count for status, count in self.counts.items() if not status.is_terminal]
+        return f"{done} done, {sum(still_open)} open"
