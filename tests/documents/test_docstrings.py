@@ -123,3 +123,40 @@ def test_an_example_that_prints_a_fence_stays_whole():
             '''
         """)
     assert kettle.doc.endswith("````pycon\n>>> print(kettle)\n```\nhot\n```\n````")
+
+
+def test_a_section_directly_behind_another_is_one():
+    """People leave out the blank line that separates them."""
+    kettle = _class('''
+        class Kettle:
+            def pour(self, cup_) -> bool:
+                """Pour.
+
+                Parameters:
+                    cup\\_: Where
+                        to.
+                Returns:
+                    Bool: Whether it is full.
+                """
+        ''')
+    (pour,) = kettle.members
+    assert "**Parameters**\n\n- `cup_`: Where to." in pour.doc
+    assert "**Returns**\n\n- `Bool`: Whether it is full." in pour.doc
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("See `Trio <https://trio.io/>`_ or `x`.", "See [Trio](https://trio.io/) or `x`."),
+        (
+            ".. versionadded:: 2.1 `Trio <https://trio.io/>`__ support.",
+            "*New in version 2.1*: [Trio](https://trio.io/) support.",
+        ),
+        (".. versionadded:: 2.1\n\n   It *all*.", "*New in version 2.1*: It *all*."),
+        (":math:`a\\_b * 2`", "`a_b * 2`"),
+        (".. math::\n\n   a\\_b", "```math\na\\_b\n```"),
+    ],
+)
+def test_restructured_text_is_markdown(text, shown):
+    """Links, versions and formulas are written otherwise there."""
+    assert as_markdown(text) == shown

@@ -183,3 +183,16 @@ def test_a_document_with_damaged_markers_is_named_until_it_is_mended(make_projec
     project.path("CHANGELOG.md").write_text(whole)
     project.documents.update()
     assert failing_documents(project.home.path) == ()
+
+
+def test_a_file_of_somebody_elses_under_a_former_name_is_not_looked_at(make_project):
+    """Earlier versions wrote names in lower case; here they did not, and it may be anything."""
+    project = make_project()
+    project.write("CHANGES.md", "# Mine\n")
+    project.path("").mkdir()
+    project.path("changelog.md").symlink_to("../CHANGES.md")
+    project.complete("Add a kettle")
+    report = project.documents.update()
+    assert report.errors == ()
+    assert "- Add a kettle." in project.text("CHANGELOG.md")
+    assert project.documents.check() == []

@@ -67,6 +67,10 @@ def test_a_change_is_told_once_and_by_its_verb(make_project):
         "Bump actions/checkout from 4 to 5",
         "Fix typo",
         "[pre-commit.ci] autoupdate",
+        "fix: Typo in comment (#621)",
+        "Fix formatting",
+        "Fix revive linting (#12)",
+        "Start new development cycle",
     ):
         project.complete(title, summary=title)
     assert _changelog_lines(project) == [

@@ -421,8 +421,10 @@ class Documents:
         report += self._clear_copies(job, comparisons)
         kept = [comparison.path for comparison in comparisons if _is_kept(comparison)]
         self._state.remember_written(kept, job.place)
-        failing = [exc.path for exc in report.errors if isinstance(exc, DocumentUpdateError)]
-        self._state.remember_failing(failing, [comparison.path for comparison in comparisons])
+        self._state.remember_failing(
+            (comparison.path for comparison in comparisons if comparison.error in report.errors),
+            [comparison.path for comparison in comparisons],
+        )
         if not report.errors and job.is_complete:
             self._state.save(job.kind, seq, job.place)
         return report
@@ -709,8 +711,10 @@ class Documents:
         former = self._layout.former_path(name)
         if former == self._layout.path(name):
             return None
+        if not self._store.document_versions(former):
+            return None
         content = place.read(former)
-        if content is None or not self._store.document_versions(former):
+        if content is None:
             return None
         text = read_text(former, content)
         if not section_contents(text):

@@ -18,7 +18,7 @@ from vespera_orchestrator.documents.links import anchor_of
 from vespera_orchestrator.documents.markdown import code, inline, labelled_lines
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from datetime import datetime
 
     from vespera_orchestrator._model import Artifact, Task
@@ -55,8 +55,11 @@ _WORDS: Final[dict[str, str]] = {
 }
 _CATEGORY_OF: Final = {word: category for category, text in _WORDS.items() for word in text.split()}
 _NOT_NOTICED: Final = re.compile(
-    r"\b(?:pre-commit|dependabot|github[- ]actions?|codeql|typos?|ci|changelog|readme"
-    r"|docstrings?)\b",
+    r"\b(?:pre-commit|dependabot|github[- ]actions?|gha|gh-pages|codeql|typos?|ci|changelog|readme"
+    r"|docstrings?|doctests?|docs|gofmt|golangci-lint|zizmor|classifiers?|license specifier"
+    r"|development cycle)\b"
+    r"|\b(?:lint(?:ing|er|s)?(?: (?:issues?|errors?|warnings?|fixes))?|formatting)"
+    r"[.!]?(?: \(?#\d+\)?)?$",
     re.IGNORECASE,
 )
 """What concerns those who work on the project, whatever verb stands before it."""
@@ -68,7 +71,11 @@ _BREAKING: Final = re.compile(r"\s*BREAKING(?:[ -]CHANGE)?!?\s*:\s*", re.IGNOREC
 _FIRST_WORD: Final = re.compile(r"\W*([A-Za-z]+)")
 _SENTENCE_END: Final = re.compile(r"[.!?](?=\s)|。")
 _VERSION: Final = re.compile(r"\bv?(\d+\.\d+(?:\.\d+)?(?:[-.+]?[A-Za-z][\w.+-]*)?)")
-_RELEASE: Final = re.compile(r"\W*(?:release|ship|publish|tag)\b", re.IGNORECASE)
+_RELEASE: Final = re.compile(
+    r"\W*(?:(?:release|ship|publish|tag)\b"
+    r"|(?:prepare|cut|bump(?: version)?(?: to)?)(?: for)?(?: release)? v?\d+\.\d)",
+    re.IGNORECASE,
+)
 
 
 @attrs.frozen(kw_only=True)
@@ -269,11 +276,23 @@ class _Changelog:
             return _INTERNAL, "it is a recovery"
         if task.id in self._parents:
             return _INTERNAL, "its subtasks have the changes"
-        for reason, text in self._clues(task):
+        by_clue = self._category_by(self._clues(task), task)
+        if by_clue is not None:
+            return by_clue
+        prefix = _prefix_of(task)
+        unnoticed = _NOT_NOTICED.search(task.title)
+        if unnoticed is not None and prefix and _says_no_more(task):
+            return _INTERNAL, f"its title names {unnoticed[0]!r}"
+        implied = [("the beginning of its title or summary", prefix), *self._kinds(task)]
+        return self._category_by(implied, task) or self._category_by_words(task)
+
+    def _category_by(self, clues: Iterable[tuple[str, str]], task: Task) -> tuple[str, str] | None:
+        """Return the kind of change that the first clue names which names one."""
+        for reason, text in clues:
             category = _CATEGORY_OF.get(text.lower())
             if category is not None:
                 return self._unless_it_breaks(task, category), f"{reason} says {text!r}"
-        return self._category_by_words(task)
+        return None
 
     def _unless_it_breaks(self, task: Task, category: str) -> str:
         """Return *category*; what breaks something is no addition, whatever its prefix says."""
@@ -285,7 +304,7 @@ class _Changelog:
         return verb if verb in ("Removed", "Deprecated", "Security") else "Changed"
 
     def _clues(self, task: Task) -> Iterator[tuple[str, str]]:
-        """Yield what may name the kind of change, the surest first."""
+        """Yield what names the kind of change in so many words, the surest first."""
         for key in ("changelog", "change", "category", "change_type"):
             value = task.outputs.get(key)
             if value is not None:
@@ -293,10 +312,8 @@ class _Changelog:
         for label, value in self._labels(task).items():
             if label.lower() in ("changelog", "change type"):
                 yield f"the line {label!r} of its work", value
-        for text in (task.title, task.summary or ""):
-            prefix = _PREFIX.match(text)
-            if prefix is not None:
-                yield "the beginning of its title or summary", prefix[1]
+
+    def _kinds(self, task: Task) -> Iterator[tuple[str, str]]:
         yield "its task type", task.task_type
         artifact = self._texts.get(task.id)
         if artifact is not None:
@@ -383,6 +400,15 @@ def _released_version(task: Task) -> str | None:
 def _first_word(text: str) -> str:
     match = _FIRST_WORD.match(text)
     return "" if match is None else match[1].lower()
+
+
+def _prefix_of(task: Task) -> str:
+    """Return what the title, or else the summary, begins with as conventional commits do."""
+    for text in (task.title, task.summary or ""):
+        prefix = _PREFIX.match(text)
+        if prefix is not None and prefix[1].lower() in _CATEGORY_OF:
+            return prefix[1]
+    return ""
 
 
 def _verb(text: str) -> str:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 _ROLE: Final = re.compile(r":(?:\w+:)?\w+:`~?(?:[^`<>]*<)?([^`<>]+)>?`(?:\\[ ]?)?")
 """A reference of Sphinx, such as ``:class:`Kettle```; what separates it from letters goes too."""
+_LINK: Final = re.compile(r"`([^`<>]+?)\s*<(https?://[^`<>\s]+)>`__?")
+"""A link of reStructuredText to an address."""
 _DIRECTIVE: Final = re.compile(r"([ \t]*)\.\.[ \t]+([\w.-]+)::(?:[ \t]+(.*?))?[ \t]*")
 _COMMENT: Final = re.compile(r"[ \t]*\.\.(?:[ \t]+.*)?")
 _OPTION: Final = re.compile(r":[\w-]+:(?:[ \t].*)?")
@@ -46,8 +48,18 @@ def as_markdown(text: str) -> str:
     What is neither is left as it is.
     """
     lines = text.expandtabs(4).split("\n")
-    pieces = [_ROLE.sub(r"`\1`", piece) for piece in _pieces(lines)]
+    pieces = [_inline_markdown(piece) for piece in _pieces(lines)]
     return "\n\n".join(piece for piece in pieces if piece.strip())
+
+
+def _inline_markdown(text: str) -> str:
+    with_roles = _ROLE.sub(lambda role: f"`{_unescaped(role[1])}`", text)
+    return _LINK.sub(r"[\1](\2)", with_roles)
+
+
+def _unescaped(text: str) -> str:
+    """Return what stands in code without the escapes that reStructuredText needs around it."""
+    return text.replace("\\_", "_").replace("\\*", "*")
 
 
 def _pieces(lines: list[str]) -> Iterator[str]:
@@ -98,9 +110,13 @@ def _directive(name: str, argument: str, body: str) -> str:
     body = _without_options(body)
     if name in _CODE:
         return fenced(body, argument)
+    if name == "math":
+        return fenced("\n".join(filter(None, (argument, body))), "math")
     text = as_markdown(body)
     if name in _VERSIONS:
-        head = f"*{_VERSIONS[name]} {argument}*" if argument else f"*{_VERSIONS[name]}*"
+        version, _, rest = argument.partition(" ")
+        head = f"*{_VERSIONS[name]} {version}*" if version else f"*{_VERSIONS[name]}*"
+        text = "\n\n".join(filter(None, (as_markdown(rest), text)))
         return f"{head}: {text}" if text else f"{head}."
     if name in _ADMONITIONS:
         return _admonition(name, argument, text)

@@ -442,6 +442,14 @@ def _summary(member: Any) -> str:
     return markdown_line(first)
 
 
+_HEADER_WITHOUT_BLANK_LINE: Final = re.compile(
+    r"^([ \t]+\S.*)\n"
+    r"((?:Args|Arguments|Parameters|Returns|Yields|Raises|Warns|Attributes|Examples?):)$",
+    re.MULTILINE,
+)
+"""A heading of Google's style directly behind the section before it: griffe takes it for text."""
+
+
 def _sections(member: Any) -> list[Any]:
     """Return the sections of a docstring, in whichever of the usual styles it is."""
     if member.docstring is None:
@@ -450,6 +458,7 @@ def _sections(member: Any) -> list[Any]:
     options: Any = {
         "google": {"returns_multiple_items": False, "returns_named_value": False, "warnings": False}
     }
+    member.docstring.value = _HEADER_WITHOUT_BLANK_LINE.sub(r"\1\n\n\2", member.docstring.value)
     sections = list(member.docstring.parse("auto", default="google", per_style_options=options))
     for section in sections:
         if section.kind.value == "attributes":
@@ -522,7 +531,7 @@ def _item(item: Any, kind: str) -> str:
     name = getattr(item, "name", "") or ""
     shown = []
     if name and kind not in ("raises", "warns"):
-        shown.append(code(name))
+        shown.append(code(name.replace("\\", "")))
     if annotation:
         type_text = code(str(annotation))
         shown.append(f"({type_text})" if shown else type_text)
