@@ -409,7 +409,7 @@ def specs_of(plan):
         }
 
 
-@PATIENT
+@settings(PATIENT, max_examples=30)
 @given(random_plans(), st.integers(0, 7))
 def test_what_if_is_what_happens(plan, chosen):
     """What the graph says would be skipped is what is skipped when it happens."""
