@@ -19,14 +19,15 @@ from typing import IO, TYPE_CHECKING, Final
 
 import attrs
 import pygit2
-from pygit2.enums import FileMode, Option, SortMode
+from pygit2.enums import Option, SortMode
 
 from vespera_orchestrator.home.files import UnfitFileError, sync_folder
 from vespera_orchestrator.home.reading import open_plain_file
 from vespera_orchestrator.worktrees.packs import write_pack
+from vespera_orchestrator.worktrees.tree_entries import FOLDER, SUBMODULE, read_entries
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Container, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Container, Iterable, Iterator
 
 _MOST_COMMITS: Final = 1000
 """More commits than this at once were fetched, and a fetched pack is synced by git."""
@@ -94,8 +95,8 @@ def sync_tree(repo: pygit2.Repository, tree: str, known: Iterable[str]) -> None:
         KeyError: An object is missing.
         pygit2.GitError: An object is damaged.
     """
-    trees = [repo[commit].peel(pygit2.Tree) for commit in known]
-    loose = _loose(repo, set(new_in_tree(repo[tree].peel(pygit2.Tree), trees)))
+    trees = [repo[commit].peel(pygit2.Tree).id.raw for commit in known]
+    loose = _loose(repo, set(new_in_tree(repo, bytes.fromhex(tree), trees)))
     if loose:
         write_pack(repo, loose)
         _drop_loose(repo, loose)
@@ -121,17 +122,17 @@ class _NewObjects:
         kept: Collection[str],
     ) -> _NewObjects:
         """Walk from *commits* to what is known. See `hold_objects` for the arguments."""
-        held = [] if expected is None else [repo[expected].peel(pygit2.Tree)]
+        held = [] if expected is None else [repo[expected].peel(pygit2.Commit).tree_id.raw]
         # The first parent is the work's; the others hold what was saved beside it.
         ours = {*commits}
         for name in commits:
             ours.update(str(parent) for parent in repo[name].parent_ids[1:])
         objects: dict[bool, set[str]] = {True: set(), False: set()}
         for commit in _new_commits(repo, commits, known, kept):
-            before = [parent.tree for parent in commit.parents]
+            before = [parent.tree_id.raw for parent in commit.parents]
             names = objects[str(commit.id) in ours]
             names.add(str(commit.id))
-            names.update(new_in_tree(commit.tree, [*before, *held]))
+            names.update(new_in_tree(repo, commit.tree_id.raw, [*before, *held]))
         return cls(own=objects[True], inherited=objects[False])
 
 
@@ -161,25 +162,27 @@ def _walk(repo: pygit2.Repository, commits: Iterable[str], known: Iterable[str])
     return walker
 
 
-def new_in_tree(tree: pygit2.Tree, known: Sequence[pygit2.Tree]) -> Iterator[str]:
+def new_in_tree(repo: pygit2.Repository, tree: bytes, known: Collection[bytes]) -> Iterator[str]:
     """Yield the blobs and trees of *tree*, itself included, that no *known* tree has in that place.
 
     Folders that one of them has are not looked into: what a merge took whole from one side costs
     nothing.
+
+    Raises:
+        KeyError: A tree is missing.
     """
-    if any(tree.id == other.id for other in known):
+    if tree in known:
         return
-    yield str(tree.id)
-    listings = [{entry.name: entry for entry in other} for other in known]
-    for entry in tree:
-        peers = [listing[entry.name] for listing in listings if entry.name in listing]
-        if any(peer.id == entry.id for peer in peers):
+    yield tree.hex()
+    listings = [read_entries(repo, other) for other in known]
+    for mode, name, entry in set(read_entries(repo, tree)).difference(*listings):
+        peers = [each for listing in listings for each in listing if each[1] == name]
+        if mode == SUBMODULE or any(peer == entry for _, _, peer in peers):
             continue
-        if isinstance(entry, pygit2.Tree):
-            folders = [peer for peer in peers if isinstance(peer, pygit2.Tree)]
-            yield from new_in_tree(entry, folders)
-        elif entry.filemode != FileMode.COMMIT:
-            yield str(entry.id)
+        if mode == FOLDER:
+            yield from new_in_tree(repo, entry, [peer for kind, _, peer in peers if kind == mode])
+        else:
+            yield entry.hex()
 
 
 def _loose(repo: pygit2.Repository, names: Iterable[str]) -> list[str]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 import pygit2
 
 from vespera_orchestrator.worktrees.left_out import LeftOutKind
+from vespera_orchestrator.worktrees.tree_entries import FOLDER, read_entries
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,37 +38,32 @@ def find_unlisted(
         root: The worktree's folder.
     """
     top = os.fsencode(root)
-    folders: list[tuple[bytes, pygit2.Tree | None]] = [(top, repo[tree].peel(pygit2.Tree))]
+    folders: list[tuple[bytes, bytes | None]] = [(top, bytes.fromhex(tree))]
     while folders:
         folder, known = folders.pop()
         entries = _entries(folder)
         is_repository = folder != top and any(entry.name == _GIT for entry in entries)
         if is_repository:
             continue  # it is saved as one
-        below = {} if known is None else _folders_in(known)
+        below = {} if known is None else _folders_in(repo, known)
+        longest_name = _LONGEST_PATH - len(folder) - 1
         for entry in entries:
             is_folder = entry.is_dir(follow_symlinks=False)
+            is_too_long = len(entry.name) > longest_name
+            if not (is_folder or is_too_long or entry.name.lower() == _GIT):
+                continue
             if is_folder and entry.name in below:
                 folders.append((entry.path, below[entry.name]))
                 continue
-            kind = _kind_of(entry, is_folder=is_folder)
-            if entry.name == _GIT or not (is_folder or kind):
-                continue
             path = os.fsdecode(os.path.relpath(entry.path, top))
-            if _is_ignored(repo, path, is_folder=is_folder):
+            if entry.name == _GIT or _is_ignored(repo, path, is_folder=is_folder):
                 continue
-            if kind is None:
-                folders.append((entry.path, None))
+            if is_too_long:
+                yield _beginning(path), LeftOutKind.TOO_LONG
+            elif entry.name.lower() == _GIT:
+                yield path, LeftOutKind.UNLISTED if is_folder else LeftOutKind.REFUSED
             else:
-                yield _beginning(path) if kind is LeftOutKind.TOO_LONG else path, kind
-
-
-def _kind_of(entry: os.DirEntry[bytes], *, is_folder: bool) -> LeftOutKind | None:
-    if len(entry.path) > _LONGEST_PATH:
-        return LeftOutKind.TOO_LONG
-    if entry.name.lower() != _GIT:
-        return None
-    return LeftOutKind.UNLISTED if is_folder else LeftOutKind.REFUSED
+                folders.append((entry.path, None))
 
 
 def _entries(folder: bytes) -> list[os.DirEntry[bytes]]:
@@ -78,8 +74,8 @@ def _entries(folder: bytes) -> list[os.DirEntry[bytes]]:
         return []
 
 
-def _folders_in(tree: pygit2.Tree) -> dict[bytes, pygit2.Tree]:
-    return {entry.raw_name or b"": entry for entry in tree if isinstance(entry, pygit2.Tree)}
+def _folders_in(repo: pygit2.Repository, tree: bytes) -> dict[bytes, bytes]:
+    return {name: below for mode, name, below in read_entries(repo, tree) if mode == FOLDER}
 
 
 def _is_ignored(repo: pygit2.Repository, path: str, *, is_folder: bool) -> bool:
