@@ -550,10 +550,11 @@ class Store(Protocol):
         stays in progress, held by that attempt, until it is finished once more.
 
         An attempt that is released or revised is a round without progress if it saved no checkpoint
-        that differs from the last one before it, no artifact with new content, and no effect,
-        planned no subtask, and changed no files. After ``ending.most_empty_rounds`` of them in a
-        row the task is blocked instead of pending: its reason says so, no recovery task is planned,
-        and the event ``task_blocked`` follows that of the release.
+        that differs from the last one before it, no artifact with new content other than the
+        ending's summary, and no effect, planned no subtask, and changed no files. After
+        ``ending.most_empty_rounds`` of them in a row the task is blocked instead of pending: its
+        reason says so, no recovery task is planned, and the event ``task_blocked`` follows that of
+        the release.
 
         An ending with ``blocked`` and ``may_retry``, of a task with ``retry_after_s``, that has not
         failed ``max_attempts`` times: the task is pending again, and rests until it is tried again;

@@ -219,7 +219,7 @@ def _hand_back(
 
 def _empty_rounds(tx: Transaction, task: Task, ending: Ending) -> int:
     """Return how many attempts in a row, with this one, have handed the task back as it was."""
-    if ending.files_changed or progress.made_progress(tx, task):
+    if ending.files_changed or progress.made_progress(tx, task, ending.summary):
         return 0
     return task.empty_rounds + 1 if ending.most_empty_rounds else task.empty_rounds
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING
 
 from vespera_orchestrator.stores.sql.dialect import LOST
@@ -11,14 +12,16 @@ if TYPE_CHECKING:
     from vespera_orchestrator.stores.sql.transaction import Transaction
 
 
-def made_progress(tx: Transaction, task: Task) -> bool:
+def made_progress(tx: Transaction, task: Task, summary: str | None = None) -> bool:
     """Tell whether the task's latest attempt has left anything that was not there before.
 
-    The words of a release are nothing of that kind.
+    The words of a release are nothing of that kind, and neither is an artifact that holds nothing
+    but the *summary* with which the task comes back.
     """
+    words = hashlib.sha256((summary or "").encode()).hexdigest()
     traces = (_changed_files(tx), _effects(tx), _checkpoints(tx), _content(tx), _subtasks(tx))
     sql = "SELECT " + " OR ".join(f"EXISTS ({trace})" for trace in traces)
-    return bool(tx.execute(sql, (task.id, task.attempts)).fetchone()[0])
+    return bool(tx.execute(sql, (task.id, task.attempts, words)).fetchone()[0])
 
 
 def lost_in_a_row(tx: Transaction, task: Task) -> int:
@@ -63,7 +66,7 @@ def _content(tx: Transaction) -> str:
     return f"""
         SELECT 1 FROM artifacts AS saved
         WHERE saved.task_id = {tx.mark}1 AND saved.attempt = {tx.mark}2
-            AND saved.size_bytes > 0 AND NOT EXISTS (
+            AND saved.size_bytes > 0 AND saved.digest <> {tx.mark}3 AND NOT EXISTS (
             SELECT 1 FROM artifacts AS before
             WHERE before.task_id = {tx.mark}1 AND before.digest = saved.digest
                 AND before.seq < saved.seq

@@ -245,7 +245,9 @@ def snooze(
 def _snooze_one(tx: Transaction, task: Task, until: datetime | None, zone: str) -> None:
     planned = _due_before_rests(tx, task)
     due = _due_with_rest(task, planned, until, zone, load_time(tx.now))
-    changes: dict[str, JsonValue] = {"not_before": until, "zone": zone, **due}
+    changes: dict[str, JsonValue] = {"not_before": until, **due}
+    if due["due_at"] is None:  # the day of a due date stays that of its own zone
+        changes["zone"] = zone
     data: dict[str, JsonValue] = {"until": None if until is None else str(until)}
     if (due["due_at"], due["due_day"]) != (task.due_at, task.due_day):
         data |= {"due_at": str(due["due_at"]), "due_day": due["due_day"]}

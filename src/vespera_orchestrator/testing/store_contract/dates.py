@@ -119,6 +119,19 @@ class DatesContract(StoreFixtures):
         (resting,) = store.snooze(task.id, clock.now + DAY, zone="UTC", subtree=False)
         assert resting.due_day == "2026-01-02"
 
+    def test_a_rest_is_told_in_the_zone_of_whoever_asked_for_it(self, store, session_id, clock):
+        """Unless the task has a due day, which stays a day of its own zone."""
+        plain = draft("a", not_before=clock.now + HOUR, zone="UTC")
+        dated = draft("b", due_at=clock.now + 9 * DAY, due_day="2026-01-10", zone="Asia/Tokyo")
+        for task, zone in zip(
+            store.plan(session_id, [draft("c"), plain, dated]),
+            ("Europe/Berlin", "Europe/Berlin", "Asia/Tokyo"),
+            strict=True,
+        ):
+            until = clock.now + DAY
+            (resting,) = store.snooze(task.id, until, zone="Europe/Berlin", subtree=False)
+            assert resting.zone == zone
+
     @pytest.mark.parametrize("day", [None, "2026-01-01"])
     def test_a_woken_task_is_due_as_planned_again(self, store, session_id, clock, day):
         """However often it was put off, unless that is over, or somebody set another date."""

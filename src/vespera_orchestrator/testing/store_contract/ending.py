@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import attrs
 import pytest
 
 from vespera_orchestrator._model import (
+    ArtifactDraft,
     ArtifactQuery,
     AttemptEnding,
     Ending,
@@ -301,6 +304,17 @@ class EndingContract(StoreFixtures):
         store.claim(session_id, "ada", task_id=a.id, lease_s=60)
         store.checkpoint(a.id, 4, {"n": 1}, note="further", progress=0.5, lease_s=60)
         assert store.finish(a.id, 4, BACK, agent="ada").task.empty_rounds == 0
+
+    def test_a_line_is_no_progress_where_it_is_all_that_was_handed_in(self, store, session_id):
+        """The summary says why the task comes back, whether it is kept as the work or not."""
+        a = store.plan(session_id, [draft("a")])[0]
+        for number, summary in enumerate(("no", "still no"), 1):
+            store.claim(session_id, "ada", task_id=a.id, lease_s=60)
+            digest = hashlib.sha256(summary.encode()).hexdigest()
+            line = ArtifactDraft(title="Lid", digest=digest, size_bytes=len(summary))
+            ending = attrs.evolve(BACK, action=NextAction.NEEDS_REVISION, summary=summary)
+            finished = store.finish(a.id, number, ending, agent="ada", artifacts=[line])
+            assert finished.task.empty_rounds == number
 
     def test_what_is_no_handing_back_counts_for_nothing(self, store, session_id, clock):
         """An interruption, an expired lease, a holder that was gone; a failure ends the row."""
