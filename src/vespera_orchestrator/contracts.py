@@ -343,7 +343,7 @@ class Store(Protocol):
             PlanError: Or one of its branches, as in `plan`.
             AliasTakenError: The alias names another task.
             TransitionError: The new parent has ended; or what the task waits for should change, and
-                it is not pending.
+                it is neither pending nor skipped. A skipped one is decided anew.
         """
 
     def snooze(

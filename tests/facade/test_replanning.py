@@ -49,6 +49,43 @@ def everything(orch):
     return orch.query_tasks(limit=None, include_archived=True), orch._store.last_seq()
 
 
+@pytest.mark.parametrize("existing", ["keep", "update"])
+def test_the_same_plan_again_whatever_became_of_the_whole(orch, existing):
+    """The parts of what is completed, cancelled or skipped are its parts already."""
+    plan = [
+        {"title": "Dig", "children": [{"title": "Hole"}]},
+        {"title": "Pour", "children": [{"title": "Mix"}]},
+        {"title": "Roof", "dependencies": ["pour"], "children": [{"title": "Tiles"}]},
+    ]
+    orch.plan_tasks(plan)
+    for alias in ("hole", "dig"):
+        orch.complete_task(alias, summary="done", detailed_work="It is deep.")
+    orch.cancel_task("pour", "frost")
+    before = everything(orch)
+    assert str(orch.plan_tasks(plan, existing=existing)) == "6 as before"
+    assert everything(orch) == before
+
+
+def test_a_plan_takes_up_what_was_skipped(orch):
+    """The plan that lets it wait for something else is enough: nothing has to be retried first."""
+    plan = [
+        {"title": "Ask", "question": "Movers?"},
+        {"title": "Movers", "dependencies": ["ask"], "condition": "ask.outputs.hire"},
+        {"title": "Friends", "dependencies": ["ask"], "condition": "not ask.outputs.hire"},
+        {"title": "Move", "dependencies": ["movers", "friends"]},
+    ]
+    orch.plan_tasks(plan)
+    orch.answer("ask", hire=False)
+    with pytest.raises(TransitionError, match=r"orch\.update_task\('move', dependencies=…\)"):
+        orch.retry_task("move")
+    plan[3]["dependencies"] = [{"task": each, "on": "done"} for each in ("movers", "friends")]
+    assert (
+        str(orch.plan_tasks(plan, existing="update"))
+        == "1 changed: move (dependencies); 3 as before"
+    )
+    assert str(orch.why("move")) == "move is pending: waits for the end of friends (pending)"
+
+
 def test_a_plan_again_names_what_is_archived(orch):
     """It counts as there, and what waits for its success is skipped: both are said."""
     orch.plan_tasks([{"title": "Dig"}, {"title": "Pour"}])

@@ -130,7 +130,7 @@ TRANSITIONS: Final[Mapping[Verb, Transition]] = {
     Verb.RETRY: Transition("retry_task", _RETRYABLE, TaskStatus.PENDING),
     Verb.REOPEN: Transition("reopen_task", (TaskStatus.COMPLETED,), TaskStatus.PENDING),
     Verb.RESTORE: Transition(
-        "what it waits for is retried", (TaskStatus.SKIPPED,), TaskStatus.PENDING
+        "what it waits for is retried or changed", (TaskStatus.SKIPPED,), TaskStatus.PENDING
     ),
 }
 """What may become of a task. Every change of a state is one of these."""

@@ -13,6 +13,11 @@ from vespera_orchestrator.errors import TransitionError, UnknownDependencyError
 from vespera_orchestrator.stores.sql import claims, cycles, events, reading, rows, timing, waiting
 from vespera_orchestrator.stores.sql.consequences import recount, set_columns
 from vespera_orchestrator.stores.sql.drafts import Change, Drafts, refuse_ungoverned, reopening
+from vespera_orchestrator.stores.sql.lifecycle import (
+    follow_restored,
+    may_be_restored,
+    restore_skipped,
+)
 from vespera_orchestrator.tasks import lifecycle, plans
 
 if TYPE_CHECKING:
@@ -24,7 +29,9 @@ if TYPE_CHECKING:
 EDGE_COLUMNS: Final = "task_id, needs_id, position, on_outcome, governed, met"
 _DRAFT_FIELDS: Final = frozenset(field.name for field in attrs.fields(TaskDraft))
 _WAITING: Final = frozenset({"dependencies", "condition", "question", "signal"})
-"""What a task waits for: fields that change only while it is pending."""
+"""What a task waits for: fields that change only while it is pending or skipped."""
+_SKIPPING: Final = _WAITING | {"parent_task_id"}
+"""Fields for which a task may have been skipped: a change of them decides that anew."""
 _COUNTED: Final = _WAITING | {"condition_names", "not_before"}
 """Fields that decide how many causes keep the task from being ready."""
 _MOVING: Final = frozenset(
@@ -61,10 +68,12 @@ def take_down(tx: Transaction, changes: Sequence[Change]) -> None:
     All changes of a plan are taken down before any is put up: so two tasks may change places.
 
     Raises:
-        TransitionError: What a task waits for can be changed only while it is pending.
+        TransitionError: What a task waits for can be changed only while it is pending or skipped.
     """
     for change in changes:
-        _refuse_late(change)
+        _refuse_late(tx, change)
+    for task in _restored(tx, changes):
+        restore_skipped(tx, task)
     for change in changes:
         task, after = change.task, _edges_after(change)
         for edge in task.dependencies:
@@ -89,6 +98,7 @@ def put_up(tx: Transaction, changes: Sequence[Change]) -> dict[str, tuple[str, .
         _refuse_circles(tx, change)
     for change in changes:
         _follow(tx, change)
+    follow_restored(tx, _restored(tx, changes))
     return {
         change.task.id: tuple(sorted(map(plans.argument_of, change.fields.keys() - _DERIVED)))
         for change in changes
@@ -96,10 +106,16 @@ def put_up(tx: Transaction, changes: Sequence[Change]) -> dict[str, tuple[str, .
     }
 
 
-def _refuse_late(change: Change) -> None:
+def _restored(tx: Transaction, changes: Sequence[Change]) -> list[Task]:
+    """Return the tasks that were skipped, and for which that is decided anew."""
+    changed = [change.task for change in changes if _SKIPPING & change.fields.keys()]
+    return [task for task in changed if may_be_restored(tx, task)]
+
+
+def _refuse_late(tx: Transaction, change: Change) -> None:
     task = change.task
     late = sorted(_WAITING & change.fields.keys())
-    if not late:
+    if not late or may_be_restored(tx, task):
         return
     if task.status is not TaskStatus.PENDING:
         remedy = "release it first"

@@ -69,6 +69,9 @@ def reopening(alias: str, status: str) -> str:
     """Say what can be done about a task that has ended, or is blocked."""
     if status == TaskStatus.COMPLETED:
         return f"it is done: orch.reopen_task({alias!r}, 'why') opens it again"
+    if status == TaskStatus.SKIPPED:
+        change = f"orch.update_task({alias!r}, dependencies=…)"
+        return f"orch.why({alias!r}) says why; {change} changes what it waits for"
     return f"orch.retry_task({alias!r}) makes it pending again"
 
 
@@ -325,6 +328,9 @@ class Drafts:
         task = self.existing.get(parent)
         is_recovery = draft.recovers_task_id is not None
         self._refuse_parts_of_questions(parent, task, draft)
+        before = self._before.get(task_id)
+        if before is not None and before.parent_task_id == parent:
+            return parent  # it is a part of it already, whatever became of the whole
         if task is not None and task.status.is_terminal and not is_recovery:
             remedy = reopening(task.alias, task.status)
             raise TransitionError(task.alias, task.status, "take a subtask", remedy)

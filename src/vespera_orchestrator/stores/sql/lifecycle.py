@@ -66,6 +66,7 @@ _ATTEMPT_ENDING: Final = {
 }
 
 
+_NEEDS_CHANGED: Final = "what it waits for was changed"
 _HAVE_BUILT: Final = frozenset({TaskStatus.COMPLETED, TaskStatus.IN_PROGRESS})
 """Statuses of dependents that may have built on what they depend on."""
 _GIVEN_UP: Final = quoted([EventKind.TASK_CANCELLED, EventKind.TASK_FAILED])
@@ -387,7 +388,9 @@ def retry(tx: Transaction, task_id: str, reason: str) -> Task:
     _refuse_circle(tx, task)
     retried = reading.task(tx, task_id)
     if retried.status is TaskStatus.SKIPPED:  # what it waits for has not changed
-        remedy = f"it would be skipped again ({retried.reason}); retry what it waits for instead"
+        change = f"orch.update_task({task.alias!r}, dependencies=…)"
+        remedy = f"it would be skipped again ({retried.reason}); retry what it waits for instead, "
+        remedy += f"or change that: {change}"
         raise _cannot_retry(task, remedy)
     return retried
 
@@ -603,6 +606,33 @@ def _stays_skipped(tx: Transaction, task: Task) -> bool:
         or task.recovers_task_id is not None
         or _completed_parent(tx, task) is not None
     )
+
+
+def may_be_restored(tx: Transaction, task: Task) -> bool:
+    """Tell whether a task is skipped, and can be decided anew when what it waits for changes."""
+    return not _stays_skipped(tx, task)
+
+
+def restore_skipped(tx: Transaction, task: Task) -> None:
+    """Make a skipped task pending again, before what it waits for is changed."""
+    _make_pending(tx, task, EventKind.TASK_REOPENED, _NEEDS_CHANGED)
+
+
+def follow_restored(tx: Transaction, tasks: Sequence[Task]) -> None:
+    """Decide anew about what was skipped because these tasks were, downward.
+
+    Args:
+        tx: The transaction.
+        tasks: The tasks as they were while they were skipped; what they wait for is changed now.
+
+    Raises:
+        CycleError: One of them would wait for itself: others may have come to wait for it.
+    """
+    for task in tasks:
+        recount(tx, task.id)
+        if reading.task(tx, task.id).status is not TaskStatus.SKIPPED:
+            _restore_dependents(tx, [task], _NEEDS_CHANGED)
+            _refuse_circle_through(tx, task)
 
 
 def _make_pending(

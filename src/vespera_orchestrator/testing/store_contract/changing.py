@@ -127,6 +127,38 @@ class ChangingContract(StoreFixtures):
         assert changed.status is TaskStatus.SKIPPED
         assert statuses(store, session_id) == {"a": "completed", "b": "skipped", "c": "skipped"}
 
+    def test_what_was_skipped_is_decided_anew(self, store, session_id):
+        """When what it waits for changes, it is open again, with its parts and what waits for it.
+
+        What has no reason to be skipped any more can be done; what still has is skipped again.
+        """
+        plan = [draft("a"), draft("b"), draft("c", "a"), draft("d", "c")]
+        tasks = {
+            task.alias: task
+            for task in store.plan(session_id, [*plan, draft("part", parent="c"), draft("e", "a")])
+        }
+        store.cancel(tasks["a"].id, "", subtree=False)
+        skipped = {"c": "skipped", "d": "skipped", "part": "skipped", "e": "skipped"}
+        assert statuses(store, session_id).items() >= skipped.items()
+        store.update_task(tasks["c"].id, {"dependencies": (Dependency("b"),)})
+        opened = {"c": "pending", "d": "pending", "part": "pending", "e": "skipped"}
+        assert statuses(store, session_id).items() >= opened.items()
+        assert ready_aliases(store, session_id) == ["b", "part"]
+        assert store.find_task("c", session_id).blockers == 2
+        again = store.update_task(
+            tasks["e"].id, {"dependencies": (Dependency("a"), Dependency("b"))}
+        )
+        assert again.status is TaskStatus.SKIPPED
+
+    def test_what_was_skipped_may_not_wait_for_itself(self, store, session_id):
+        """Others may have come to wait for its end while it had none to wait for itself."""
+        a, b, c = store.plan(session_id, [draft("a"), draft("b", "a"), draft("c")])
+        store.cancel(a.id, "", subtree=False)
+        store.add_dependency(c.id, b.id, Outcome.DONE)
+        with pytest.raises(CycleError):
+            store.update_task(b.id, {"dependencies": (Dependency("c"),)})
+        assert statuses(store, session_id) == {"a": "cancelled", "b": "skipped", "c": "pending"}
+
     def test_it_moves_under_another_parent(self, store, session_id):
         """Both parents are counted anew; it is put under nothing that has ended or waits for it."""
         drafts = [draft("p"), draft("q"), draft("a", parent="p"), draft("b", parent="a")]
