@@ -173,6 +173,9 @@ class SearchGap(StrEnum):
     """It is a PDF of pictures, such as a scan."""
     UNREAD = "unread"
     """Its bytes could not be read here when it was indexed."""
+    GARBLED = "garbled"
+    """It is a text in an encoding that is not known here, searched by the letters it seems to have.
+    """
     PART = "part"
     """A part is searched: the first two million characters, or the pages that could be read."""
     FIGURES = "figures"

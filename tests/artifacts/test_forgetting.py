@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
+import sys
+import zlib
+from contextlib import suppress
 
 import pytest
 
 import vespera_orchestrator as vespera
+from support.pdf_files import pdf
 from vespera_orchestrator import RemainderKind
 from vespera_orchestrator.artifacts.content.folder import FolderContent
 from vespera_orchestrator.artifacts.content.object_store import ObjectContent
 from vespera_orchestrator.artifacts.forgetting import Quotations
+from vespera_orchestrator.artifacts.search import index
 from vespera_orchestrator.errors import (
     ArtifactForgottenError,
     ArtifactNotFoundError,
     CorruptContentError,
     InvalidInputError,
 )
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 NAME = "Zaphod"
 TEXT = f"# Decision\n\nPatient {NAME} Beeblebrox, born in 1952, gets the red pill."
@@ -38,9 +49,60 @@ def orch(tmp_path):
 
 
 def files_with(orch, word=NAME):
-    """Return the files of the project, the home included, that hold a word."""
+    """Return the files of the project, the home included, that hold a word, packed or not."""
     files = [path for path in orch.project.rglob("*") if path.is_file()]
-    return [path for path in files if word.encode() in path.read_bytes()]
+    return [path for path in files if any(word.encode() in form for form in forms(path))]
+
+
+def forms(path):
+    """Return the bytes of a file as they are, and unpacked where artifacts or git pack them."""
+    content = path.read_bytes()
+    if content.startswith(b"\x28\xb5\x2f\xfd"):
+        return content, zstd.decompress(content)
+    if content.startswith(b"\x78"):
+        with suppress(zlib.error):
+            return content, zlib.decompress(content)
+    return (content,)
+
+
+@pytest.mark.parametrize(
+    "small_passages",
+    [pytest.param(10_000, id="small"), pytest.param(0, id="large", marks=pytest.mark.soak)],
+)
+def test_nothing_is_left_of_any_kind_of_content(orch, monkeypatch, small_passages):
+    """Large and packed ones, notebooks, PDFs and bytes, in every version and either index."""
+    monkeypatch.setattr(index, "SMALL_PASSAGES", small_passages)
+    filling = "".join(f"line {number}\n" for number in range(1000))
+    notebook = {"cells": [{"cell_type": "code", "source": TEXT}]}
+    contents = {
+        "Long": filling + TEXT,
+        "Analysis.ipynb": json.dumps(notebook),
+        "Letter.pdf": pdf(NAME),
+        "Packed.pdf": pdf(NAME, compressed=True),
+        "Bytes": b"\0" + NAME.encode(),
+    }
+    for title, content in contents.items():
+        orch.artifacts.save(title, content, task="interview", metadata={"who": NAME})
+    orch.artifacts.save("Long", filling + TEXT + filling, task="interview", tags=[NAME])
+    assert orch.artifacts.search(f"{NAME} pill")
+    assert str(orch.artifacts.context(NAME, task="go_on", budget_tokens=500))
+    orch.artifacts.browse()
+    packed = [path for path in files_with(orch) if path.suffix == ".zst"]
+    assert len(packed) == 2
+    for title in (*contents, "Interview"):
+        assert orch.artifacts.forget(orch.artifacts.find(title, task="interview")).is_complete
+    assert orch.artifacts.search(f"{NAME} pill") == []
+    assert files_with(orch) == []
+    assert orch.artifacts.verify_index() == []
+
+
+def test_a_pdf_that_has_a_text_is_named(orch):
+    """What is packed in it cannot be taken out of it."""
+    pytest.importorskip("pypdf")
+    letter = orch.artifacts.save("Packed.pdf", pdf("born as Zarniwoop", compressed=True))
+    proof = orch.artifacts.forget_text("Zarniwoop")
+    named = [each.name for each in proof.remainders if each.kind is RemainderKind.ARTIFACT]
+    assert named == [letter.id]
 
 
 def test_nothing_is_left_of_it(orch):

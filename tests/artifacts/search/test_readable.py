@@ -189,3 +189,43 @@ def test_equal_hits_are_folded_and_counted(artifacts):
     assert "; +11 like it)" in str(hits[0])
     context = artifacts.context("kettle heated degrees", budget_tokens=120)
     assert ("; +11 like it)" in str(context), context.tokens <= 120) == (True, True)
+
+
+@pytest.mark.parametrize(
+    ("text", "question"),
+    [
+        ("heißt die Größe", "heisst"),
+        ("heißt die Größe", "grosse"),
+        ("ο βραστήρας", "βραστηρας"),
+        ("ＡＢＣ１２３", "abc123"),
+        ("abc123", "ＡＢＣ１２３"),
+        ("ﾃﾞｰﾀﾍﾞｰｽ", "データ"),
+        ("𠮷野家", "𠮷"),
+        ("អុកកំសៀវ", "សៀវ"),
+        ("İstanbul", "istanbul"),
+    ],
+)
+def test_other_spellings_are_found(artifacts, text, question):
+    """Without accents, in another width, and by a rare character."""
+    artifacts.save("Other", "a walrus")
+    artifacts.save("Right", text)
+    hits = artifacts.search(question, mode="text")
+    assert [hit.title for hit in hits] == ["Right"]
+
+
+@pytest.mark.parametrize(
+    ("encoding", "text"),
+    [
+        ("shift_jis", "エラー: データベース接続に失敗しました。"),
+        ("cp1251", "Насос включён, температура девяносто градусов"),
+        ("gbk", "数据库连接失败，请重试三次"),
+        ("utf-16-le", "水泵在第五号引脚上工作正常"),
+    ],
+)
+def test_an_unknown_encoding_is_named(artifacts, encoding, text):
+    """What is read as Windows-1252 rightly is not."""
+    garbled = artifacts.save("Log", text.encode(encoding), media_type="text/plain")
+    artifacts.save("Brief", "Größe, Übergabe und café".encode("cp1252"), media_type="text/plain")
+    artifacts.save("UTF-8", text)
+    artifacts.catch_up()
+    assert artifacts.index_status().gaps == {garbled.id: SearchGap.GARBLED}

@@ -23,6 +23,11 @@ _MOST_STRAY_ZEROS: Final = 0.02
 _BEYOND_ASCII: Final = re.compile(rb"[\x80-\xff]")
 _MOST_BEYOND: Final = 0.4
 """The share of bytes beyond ASCII in a text that is Windows-1252. In other bytes it is half."""
+_ASCII_LETTER: Final = re.compile(rb"[A-Za-z]")
+_MOST_ACCENTS: Final = 0.3
+"""The share of accented letters and signs among the letters of a text in Windows-1252."""
+_MOST_ODD: Final = 0.05
+"""The share of characters that cannot be meant in a text that is only a little damaged."""
 _SEQUENCE: Final = re.compile(
     rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}"
 )
@@ -40,6 +45,23 @@ def decoded(content: bytes) -> str:
     What its encoding does not have becomes U+FFFD.
     """
     return content.decode(_encoding(content), "replace")
+
+
+def is_garbled(content: bytes, text: str) -> bool:
+    """Tell whether *text* is hardly what *content* says: its encoding is none of those known here.
+
+    As Shift-JIS or Windows-1251, which say nothing of themselves and look like odd characters. A
+    language that Windows-1252 is for has accents on a few of its letters only.
+    """
+    encoding = _encoding(content)
+    sample = text[:_SAMPLE_BYTES]
+    if encoding == "cp1252":
+        beyond = len(_BEYOND_ASCII.findall(content[:_SAMPLE_BYTES]))
+        letters = len(_ASCII_LETTER.findall(content[:_SAMPLE_BYTES]))
+        if beyond > (beyond + letters) * _MOST_ACCENTS:
+            return True
+    odd = sample.count(_UNKNOWN) + len(_CONTROL.findall(sample))
+    return odd > len(sample) * _MOST_ODD
 
 
 def is_text(beginning: bytes) -> bool:

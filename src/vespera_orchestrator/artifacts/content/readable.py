@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from vespera_orchestrator._model import SearchGap
 from vespera_orchestrator.artifacts.content import media_types, notebooks, pdfs
-from vespera_orchestrator.artifacts.content.decoding import decoded
+from vespera_orchestrator.artifacts.content.decoding import decoded, is_garbled
 from vespera_orchestrator.artifacts.content.readable_text import ReadableText
 from vespera_orchestrator.home.reading import read_content
 
@@ -56,7 +56,7 @@ def readable_text(
         whole = decoded(read_content(store, artifact.digest, artifact.size_bytes))
         text = notebooks.notebook_text(whole) or ReadableText(text=whole)
         return _beginning(text, most_characters)
-    text = ReadableText(text=_decoded_beginning(store, artifact, most_characters))
+    text = _decoded_beginning(store, artifact, most_characters)
     return _beginning(text, most_characters)
 
 
@@ -84,14 +84,23 @@ def _is_notebook(artifact: Artifact) -> bool:
     return is_small and _bare(artifact.media_type) == notebooks.MEDIA_TYPE
 
 
-def _decoded_beginning(store: ContentStore, artifact: Artifact, most_characters: int | None) -> str:
-    if most_characters is None:
-        return decoded(read_content(store, artifact.digest, artifact.size_bytes))
-    most_bytes = _MAX_UTF8_BYTES * (most_characters + 1)
+def _decoded_beginning(
+    store: ContentStore, artifact: Artifact, most_characters: int | None
+) -> ReadableText:
+    content = _beginning_bytes(store, artifact, most_characters)
+    text = decoded(content)
+    gap = SearchGap.GARBLED if is_garbled(content, text) else None
+    return ReadableText(text=text, gap=gap)
+
+
+def _beginning_bytes(store: ContentStore, artifact: Artifact, most_characters: int | None) -> bytes:
+    most_bytes = artifact.size_bytes
+    if most_characters is not None:
+        most_bytes = _MAX_UTF8_BYTES * (most_characters + 1)
     if artifact.size_bytes <= most_bytes:
-        return decoded(read_content(store, artifact.digest, artifact.size_bytes))
+        return read_content(store, artifact.digest, artifact.size_bytes)
     with store.open(artifact.digest) as stream:
-        return decoded(stream.read(most_bytes))
+        return stream.read(most_bytes)
 
 
 def _beginning(text: ReadableText, most_characters: int | None) -> ReadableText:

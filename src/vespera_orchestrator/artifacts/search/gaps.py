@@ -9,7 +9,7 @@ from vespera_orchestrator.artifacts.content.pdfs import INSTALL
 from vespera_orchestrator.artifacts.content.readable import MAX_TEXT_CHARACTERS
 
 BY_TITLE: Final = frozenset(
-    set(SearchGap) - {SearchGap.PART, SearchGap.FIGURES},
+    set(SearchGap) - {SearchGap.PART, SearchGap.FIGURES, SearchGap.GARBLED},
 )
 """Of these, nothing but the title is searched."""
 _WORDS: Final = {
@@ -20,6 +20,7 @@ _WORDS: Final = {
     SearchGap.TOO_LARGE: "found by title only: a PDF that takes too much time or memory",
     SearchGap.NO_WORDS: "found by title only: a PDF whose pages are pictures",
     SearchGap.UNREAD: "found by title only: its bytes could not be read here",
+    SearchGap.GARBLED: "searched with odd letters: its encoding is not known",
     SearchGap.PART: f"searched in part only, at most the first {MAX_TEXT_CHARACTERS:,} characters",
     SearchGap.FIGURES: "searched without its pictures",
 }

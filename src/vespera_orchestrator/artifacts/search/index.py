@@ -432,7 +432,7 @@ class ArtifactIndex:
             batch.artifacts.append(artifact)
             text = self._searched_text(artifact)
             parts = passages.passages_of(text, artifact.media_type)
-            before = notes.before(artifact) if len(parts) == 1 else ""
+            before = notes.before(artifact, parts)
             notes.add(artifact, parts)
             # What says nothing by itself is found by its title.
             found_by = parts or [passages.Passage(start=0, end=0, text="")]

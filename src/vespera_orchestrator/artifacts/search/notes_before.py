@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _NOTES: Final = 2
 """How many notes before it are read with a note. Three find no more than two."""
 _CHARACTERS: Final = 300
-"""The end of each: what is answered stands last."""
+"""The end of each: what is answered stands last. Also how long a short note is, at most."""
 _SITTING: Final = timedelta(hours=1)
 _ROWS_READ: Final = 20
 """How many records may be looked through for those of one owner."""
@@ -57,11 +57,18 @@ class NotesBefore:
         self._passages_of = passages_of
         self._latest: dict[_Owner, deque[_Note]] = {}
 
-    def before(self, artifact: Artifact) -> str:
+    def before(self, artifact: Artifact, passages: Sequence[Passage]) -> str:
         """Return what was said before *artifact*, as it is searched; empty for nothing.
 
-        An earlier version of it is no context: what it said may hold no longer.
+        An earlier version of it is no context: what it said may hold no longer. A text that is
+        longer than what would be read before it needs none: it says what it is about.
+
+        Args:
+            artifact: The artifact.
+            passages: Its own passages.
         """
+        if len(passages) != 1 or len(passages[0].text) > _CHARACTERS:
+            return ""
         earliest = artifact.created_at - _SITTING
         endings = [
             note.ending

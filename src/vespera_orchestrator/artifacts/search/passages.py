@@ -12,6 +12,7 @@ Only text comes here: `index` turns everything else away. Whoever changes how te
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
 from functools import lru_cache
 from itertools import pairwise
@@ -163,7 +164,8 @@ STOP_WORDS = frozenset({
 _QUOTED = re.compile(r'"([^"]{1,1000})"')
 _IDENTIFIER_PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _UNSPACED_RUN = re.compile(
-    r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff]+"
+    r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff"
+    r"\U00020000-\U0003ffff]+"
 )
 """A run of Thai, Lao, Burmese, Khmer, Chinese, Japanese or Korean characters.
 
@@ -171,6 +173,8 @@ No spaces set their words apart.
 """
 _HYPHENATED = re.compile(r"([^\W\d_]+)-\n([^\W\d_]+)")
 """A word that is parted at the end of a line, as in PDFs."""
+_ACCENTS = re.compile(r"[\u0300-\u036f]")
+"""Marks over and under letters. Those that are vowels, or part of a character, stand elsewhere."""
 _SYMBOL = re.compile(r"[\u2190-\u2bff\U0001f000-\U0001faff]")
 """Emoji, arrows and other pictures, which are no words to a tokenizer."""
 
@@ -263,7 +267,7 @@ def searched_words(query: str) -> str:
 
 def _parts(text: str, runs: Iterable[str]) -> list[str]:
     """Return the parts of identifiers, pairs of neighbours in *runs*, and names for symbols."""
-    parts: list[str] = []
+    parts = [] if text.isascii() else _folded_words(text)
     for word in WORD.findall(text):
         if word.isascii() or _UNSPACED_RUN.search(word) is None:
             parts += identifier_parts(word)
@@ -278,5 +282,21 @@ def _unspaced_runs(text: str) -> list[str]:
     """Return the runs without marks such as those of tones: a tokenizer would part words there."""
     if text.isascii():
         return []
-    runs = _UNSPACED_RUN.findall(text)
+    # Characters of half and of full width are the same ones.
+    runs = _UNSPACED_RUN.findall(unicodedata.normalize("NFKC", text))
     return ["".join(filter(str.isalnum, run)) for run in runs]
+
+
+def _folded_words(text: str) -> list[str]:
+    """Return the words that are typed otherwise, too: without accents, "ss", in usual width."""
+    folded = [_folded_word(word) for word in WORD.findall(text) if not word.isascii()]
+    return [word for word in folded if word]
+
+
+@lru_cache(maxsize=50_000)
+def _folded_word(word: str) -> str:
+    """Return another spelling of *word*; empty if it has none."""
+    usual = unicodedata.normalize("NFKC", word).casefold()
+    bare = _ACCENTS.sub("", unicodedata.normalize("NFD", usual))
+    other = unicodedata.normalize("NFC", bare)
+    return "" if other == word.lower() else other

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from vespera_orchestrator._model import Event
 
-FORMAT = 9
+FORMAT = 10
 """Raised when passages are cut or stored differently: an index of another format is rebuilt."""
 
 _GENERATION = re.compile(r"[0-9a-f]{16}")
