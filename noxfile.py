@@ -88,11 +88,12 @@ def judges(session: nox.Session) -> None:
     Those that are written for Node are asked where npm is there.
     """
     judges = ("python-kacl>=0.4", "keepachangelog>=2", "pymarkdownlnt>=0.9", "pybtex")
-    session.install(".", *group("test"), *judges)
+    formatters = ("mdformat", "mdformat-gfm")
+    session.install(".", *group("test"), *judges, *formatters)
     folder = session.create_tmp()
     if shutil.which("npm") is not None:
         packages = ("mermaid@^11 || ^12", "jsdom", "markdownlint-cli2")
-        packages += ("commonmark", "commonmark-spec")
+        packages += ("commonmark", "commonmark-spec", "prettier")
         session.run(
             *("npm", "install", "--no-audit", "--no-fund", "--prefix", folder, *packages),
             external=True,

@@ -13,6 +13,7 @@ import pytest
 from pylatexenc.latex2text import LatexNodes2Text
 
 import vespera_orchestrator
+from documents.test_stories import STORIES
 from vespera_orchestrator.documents.sections import begin_marker, end_marker, parse_sections
 from vespera_orchestrator.documents.sources.bibliography import read_bibtex
 
@@ -145,3 +146,33 @@ def test_pybtex_reads_the_same_works():
         theirs = [str(LatexNodes2Text().latex_to_text(family)) for family in families]
         assert [family for family, _ in ours[key].authors] == theirs
         assert ours[key].year == entry.fields["year"]
+
+
+def assert_is_no_edit(project, *formatter):
+    """A formatter that rewrites all documents leaves nothing that counts as edited by hand."""
+    STORIES[project.session.project_type](project)
+    project.documents.update()
+    files = sorted(map(str, project.path("").glob("*.md")))
+    before = project.state()[0]
+    subprocess.run([*formatter, *files], check=True, capture_output=True)
+    assert project.state()[0] != before
+    assert project.documents.update().edited == ()
+    project.complete("Add more", project.draft("More", "More.", "general"))
+    assert project.documents.update().edited == ()
+    assert [each for each in project.documents.check() if each.severity == "warning"] == []
+
+
+@pytest.mark.parametrize("project_type", STORIES)
+def test_prettier_is_no_person(node_folder, make_project, project_type):
+    """Its tables are wider, and its emphasis is another."""
+    program = node_folder / "node_modules" / ".bin" / "prettier"
+    assert_is_no_edit(make_project(project_type), program, "--write")
+
+
+@pytest.mark.parametrize("project_type", STORIES)
+def test_mdformat_is_no_person(make_project, project_type):
+    """It counts lists anew, and gathers definitions of links at the end of the file."""
+    pytest.importorskip("mdformat")
+    pytest.importorskip("mdformat_gfm")
+    command = (sys.executable, "-m", "mdformat", "--wrap", "keep")
+    assert_is_no_edit(make_project(project_type), *command)

@@ -54,8 +54,9 @@ _LABEL = re.compile(
 """A line such as ``Decisions:`` or ``**Status:** accepted``."""
 _FRONT_MATTER = re.compile(r"\A---[ \t]*\n(.*?)\n(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL)
 _MARKER = re.compile(r"^(?=<!--[ \t]*vespera:)", re.IGNORECASE)
-_LETTERS = re.compile(r"[\W_]+")
-"""What is no letter and no digit."""
+_NO_LETTERS = re.compile(r"[\W\d_]+")
+_DEFINITIONS_AT_END = re.compile(r"(?:\n+\[[^\]\n]+\]:[ \t]+\S+)+\s*\Z")
+"""Lines that say where links lead."""
 _PREFORMATTED = re.compile(r"(<pre>.*?</pre>|<!--.*?-->)", re.DOTALL)
 _LABEL_WORDS = 4
 _LABEL_LEVEL = 7
@@ -287,7 +288,10 @@ def read_alike(one: str, other: str) -> bool:
 
     So it is once a formatter has put other bullets, other emphasis or wider tables into one.
     """
-    if _LETTERS.sub("", one) != _LETTERS.sub("", other):
+    bodies = [_DEFINITIONS_AT_END.sub("", text) for text in (one, other)]
+    if bodies[0] == one or bodies[1] == other:
+        one, other = bodies  # a formatter may gather them at the end of the file
+    if _NO_LETTERS.sub("", one) != _NO_LETTERS.sub("", other):
         return False
     return _as_read(one) == _as_read(other)
 
