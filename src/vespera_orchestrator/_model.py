@@ -19,7 +19,10 @@ import attrs
 
 from vespera_orchestrator._mistakes import InvalidInputError
 from vespera_orchestrator._records import JsonForm, Record, RecordList
-from vespera_orchestrator._text import show_methods, show_value
+from vespera_orchestrator._text import one_line, show_methods, show_value
+
+_LONGEST_SHOWN = 500
+"""Of a title or a note, in a line that shows its record."""
 
 JsonValue: TypeAlias = Any
 """Whatever JSON can hold: ``None``, bool, int, finite float, str, list, dict with str keys."""
@@ -630,7 +633,8 @@ class Session(Record):
     )
 
     def __str__(self) -> str:
-        return f"session {self.id}: {self.goal or '(no goal given)'}"
+        goal = one_line(self.goal, _LONGEST_SHOWN) or "(no goal given)"
+        return f"session {self.id}: {goal}"
 
     def __repr__(self) -> str:
         return f"Session({self.id!r}, {self.goal!r})"
@@ -811,7 +815,7 @@ class Task(Record):
         return f"Task({self.alias!r}, {str(self.status)!r}, {self.title!r})"
 
     def __str__(self) -> str:
-        return f"{self.alias} [{self.status}] {self.title}"
+        return f"{self.alias} [{self.status}] {one_line(self.title, _LONGEST_SHOWN)}"
 
 
 @attrs.frozen(repr=False, kw_only=True)
@@ -900,7 +904,7 @@ class Checkpoint(Record):
         text = f"checkpoint {self.id}"
         if self.progress is not None:
             text += f", {self.progress:.0%}"
-        return f"{text}: {self.note}" if self.note else text
+        return f"{text}: {one_line(self.note, _LONGEST_SHOWN)}" if self.note else text
 
     def __repr__(self) -> str:
         return f"Checkpoint({self.id}, {self.note!r}, progress={self.progress})"

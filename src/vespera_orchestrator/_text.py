@@ -57,6 +57,16 @@ _PLAIN: Final = _SPACES | {ord("\r"): "\n"} | _OBEYED
 _INVISIBLE_LETTERS: Final = re.compile("[\u3164\uffa0\ufe00-\ufe0d\U000e0100-\U000e01ef]")
 """Those of them that Python calls printable."""
 _BACKTICKS: Final = re.compile(r"`{3,}")
+_MARKUP: Final = re.compile(r"(\\*)(<(?=[A-Za-z/!?])|\](?=[(\[:]))")
+"""How a tag, an address and the second half of a link begin, with the backslashes before it."""
+_BLOCK_IN_ITEM: Final = re.compile(
+    r"^([-*] +)(\d{0,9})([-+*.)](?= |$)|#{1,6}(?= |$)|>|```|~~~|[-*_](?: *[-*_]){2,} *$)"
+)
+"""What begins a block of its own at the beginning of an item."""
+_DEFINITION: Final = re.compile(r"^([ >*+\d.)-]*)\[(?=[^\]]*$|.*\]:)")
+"""How a definition of links begins, which would hold for a whole page. Its name may be longer than
+the line.
+"""
 _MOST_BACKTICKS: Final = 50
 _TOO_MANY_BACKTICKS: Final = re.compile(rf"`{{{_MOST_BACKTICKS},}}")
 """A longer run would make the fences around it as long, twice."""
@@ -206,7 +216,35 @@ def quoted(text: str) -> str:
     Keys and passwords in it are masked.
     """
     lines = printable(mask(text)).splitlines()
+    lines = [_DEFINITION.sub(r"\1\\[", line) for line in lines]
     return "\n".join(f"> {line}".rstrip() for line in lines)
+
+
+def inert(text: str) -> str:
+    """Return lines of ours so that what they hold of others forms no Markdown of its own.
+
+    No address becomes a link or a picture, no tag HTML, and a title that begins like a heading or
+    a list stays a title. Lines that are quoted already stay as they are.
+    """
+    return "\n".join(line if line.startswith(">") else _inert(line) for line in text.split("\n"))
+
+
+def _inert(line: str) -> str:
+    line = _MARKUP.sub(_escape, line)
+    return _BLOCK_IN_ITEM.sub(r"\1\2\\\3", line)
+
+
+def _escape(match: re.Match[str]) -> str:
+    """Put a backslash before a sign, unless one of those before it does that already."""
+    is_escaped = len(match[1]) % 2 == 1
+    return match[0] if is_escaped else f"{match[1]}\\{match[2]}"
+
+
+def plain_start(line: str) -> str:
+    """Return a line of others that begins a line of ours: it begins no heading, list or tag."""
+    if line.startswith("<"):
+        return f"\\{line}"
+    return _BLOCK_IN_ITEM.sub(r"\1\2\\\3", f"- {line}")[2:]
 
 
 def fence_for(text: str) -> str:

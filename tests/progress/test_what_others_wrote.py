@@ -116,10 +116,11 @@ def test_no_document_and_no_commit_is_obeyed(project):
 
 
 SHOWN_BY_OTHERS = {
-    "ConflictEntry", "DeadLink", "EarlierSnapshot", "FileChange", "LeftOut", "MarkerError",
-    "Record", "UnfitFileError", "YamlMistakeError",
+    "Appearance", "ConflictEntry", "DeadLink", "EarlierSnapshot", "FileChange", "FileLink",
+    "LeftOut", "MarkerError", "MissingOutput", "Record", "Spot", "UnfitFileError",
+    "YamlMistakeError",
 }  # fmt: skip
-"""Their words reach people in an error or a record of ours, which is shown as text itself."""
+"""Their words reach people in an error, a record or a document, which is shown as text itself."""
 
 
 def test_whatever_shows_itself_is_shown_as_text(tmp_path):

@@ -14,7 +14,7 @@ import attrs
 from vespera_orchestrator._model import Artifact, ArtifactQuery, JsonValue, Session, Task
 from vespera_orchestrator._records import JsonForm, Record
 from vespera_orchestrator._secrets import mask_value
-from vespera_orchestrator._text import clip, one_line, tokens
+from vespera_orchestrator._text import clip, inert, one_line, tokens
 from vespera_orchestrator.agents.shared import ContextConflict, SharedContext, ancestry
 from vespera_orchestrator.errors import InvalidInputError
 from vespera_orchestrator.home.config import (
@@ -240,7 +240,8 @@ def _within(sections: Iterable[_Section], budget_tokens: int) -> str:
         head = f"{text}\n{section.title}" if section.title else text
         longer = head
         for number, line in enumerate(section.lines):
-            next_line = f"{longer}\n{line}" if longer else line
+            ours = inert(line)
+            next_line = f"{longer}\n{ours}" if longer else ours
             if tokens(next_line) > budget_tokens and longer:
                 left = len(section.lines) - number
                 note = f"\n* {left} more: {section.rest}" if section.rest else ""

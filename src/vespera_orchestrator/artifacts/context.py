@@ -14,7 +14,15 @@ import attrs
 
 from vespera_orchestrator._model import ArtifactKind
 from vespera_orchestrator._records import JsonForm, Record
-from vespera_orchestrator._text import clip, fence_for, fenced, fitting_length, one_line, tokens
+from vespera_orchestrator._text import (
+    clip,
+    fence_for,
+    fenced,
+    fitting_length,
+    inert,
+    one_line,
+    tokens,
+)
 from vespera_orchestrator.artifacts.alike import Saying
 from vespera_orchestrator.artifacts.search.ranking import EQUAL_TO_DIGITS
 from vespera_orchestrator.artifacts.surroundings import DEPENDENCY, SIBLING
@@ -102,7 +110,7 @@ class ContextPassage(Record):
             place += f", from a {self.nearness}"
         if self.alike:
             place += f"; +{self.alike} like it"
-        return f"## {title} ({version}, {place})"
+        return inert(f"## {title} ({version}, {place})")
 
     def __str__(self) -> str:
         return f"{self.heading}\n\n{fenced(self.text)}"
@@ -133,7 +141,7 @@ class UnreadArtifact(Record):
 
     def __str__(self) -> str:
         title = one_line(self.title, 80)
-        return f"- {title} ({self.artifact_id}): {one_line(self.problem, 200)}"
+        return inert(f"- {title} ({self.artifact_id}): {one_line(self.problem, 200)}")
 
 
 def room_for_passages(unread: Sequence[UnreadArtifact], budget_tokens: int) -> int:

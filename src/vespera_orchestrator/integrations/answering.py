@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from vespera_orchestrator._model import EventKind, Task, TaskStatus
+from vespera_orchestrator._text import show_methods
 from vespera_orchestrator.integrations.shell_calls import ANYTHING
 from vespera_orchestrator.tasks import conditions
 
@@ -22,6 +23,7 @@ _MOST_READY: Final = 1000
 _MOST_NAMED: Final = 5
 
 
+@show_methods
 @attrs.frozen(kw_only=True)
 class Answered:
     """An answer that is recorded, and what it led to."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from vespera_orchestrator._text import beginning, clip, quoted, tokens
+from vespera_orchestrator._text import beginning, clip, inert, quoted, tokens
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -22,7 +22,7 @@ _LEFT_OUT_TOKENS: Final = 20
 class Piece:
     """A line of ours, and a text of others that is quoted below it."""
 
-    line: str
+    line: str = attrs.field(converter=inert)
     """Stands there if there is any room for the piece."""
     quote: str = ""
     """Is quoted below it, as far as there is room."""
@@ -80,7 +80,7 @@ class Piece:
 class Section:
     """Pieces under one heading."""
 
-    heading: str
+    heading: str = attrs.field(converter=inert)
     """Empty for pieces that stand under none."""
     pieces: Sequence[Piece]
 

@@ -21,7 +21,7 @@ from vespera_orchestrator._model import (
     Why,
 )
 from vespera_orchestrator._records import JsonForm, Record
-from vespera_orchestrator._text import ago, clip, one_line, plural, tokens
+from vespera_orchestrator._text import ago, clip, one_line, plain_start, plural, tokens
 from vespera_orchestrator.progress import low_energy
 from vespera_orchestrator.progress.low_energy import Gentleness  # noqa: TC001 - hints resolve
 from vespera_orchestrator.tasks import dates, lifecycle
@@ -234,7 +234,7 @@ class Status(Record):
         if parent is not None:
             title = one_line(parent.title, 90)
             return f"{title}  ({parent.alias})"
-        goal = one_line(session.goal, 90) or "Session"
+        goal = plain_start(one_line(session.goal, 90)) or "Session"
         return f"{goal}  ({session.id})"
 
     def _sections(self) -> list[_Section]:

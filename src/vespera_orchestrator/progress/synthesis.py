@@ -17,7 +17,7 @@ from vespera_orchestrator._model import (
     TaskStatus,
     Why,
 )
-from vespera_orchestrator._text import one_line
+from vespera_orchestrator._text import inert, one_line, plain_start
 from vespera_orchestrator.progress.fitting import Piece, Section, fit
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def synthesis(
     parent = results.parent
     rest_call = f"orch.query_tasks(parent_task_id={parent.alias!r}, limit=None)"
     texts = {each.id: text_of(each) for each in results.artifacts if _is_report(each)}
-    lines = [f"# {one_line(parent.title, 200)}", "", _count_line(results)]
+    lines = [inert(f"# {one_line(parent.title, 200)}"), "", _count_line(results)]
     lines += _missing_sections(results, rest_call)
     lines += _list_section("Tests", _tests(results, texts), rest_call)
     lines += _list_section("What the reports leave open", _gaps(results, texts), rest_call)
@@ -201,7 +201,7 @@ def _list_section(title: str, entries: Sequence[str], rest_call: str) -> list[st
     if not entries:
         return []
     lines = ["", f"## {title}", ""]
-    lines += [f"- {one_line(entry, 300)}" for entry in entries[:_MAX_LISTED]]
+    lines += [inert(f"- {one_line(entry, 300)}") for entry in entries[:_MAX_LISTED]]
     if len(entries) > _MAX_LISTED:
         lines.append(f"- … and {len(entries) - _MAX_LISTED} more: {rest_call}")
     return lines
@@ -209,7 +209,8 @@ def _list_section(title: str, entries: Sequence[str], rest_call: str) -> list[st
 
 def _result_section(task: Task, artifacts: Sequence[Artifact], texts: Mapping[str, str]) -> Section:
     heading = f"## {one_line(task.title, 200)}\n"
-    pieces = [Piece(line=one_line(task.summary or "(no summary)", 300))]
+    summary = plain_start(one_line(task.summary or "(no summary)", 300))
+    pieces = [Piece(line=summary)]
     if task.outputs:
         outputs = dump_json(dict(task.outputs), "outputs")
         pieces.append(Piece(line=f"\nOutputs: `{one_line(outputs, 400)}`"))

@@ -786,6 +786,9 @@ def retry_pause_s(task: Task, failures: int) -> float | None:
 # --- recovery ----------------------------------------------------------------
 
 
+_LONGEST_QUOTE: Final = 1000
+
+
 @attrs.frozen(kw_only=True)
 class Failure:
     """What is known about an attempt that did not succeed."""
@@ -842,10 +845,12 @@ def _recovery_context(task: Task, failure: Failure) -> dict[str, JsonValue]:
 
 
 def _recovery_description(task: Task, failure: Failure) -> str:
-    error = failure.error if failure.error.endswith((".", "!", "?")) else f"{failure.error}."
-    lines = [f"{task.title!r} could not be finished: {error}"]
+    """Word what is to be done. What others wrote gets no line of its own in it."""
+    error = one_line(failure.error, _LONGEST_QUOTE)
+    error = error if error.endswith((".", "!", "?")) else f"{error}."
+    lines = [f"{one_line(task.title, _LONGEST_QUOTE)!r} could not be finished: {error}"]
     if failure.checkpoint is not None and failure.checkpoint.note:
-        lines.append(f"Its last checkpoint: {failure.checkpoint.note}.")
+        lines.append(f"Its last checkpoint: {one_line(failure.checkpoint.note, _LONGEST_QUOTE)}.")
     if "worktree" in failure.context:
         name = failure.context["worktree"]
         lines.append(f"Its files are in the worktree {name}, where this task works, too.")

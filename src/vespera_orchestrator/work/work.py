@@ -575,11 +575,12 @@ class Work:
 
     def _failure_report(self, text: str) -> ArtifactDraft:
         number, agent = self.attempt.number, self.attempt.agent
-        lines = [f"# {self.task.title}: attempt {number} by {agent} did not succeed"]
+        title = one_line(self.task.title, 300)
+        lines = [f"# {title}: attempt {number} by {one_line(agent)} did not succeed"]
         lines += ["", fenced(text), ""]
         last = self._rooms.store.last_checkpoint(self.task.id)
         if last is not None:
-            words = last.note or "(no note)"
+            words = one_line(last.note, 1000) or "(no note)"
             lines += [f"Last checkpoint: {last.id} of attempt {last.attempt}: {words}"]
             lines += ["Its state is what the next attempt starts from: `work.resumed_from`.", ""]
         return self._artifacts.draft(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
+from vespera_orchestrator._text import show_methods
 from vespera_orchestrator.stores.postgres.schema import MIGRATIONS
 
 if TYPE_CHECKING:
@@ -97,6 +98,7 @@ _REMOVALS: Final = {
 """How those are removed that belong to a column or a table."""
 
 
+@show_methods
 @attrs.frozen(kw_only=True)
 class Program:
     """Something in the schema that does something of its own."""
