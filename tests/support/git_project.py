@@ -9,6 +9,7 @@ import os
 import subprocess
 from pathlib import Path
 
+import pygit2
 import pytest
 
 from support.rooms import worktrees_in
@@ -38,6 +39,29 @@ def git(folder, *arguments, check=True, text=None):
     return run.stdout.decode("utf-8", "surrogateescape").rstrip("\n")
 
 
+def begin(folder, files):
+    """Make a repository with one commit on ``main`` that has these files.
+
+    Done within the process: git would be started four times for each of a thousand tests.
+    """
+    repository = pygit2.init_repository(folder, initial_head="main")
+    write(folder, files)
+    index = repository.index
+    index.add_all()
+    index.write()
+    ada = pygit2.Signature("Ada", "ada@example.org")
+    repository.create_commit("HEAD", ada, ada, "first", index.write_tree(), [])
+    repository.free()
+
+
+def write(folder, files):
+    """Write these files below *folder*."""
+    for name, content in files.items():
+        path = Path(folder, name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
 class Project:
     """A repository with one commit, a home, and worktrees in it."""
 
@@ -49,10 +73,7 @@ class Project:
         return git(cwd or self.folder, *arguments, check=check, text=text)
 
     def write(self, files, folder=None):
-        for name, content in files.items():
-            path = Path(folder or self.folder, name)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content.encode() if isinstance(content, str) else content)
+        write(folder or self.folder, files)
 
     def commit(self, message, files=None, folder=None):
         self.write(files or {}, folder)
@@ -103,9 +124,8 @@ class Project:
 
 def make_repository(folder, files):
     """Make a repository with one commit on ``main`` that has these files; return its folder."""
-    project = Project(folder)
-    project.git("init", "-q", "-b", "main")
-    project.commit("first", files)
+    folder.mkdir(parents=True, exist_ok=True)
+    begin(folder, files)
     return folder
 
 
@@ -131,9 +151,12 @@ def make(tmp_path, identity):  # noqa: ARG001 - git must know who commits
     def make_project(*init, name="project", files=None):
         project = Project(tmp_path / name)
         project.stores = stores
-        project.git("init", "-q", *init)
-        if files is not None:
-            project.commit("first", files)
+        if init or files is None:
+            project.git("init", "-q", *init)
+            if files is not None:
+                project.commit("first", files)
+        else:
+            begin(project.folder, files)
         return project
 
     yield make_project

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import os
+import re
 from pathlib import Path
 
 import pygit2
@@ -69,6 +70,8 @@ def test_libgit2s_structures_have_the_fields_we_use(struct):
 
 def private_uses(source):
     """Yield the lines that reach into pygit2's private parts."""
+    if not re.search(rf"pygit2\.ffi|\.({'|'.join(PRIVATE)})\b", source):
+        return
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("pygit2.ffi"):
             yield node.lineno

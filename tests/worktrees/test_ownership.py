@@ -190,7 +190,7 @@ def _fields(record):
     return [field.name for field in record.__attrs_attrs__]
 
 
-@pytest.mark.parametrize("stride", [5, pytest.param(1, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("stride", [11, pytest.param(1, marks=pytest.mark.soak)])
 def test_a_removal_that_was_killed_goes_on(project, trees, stride):
     """The ``.git`` file goes last, so that at every moment it can be told whose the folder is."""
     worktree = saved_worktree(project, trees)
