@@ -8,8 +8,10 @@ from typing import Final, TypeAlias
 from vespera_orchestrator.artifacts.search.ranking import terms
 
 _RUN_WORDS: Final = 5
-_SAME_SHARE: Final = 0.8
-"""Texts are the same if this share of their runs of five words is in both."""
+_WITHIN_SHARE: Final = 0.8
+"""A text is within another one if this share of its runs of five words is there."""
+_EQUAL_SHARE: Final = 0.9
+"""Texts are equal if this share of the runs of either is in the other."""
 _LEAST_COMMON_WORDS: Final = 0.5
 """With fewer words in common, runs are not looked at: they cost fifty times as much."""
 
@@ -31,14 +33,14 @@ class Saying:
         if not self._has_words_of(other):
             return False
         shorter = min(len(self._runs), len(other._runs))
-        return len(self._runs & other._runs) >= _SAME_SHARE * shorter
+        return len(self._runs & other._runs) >= _WITHIN_SHARE * shorter
 
     def equals(self, other: Saying) -> bool:
         """Tell whether both say nearly the same, and neither much more."""
         if not self._has_words_of(other):
             return False
         longer = max(len(self._runs), len(other._runs))
-        return len(self._runs & other._runs) >= _SAME_SHARE * longer
+        return len(self._runs & other._runs) >= _EQUAL_SHARE * longer
 
     def _has_words_of(self, other: Saying) -> bool:
         shorter = min(len(self._words), len(other._words))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import compress, islice
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import attrs
 
@@ -26,6 +27,8 @@ stands further down is put before what quotes it.
 _MOST_COMPARED: Final = 50
 """Who asks for a thousand hits wants all of them, and soon."""
 _REPR_CHARS: Final = 60
+_Outline: TypeAlias = tuple[int, int]
+"""Where the best passage of an artifact begins, and how many passages it has."""
 _USUAL: Final = {"version": 1, "place": "", "gap": None, "alike": ()}
 
 
@@ -127,10 +130,12 @@ def hits_of(
     """
     records: list[Artifact] = []
     hits: dict[str, Hit] = {}
+    outlines: dict[str, _Outline] = {}
     enough = limit + _MORE_HITS
     for entry, record in _current(ranked, store, include_superseded=include_superseded):
         records.append(record)
         hits[record.id] = Hit.of(entry, record, mode)
+        outlines[record.id] = (entry.passage.start, entry.passage.passage_count)
         if len(records) == enough:
             break
     best = max((hit.score for hit in hits.values()), default=0.0)
@@ -139,19 +144,25 @@ def hits_of(
         hits[record.id] = attrs.evolve(hit, score=round(hit.score + bonus, EQUAL_TO_DIGITS))
     records.sort(key=lambda record: (record.superseded, -hits[record.id].score))
     ordered = _sources_first(records)
-    return _folded([hits[record.id] for record in ordered], limit)
+    return _folded([hits[record.id] for record in ordered], outlines, limit)
 
 
-def _folded(hits: Iterable[Hit], limit: int) -> list[Hit]:
+def _folded(hits: Iterable[Hit], outlines: Mapping[str, _Outline], limit: int) -> list[Hit]:
     """Return the first hits that say something each, and note there which ones only repeat them.
 
-    What is superseded stays by itself: who asks for it wants to see the difference.
+    One that has a passage in common with another, such as a licence, does not repeat it: it would
+    be as long, and have that passage in the same place. What is superseded stays by itself: who
+    asks for it wants to see the difference.
     """
     kept: list[Hit] = []
     sayings: list[Saying] = []
     for hit in hits:
         saying = Saying(hit.text)
-        same = None if hit.superseded or not hit.text else _first_equal(saying, sayings)
+        same = None
+        if hit.text and not hit.superseded:
+            outline = outlines[hit.artifact_id]
+            may_repeat = [outlines[other.artifact_id] == outline for other in kept]
+            same = _first_equal(saying, compress(enumerate(sayings), may_repeat))
         if same is not None:
             alike = (*kept[same].alike, hit.artifact_id)
             kept[same] = attrs.evolve(kept[same], alike=alike)
@@ -161,8 +172,8 @@ def _folded(hits: Iterable[Hit], limit: int) -> list[Hit]:
     return kept
 
 
-def _first_equal(saying: Saying, others: Sequence[Saying]) -> int | None:
-    for place, other in enumerate(others[:_MOST_COMPARED]):
+def _first_equal(saying: Saying, others: Iterable[tuple[int, Saying]]) -> int | None:
+    for place, other in islice(others, _MOST_COMPARED):
         if saying.equals(other):
             return place
     return None

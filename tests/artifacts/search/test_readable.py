@@ -191,6 +191,15 @@ def test_equal_hits_are_folded_and_counted(artifacts):
     assert ("; +11 like it)" in str(context), context.tokens <= 120) == (True, True)
 
 
+def test_a_passage_in_common_makes_no_repetition(artifacts):
+    """As a licence does not make two manuals equal; who has one passage more is no copy."""
+    report = "The kettle was filled, heated to ninety-seven degrees and emptied by hand again."
+    artifacts.save("Report", report)
+    artifacts.save("Manual", f"{report}\n\n" + "Much else is in a manual. " * 80)
+    hits = artifacts.search("kettle heated degrees")
+    assert {hit.title: hit.alike for hit in hits} == {"Report": (), "Manual": ()}
+
+
 @pytest.mark.parametrize(
     ("text", "question"),
     [
