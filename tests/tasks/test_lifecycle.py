@@ -165,6 +165,9 @@ def test_the_reason_of_a_skip_is_a_sentence():
     waiting = attrs.evolve(waiting, **fields)
     state = lifecycle.readiness(waiting, needed)
     assert lifecycle.skip_reason(waiting, state, needed) == "condition is false: n.success"
+    renamed = {"t_n": attrs.evolve(needed["t_n"], alias="m")}
+    said = lifecycle.skip_reason(waiting, state, renamed)
+    assert said == "condition is false: n.success, where n is m"
 
 
 # --- why ----------------------------------------------------------------------
@@ -203,6 +206,19 @@ SITUATIONS = {
         ),
         [CauseKind.CONDITION],
         "a is pending: the condition is not decided yet: b is pending (b.failed)",
+    ),
+    "condition on a task that is called otherwise now": (
+        situation(
+            task(
+                "a",
+                dependencies=(Dependency("t_b"),),
+                condition="old.failed",
+                condition_names={"old": "t_b"},
+            ),
+            task("b"),
+        ),
+        [CauseKind.CONDITION],
+        "a is pending: the condition is not decided yet: b is pending (old.failed, where old is b)",
     ),
     "one subtask": (
         situation(task("a"), open_children=("x",), open_children_count=1),

@@ -400,20 +400,27 @@ def skip_reason(task: Task, state: Readiness, needed: Mapping[str, Task]) -> str
         outcome = _OUTCOME_WORDS[edge.on]
         end = f"{other.status} and archived" if other.archived else str(other.status)
         return f"waits for {outcome} of {other.alias}, which is {end}"
-    if state.condition is False:
-        return f"condition is false: {task.condition}"
     by_name = _by_name(task, needed)
+    text = _condition_words(task, by_name)
+    if state.condition is False:
+        return f"condition is false: {text}"
     condition = conditions.parse(str(task.condition))
     open_names = conditions.undecided(condition, by_name)
     missing = conditions.missing_outputs(condition, by_name)
     facts = "; ".join(str(output) for output in missing if output.name in open_names)
     if facts:
-        return f"condition can never be decided, {facts}: {task.condition}"
-    states = ", ".join(f"{name} is {by_name[name].status}" for name in open_names)
+        return f"condition can never be decided, {facts}: {text}"
+    states = ", ".join(f"{by_name[name].alias} is {by_name[name].status}" for name in open_names)
     return (
         "condition can never be decided, what it reads is missing or not comparable "
-        f"({states or 'fixed values'}): {task.condition}"
+        f"({states or 'fixed values'}): {text}"
     )
+
+
+def _condition_words(task: Task, by_name: Mapping[str, Task]) -> str:
+    """Return the condition as it was written, and whom it means by names that are others' now."""
+    meant = [f"{name} is {by_name[name].alias}" for name in by_name if by_name[name].alias != name]
+    return f"{task.condition}, where {' and '.join(meant)}" if meant else str(task.condition)
 
 
 # --- the one answer ----------------------------------------------------------
@@ -694,8 +701,9 @@ def _condition_causes(situation: Situation) -> list[Cause]:
     open_names = conditions.undecided(condition, by_name)
     if not open_names:
         return []
-    states = [_state_words(name, by_name[name], situation.unmerged) for name in open_names]
-    sentence = f"the condition is not decided yet: {', '.join(states)} ({condition.text})"
+    states = [_state_words(by_name[name], situation.unmerged) for name in open_names]
+    text = _condition_words(task, by_name)
+    sentence = f"the condition is not decided yet: {', '.join(states)} ({text})"
     return [
         Cause(
             kind=CauseKind.CONDITION,
@@ -705,10 +713,10 @@ def _condition_causes(situation: Situation) -> list[Cause]:
     ]
 
 
-def _state_words(name: str, task: Task, unmerged: frozenset[str]) -> str:
+def _state_words(task: Task, unmerged: frozenset[str]) -> str:
     if task.id in unmerged:
-        return f"{name}'s work {merge_hint(task)}"
-    return f"{name} is {task.status}"
+        return f"{task.alias}'s work {merge_hint(task)}"
+    return f"{task.alias} is {task.status}"
 
 
 def _child_causes(situation: Situation) -> list[Cause]:

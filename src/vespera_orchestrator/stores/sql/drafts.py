@@ -253,8 +253,12 @@ class Drafts:
     def _names_after(
         self, task: Task, draft: TaskDraft, edges: tuple[Dependency, ...]
     ) -> Mapping[str, str]:
-        """Return what the names in the condition mean, which may have stayed as it was."""
-        if "condition" in draft.named and draft.condition != task.condition:
+        """Return what the names in the condition mean, which may have stayed as it was.
+
+        The same text may mean other tasks, where those that it named have other names by now.
+        """
+        kept = {edge.task for edge in edges}.issuperset(task.condition_names.values())
+        if "condition" in draft.named and not (kept and draft.condition == task.condition):
             return self._bind_condition(task.id, draft, edges)
         refuse_ungoverned(task, {edge.task for edge in edges}, draft.place)
         return task.condition_names

@@ -97,6 +97,17 @@ class ChangingContract(StoreFixtures):
         assert skipped.status is TaskStatus.SKIPPED
         assert statuses(store, session_id) == {"a": "cancelled", "b": "skipped", "c": "skipped"}
 
+    def test_the_same_condition_may_mean_another_task(self, store, session_id):
+        """Planned again, it means the task of that name in the plan, not the one renamed since."""
+        plan = [draft("gate"), draft("ship", "gate", condition="gate.success")]
+        plan = [attrs.evolve(each, named=frozenset({"dependencies", "condition"})) for each in plan]
+        gate = store.plan(session_id, plan)[0]
+        store.update_task(gate.id, {"alias": "door"})
+        again, ship = store.plan(session_id, plan, existing=Existing.UPDATE)
+        assert again.id != gate.id
+        assert ship.dependencies == (Dependency(again.id),)
+        assert ship.condition_names == {"gate": again.id}
+
     def test_what_it_waits_for_can_be_exchanged(self, store, session_id):
         """All edges at once, with another condition: each change is recorded as what it is."""
         a, b, c = store.plan(session_id, [draft("a"), draft("b"), draft("c", "a")])
