@@ -998,6 +998,9 @@ class Orchestrator:
 
         Returns:
             The task as it is now.
+
+        Raises:
+            TransitionError: Another task depends on a piece, or is a part of it. All stay.
         """
         from vespera_orchestrator.work.simplify import Simplifier
 

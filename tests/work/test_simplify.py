@@ -128,3 +128,32 @@ def test_the_hosts_own_way(orch):
     with pytest.raises(ZeroDivisionError):
         orch.simplify("coffee", by=lambda *_: [1 / 0])
     assert orch.query_tasks(parent_task_id="coffee") == []
+
+
+@pytest.mark.parametrize(
+    "other", [{"dependencies": ["tea_2"]}, {"parent_task_id": "tea_2"}], ids=["waits", "part"]
+)
+@pytest.mark.parametrize("whole", ["pending", "cancelled"])
+def test_what_others_build_on_is_not_taken_back(orch, other, whole):
+    """All pieces stay as they are, also those that nobody needs; the error says whose it is."""
+    orch.plan_task("Tea", LISTED)
+    orch.simplify("tea")
+    orch.plan_task("Cake", **other)
+    if whole == "cancelled":
+        orch.cancel_task("tea")
+    before = orch.query_tasks()
+    for call in (lambda: orch.undo_simplify("tea"), lambda: orch.simplify("tea", grain=1)):
+        with pytest.raises(TransitionError):
+            call()
+        assert orch.query_tasks() == before
+    with pytest.raises(TransitionError, match=r"cake (depends on|is a part of) it"):
+        orch.undo_simplify("tea")
+
+
+def test_an_answered_piece_counts_as_begun(orch):
+    """A person may answer a piece instead of having it done; that is not thrown away."""
+    orch.plan_task("Tea", LISTED)
+    orch.simplify("tea")
+    orch.answer("tea_1", "boiled already")
+    orch.undo_simplify("tea")
+    assert aliases(orch.query_tasks(parent_task_id="tea")) == ["tea_1"]

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from vespera_orchestrator._model import TaskQuery
+from vespera_orchestrator._model import TaskQuery, TaskStatus
 from vespera_orchestrator._text import show_value
 from vespera_orchestrator.errors import AliasTakenError, InvalidInputError, TransitionError
 from vespera_orchestrator.tasks import lifecycle, simplifying
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import Any
 
     from vespera_orchestrator._model import Task, TaskDraft
@@ -60,13 +60,27 @@ class Simplifier:
         """Remove the pieces that nobody has begun; see `Orchestrator.undo_simplify`."""
         store = self._rooms.store
         pieces = [each for each in self._children(task) if simplifying.is_piece_of(each, task)]
-        for piece in reversed(pieces):  # the last first: none is skipped because of another
-            if piece.attempts:
-                continue
+        unbegun = [piece for piece in pieces if not _has_begun([piece])]
+        self._refuse_needed(unbegun)
+        for piece in reversed(unbegun):  # the last first: none is skipped because of another
             if not piece.status.is_terminal:
                 store.cancel(piece.id, "taken back", subtree=True)
             store.delete(piece.id, hard=True)
         return self._rooms.scope.task(task)
+
+    def _refuse_needed(self, pieces: Sequence[Task]) -> None:
+        """Refuse to take back what others depend on, or have parts of, before anything changes."""
+        own_ids = {piece.id for piece in pieces}
+        for piece in pieces:
+            others = [*self._rooms.store.dependents(piece.id), *self._children(piece)]
+            for other in others:
+                if other.id in own_ids:
+                    continue
+                remedy = f"{other.alias} is a part of it"
+                if other.parent_task_id != piece.id:
+                    call = f"orch.remove_dependency({other.alias!r}, {piece.alias!r})"
+                    remedy = f"{other.alias} depends on it: {call}"
+                raise TransitionError(piece.alias, piece.status, "be taken back", remedy)
 
     def _children(self, task: Task) -> list[Task]:
         query = TaskQuery(
@@ -90,7 +104,10 @@ class Simplifier:
 
 
 def _has_begun(pieces: Iterable[Task]) -> bool:
-    return any(piece.attempts for piece in pieces)
+    """Tell whether there is work on any of them; an answer is work, too."""
+    return any(
+        piece.attempts or piece.answered or piece.status is TaskStatus.COMPLETED for piece in pieces
+    )
 
 
 def _grains(pieces: Iterable[Task]) -> set[int | None]:
