@@ -423,23 +423,36 @@ def _layers(
     keeps the package's name.
     """
     members = {name for name, own in component_of.items() if own == component}
-    inside = [name for name, own in component_of.items() if own in below]
-    imported_by = {name: {other for other in members if name in imports[other]} for name in members}
-    used = {target for name in inside for target in imports[name]} & members
-    using = {name for name in members if not imports[name].isdisjoint(inside)}
-    above = _spread(using, imported_by)
+    inside = {name for name, own in component_of.items() if own in below}
+    above = _above(members, inside, imports)
     base = members - above
-    if not below or not above or not base:
+    if not above or not base:
         return {}
-    within = {name: imports[name] & members - base for name in above}
-    needed = [_spread({name}, within) for name in sorted(used - base)]
-    middle = set().union(*(names for names in needed if len(names) == 1))
-    if len(middle) > _MOST_APART or middle == above:
-        middle = set()
-    return {
-        **{name: _layer_name(component, base) for name in base},
-        **{name: name for name in middle},
-    }
+    layers = dict.fromkeys(base, _layer_name(component, base))
+    middle = _between_layers(above, inside, imports)
+    return layers | dict(zip(middle, middle, strict=True))
+
+
+def _above(
+    members: Collection[str], inside: Collection[str], imports: Mapping[str, set[str]]
+) -> set[str]:
+    """Return the members that use a module *inside*, directly or through other members."""
+    imported_by: dict[str, set[str]] = {name: set() for name in members}
+    for name in members:
+        for target in imports[name] & imported_by.keys():
+            imported_by[target].add(name)
+    using = {name for name in members if not imports[name].isdisjoint(inside)}
+    return _spread(using, imported_by)
+
+
+def _between_layers(
+    above: Collection[str], inside: Collection[str], imports: Mapping[str, set[str]]
+) -> list[str]:
+    """Return the members that modules *inside* use, and that use no other member above."""
+    used = set().union(*(imports[name] for name in inside)).intersection(above)
+    middle = sorted(name for name in used if imports[name].isdisjoint(above))
+    is_readable = len(middle) <= _MOST_APART and len(middle) < len(above)
+    return middle if is_readable else []
 
 
 def _layer_name(component: str, base: Collection[str]) -> str:

@@ -100,7 +100,9 @@ def plain(comments: Iterable[str]) -> str:
 
 def _without_stars(text: str) -> str:
     first, separator, rest = text.partition("\n")
-    return f"{first.strip()}{separator}{_STAR.sub('', rest)}".rstrip().strip("\n")
+    without_stars = _STAR.sub("", rest)
+    whole = f"{first.strip()}{separator}{without_stars}"
+    return whole.rstrip().strip("\n")
 
 
 def markdown_comment(comments: Iterable[str], word: str) -> Comment:
@@ -118,18 +120,24 @@ def _in_our_form(text: str, word: str) -> str:
     lines: list[str] = []
     for line, role in line_roles(text.split("\n")):
         if role is LineRole.OPENS_CODE:
-            language = line.lstrip("`~")
-            fence = line.removesuffix(language)
-            lines.append(f"{fence}{language.strip().partition(',')[0] or word}")
+            info = line.lstrip("`~")
+            fence = line.removesuffix(info)
+            language, _, _ = info.strip().partition(",")
+            lines.append(f"{fence}{language or word}")
         elif role is LineRole.TEXT:
             lines.append(_HEADING.sub(r"**\1**", line))
         else:
             lines.append(line)
-    return _INDENTED.sub(lambda block: f"\n\n{_fenced(block[1], word)}\n\n", "\n".join(lines))
+
+    def in_fence(block: re.Match[str]) -> str:
+        return f"\n\n{_fenced(block[1], word)}\n\n"
+
+    return _INDENTED.sub(in_fence, "\n".join(lines))
 
 
 def _fenced(text: str, word: str) -> str:
-    return fenced(dedent(text.expandtabs(4)).strip("\n"), word)
+    lines = dedent(text.expandtabs(4))
+    return fenced(lines.strip("\n"), word)
 
 
 def tagged_comment(comments: Iterable[str], word: str) -> Comment:
@@ -139,32 +147,43 @@ def tagged_comment(comments: Iterable[str], word: str) -> Comment:
         comments: The comment, or the lines of it.
         word: What a fence calls the language of examples in it.
     """
-    prose: list[str] = []
-    tags: list[tuple[str, str]] = []
-    said = plain(comments)
-    if "\n" not in said:
-        said = _TAG_WITHIN.sub("\n", said)
-    for line in said.split("\n"):
-        tag = _TAG.fullmatch(line)
-        if tag is not None and len(tag[1]) > 1:
-            tags.append((tag[1].lower(), tag[2]))
-        elif tags:
-            tags[-1] = tags[-1][0], f"{tags[-1][1]}\n{line}"
-        else:
-            prose.append(line)
+    prose, tags = _prose_and_tags(plain(comments))
     names = {name for name, _ in tags}
     prose += [f"\n{text}" for name, text in tags if name in _PROSE]
     if not "".join(prose).strip():
         prose += [text for name, text in tags if name in FILE_TAGS and " " in text.strip()]
-    text = _readable("\n".join(prose))
-    instead = "\n".join(text for name, text in tags if name == "deprecated").strip()
-    comment = _comment(text, list(_lists(tags, word)))
+    comment = _comment(_readable("\n".join(prose)), list(_lists(tags, word)))
     return attrs.evolve(
         comment,
-        deprecated=(markdown_line(_readable(instead)) or "yes") if "deprecated" in names else "",
+        deprecated=_instead(tags) if "deprecated" in names else "",
         is_hidden=bool(names & _HIDDEN),
         is_of_file=bool(names & FILE_TAGS),
     )
+
+
+def _prose_and_tags(comment: str) -> tuple[list[str], list[tuple[str, str]]]:
+    """Return the lines before the first tag, and each tag with its text."""
+    prose: list[str] = []
+    tags: list[tuple[str, str]] = []
+    if "\n" not in comment:
+        comment = _TAG_WITHIN.sub("\n", comment)
+    for line in comment.split("\n"):
+        tag = _TAG.fullmatch(line)
+        if tag is not None and len(tag[1]) > 1:
+            tags.append((tag[1].lower(), tag[2]))
+        elif tags:
+            name, text = tags[-1]
+            tags[-1] = name, f"{text}\n{line}"
+        else:
+            prose.append(line)
+    return prose, tags
+
+
+def _instead(tags: Iterable[tuple[str, str]]) -> str:
+    """Return what the tags say should be used instead, or that something should."""
+    reasons = [text for name, text in tags if name == "deprecated"]
+    reason = _readable("\n".join(reasons).strip())
+    return markdown_line(reason) or "yes"
 
 
 def _comment(text: str, lists: Sequence[str] = ()) -> Comment:
@@ -184,8 +203,11 @@ def _readable(text: str) -> str:
 
 
 def _linked(target: str) -> str:
-    label = _LABELLED_LINK.fullmatch(target.strip())
-    return code(target.strip().lstrip("#")) if label is None else label[2]
+    name = target.strip()
+    label = _LABELLED_LINK.fullmatch(name)
+    if label is not None:
+        return label[2]
+    return code(name.lstrip("#"))
 
 
 def _lists(tags: Sequence[tuple[str, str]], word: str) -> Iterator[str]:

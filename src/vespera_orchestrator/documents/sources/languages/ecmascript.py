@@ -286,30 +286,41 @@ def _members(body: Node | None) -> Iterator[Definition]:
     described: dict[str, Definition] = {}
     for node in children_of(body):
         name = _member_name(node)
-        if not name:
+        comment = _doc_comment(node)
+        if not name or comment.is_hidden:
             continue
-        comments = comments_above(node, "decorator")
-        is_documented = bool(comments) and is_doc_block(comments[-1])
-        comment = tagged_comment(comments[-1:], "js") if is_documented else Comment()
-        if comment.is_hidden:
-            continue
-        signature = head_of(node, node.child_by_field_name("body"))
         if node.type in _FIELDS or node.type in _INDEX_SIGNATURES:
-            described[name] = define(name, "value", one_line(signature), comment)
+            described[name] = define(name, "value", one_line(_signature(node)), comment)
             continue
-        known = overloads.setdefault(name, [])
-        has_overloads = bool(known) and node.type == "method_definition"
-        if not has_overloads or text_of(node).startswith(("get ", "set ")):
-            known.append(signature)
+        _add_overload(overloads.setdefault(name, []), node)
         latest = described.get(name)
         if latest is None or not latest.doc:
             described[name] = define(name, "function", "", comment)
     for name, definition in described.items():
-        if name in overloads and definition.kind == "function":
+        if definition.kind == "function":
             signature = "\n".join(map(harmless, overloads[name]))
-            yield attrs.evolve(definition, signature=signature)
-        else:
-            yield definition
+            definition = attrs.evolve(definition, signature=signature)  # noqa: PLW2901 - the same, whole
+        yield definition
+
+
+def _doc_comment(node: Node) -> Comment:
+    """Return the comment directly above a member, if it is one for documentation."""
+    comments = comments_above(node, "decorator")
+    if comments and is_doc_block(comments[-1]):
+        return tagged_comment(comments[-1:], "js")
+    return Comment()
+
+
+def _signature(node: Node) -> str:
+    return head_of(node, node.child_by_field_name("body"))
+
+
+def _add_overload(known: list[str], node: Node) -> None:
+    """Add the signature of a method, unless it only implements those that are known."""
+    is_accessor = text_of(node).startswith(("get ", "set "))
+    implements_overloads = bool(known) and node.type == "method_definition"
+    if is_accessor or not implements_overloads:
+        known.append(_signature(node))
 
 
 def _member_name(node: Node) -> str:
@@ -331,5 +342,7 @@ def _member_name(node: Node) -> str:
 def _enum_members(body: Node | None) -> Iterator[Definition]:
     for node in children_of(body, "property_identifier", "enum_assignment"):
         comments = [each for each in comments_above(node) if is_doc_block(each)]
-        name = text_of(node.child_by_field_name("name") or node)
-        yield define(name, "value", one_line(text_of(node)), tagged_comment(comments, "js"))
+        comment = tagged_comment(comments, "js")
+        name = node.child_by_field_name("name") or node
+        value = one_line(text_of(node))
+        yield define(text_of(name), "value", value, comment)

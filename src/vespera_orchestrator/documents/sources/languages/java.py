@@ -107,9 +107,9 @@ def _members(body: Node | None, *, is_open: bool) -> Iterator[Definition]:
             name = text_of(None if declarator is None else declarator.child_by_field_name("name"))
             yield define(name, "value", one_line(_head(node, None)), comment)
     for name, overloads in by_name.items():
-        documented = [comment for _, comment in overloads if comment.doc]
         signature = "\n".join(head for head, _ in overloads)
-        yield define(name, "function", signature, documented[0] if documented else Comment())
+        documented = (comment for _, comment in overloads if comment.doc)
+        yield define(name, "function", signature, next(documented, Comment()))
 
 
 def _comment(node: Node) -> Comment:

@@ -13,6 +13,7 @@ from vespera_orchestrator.documents.place import file_stamp
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from importlib.machinery import ModuleSpec
 
     from tree_sitter import Node, Parser
 
@@ -34,8 +35,7 @@ _OPENS_BODY: Final = re.compile(r"\s*(?:\{|=>|=|;|,)?\s*\Z")
 @functools.cache
 def is_installed(grammar: str) -> bool:
     """Tell whether files of a grammar can be read. A process looks once."""
-    module, _ = _GRAMMARS[grammar]
-    return all(importlib.util.find_spec(name) is not None for name in ("tree_sitter", module))
+    return all(_specs_of(grammar))
 
 
 def installed_grammars() -> list[str]:
@@ -46,9 +46,15 @@ def installed_grammars() -> list[str]:
 @functools.cache
 def grammar_stamp(grammar: str) -> str:
     """Return what changes when another release of a grammar, or of tree-sitter, is installed."""
+    files = [spec.origin for spec in _specs_of(grammar) if spec is not None]
+    stamps = [file_stamp(Path(file)) for file in files if file]
+    return repr(stamps)
+
+
+def _specs_of(grammar: str) -> list[ModuleSpec | None]:
+    """Return where tree-sitter and a grammar are; ``None`` for what is not installed."""
     module, _ = _GRAMMARS[grammar]
-    specs = [importlib.util.find_spec(name) for name in ("tree_sitter", module)]
-    return repr([file_stamp(Path(spec.origin)) for spec in specs if spec and spec.origin])
+    return [importlib.util.find_spec(name) for name in ("tree_sitter", module)]
 
 
 @functools.cache
