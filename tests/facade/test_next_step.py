@@ -109,7 +109,7 @@ def test_a_restarted_process_is_told_of_its_own_task(ada, open_as):
     ada.execute_task("a").checkpoint({"n": 3}, "third")
     again = open_as("ada")
     step = again.next_step()
-    assert "held under your name, ada, by another process" in step.sentence
+    assert "as ada, in another process" in step.sentence
     assert "You were at: third." in step.sentence
     work = take(again)
     assert (work.attempt.number, work.resumed_from.state) == (1, {"n": 3})

@@ -176,6 +176,71 @@ def test_an_answer_that_no_condition_can_read_is_asked_back(run, folder):
         assert not orch.get_task("gate").answered
 
 
+def test_yes_and_no_are_read_where_they_are_asked_for(run, folder):
+    """A text is no yes: "maybe" and "no" would both be one. Yes and no are understood as words."""
+    with vespera.open(folder) as orch:
+        asked = {"title": "Gate", "question": "May we?"}
+        sell = {"title": "Sell", "dependencies": ["gate"], "condition": "gate.outputs.answer"}
+        orch.plan_tasks([asked, sell])
+    code, _, err = run("answer", "gate", "answer=maybe")
+    assert (code, "sell reads it as yes or no" in err) == (1, True)
+    assert "Skipped: sell" in run("answer", "gate", "no")[1]
+
+
+def test_whether_an_effect_has_happened_is_a_plain_yes_or_no(run, folder):
+    """Nobody needs to know the name of the output."""
+    with vespera.open(folder, agent="ada") as orch:
+        work = orch.execute_task("lid")
+        with pytest.raises(ZeroDivisionError):
+            work.once("letter", lambda: 1 // 0)
+        with pytest.raises(vespera.AnswerNeededError):
+            work.once("letter", lambda: 1)
+    assert run("answer", "question_lid", "who knows")[0] == 1
+    assert run("answer", "question_lid", "yes")[0] == 0
+    with vespera.open(folder, agent="ada") as orch:
+        assert orch.get_task("question_lid").outputs["happened"] is True
+        assert orch.execute_task("lid").once("letter", lambda: 1) is True
+
+
+def test_a_signal_with_a_name_nearly_right(run, folder):
+    """It is kept, because that may be meant; and the one that somebody waits for is named."""
+    with vespera.open(folder) as orch:
+        orch.plan_task("Post", signal="post_office_open")
+    assert "Did you mean post_office_open? post waits for it" in run("signal", "post_ofice_open")[1]
+    assert "Did you mean" not in run("signal", "rain")[1]
+
+
+def test_who_starts_a_task_again_goes_on_with_it(run):
+    """Its process ends after each command: that is no reason to be refused, or afraid."""
+    run("start", "lid")
+    step = run("next")[1]
+    assert "You began 'Lid', as main" in step
+    assert "start lid" in step
+    code, out, _ = run("start", "lid")
+    assert (code, out.startswith("# Lid\n")) == (0, True)
+
+
+def test_what_is_put_off_says_until_when(run):
+    """And where its due date went."""
+    run("plan", "Post", "--due-date", "2031-01-01")
+    out = run("later", "post", "2031-01-07")[1]
+    assert out.startswith("post is pending: it rests until 7 January 2031; to start it now:")
+    assert "It is meant for 7 January 2031 now." in out
+    assert run("later", "lid", "now")[1] == "lid is ready\n"
+
+
+def test_a_plan_that_is_there_already_is_asked_back(run):
+    """A file that has grown is handed in again: nobody wants all of it a second time unasked."""
+    plan = "- title: Box\n  children:\n  - title: Foam\n- title: Tape\n"
+    assert run("plan", "-", stdin=plan)[0] == 0
+    code, out, err = run("plan", "-", stdin=plan + "- title: Label\n")
+    assert (code, out) == (1, "")
+    assert err.startswith("Nothing is planned yet: box, foam, tape are there already.")
+    assert "plan - --existing update\n" in err
+    assert run("plan", "-", "--existing", "keep", stdin=plan)[1] == "3 as before\n"
+    assert "box_2: Box" in run("plan", "-", "--existing", "again", stdin=plan)[1]
+
+
 def test_an_answer_says_what_it_led_to(run):
     """What can be done now, what will not be and why, and the way back."""
     run("plan", "-", stdin=GATE)

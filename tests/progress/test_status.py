@@ -132,7 +132,7 @@ def test_no_call_in_a_line_is_cut_and_a_question_has_its_own():
 
 
 def test_what_rests_is_listed_with_the_moment_when_it_wakes():
-    """What is tried again by itself is named; what somebody has put off is not spoken of."""
+    """What is tried again by itself is named, and the first of what somebody has put off."""
     retry_at = NOW + timedelta(seconds=30)
     failed = task(
         "fetch",
@@ -146,12 +146,13 @@ def test_what_rests_is_listed_with_the_moment_when_it_wakes():
     later = task("letter", not_before=NOW + timedelta(days=3), asleep=True)
     lines = str(status(resting=(failed, snoozed, later))).splitlines()
     start = lines.index("Resting:")
-    assert lines[start + 1 : start + 3] == [
+    assert lines[start + 1 : start + 4] == [
         "  fetch: it is tried again by itself in 30 s, after 1 of 3 failures (no answer)",
-        "  2 tasks rest, the first until tomorrow, 12:00: orch.get_status().resting",
+        "  report: until tomorrow, 12:00",
+        "  letter: until Sunday, 12:00",
     ]
-    only = str(status(resting=(later,)))
-    assert "  1 task rests until Sunday, 12:00: orch.get_status().resting" in only
+    many = str(status(resting=(later,) * 5))
+    assert "  2 more: orch.query_tasks(status='pending')" in many
     assert "Resting:" not in str(status())
 
 

@@ -86,7 +86,7 @@ TABLE = {
         ready(running=1, own=holding("b", silent_s=120)),
         (
             "execute",
-            "process has ended, then go on with it: it is still yours, without take_over.",
+            "When nobody else goes on with it under your name, then do: it is still yours.",
             "orch.work('b')",
         ),
     ),
@@ -223,9 +223,9 @@ TABLE = {
         (
             "wait",
             """
-            All 5 other tasks wait for it: consider orch.simplify('a'). Nothing needs you: rest.
-            When ada has done a, then ask again; it began 12 minutes ago (like the last three:
-            about 30 minutes), last sign of life 1 minute ago.""",
+            None of the 5 other tasks can start: consider orch.simplify('a'). Nothing needs you:
+            rest. When ada has done a, then ask again; it began 12 minutes ago (like the last
+            three: about 30 minutes), last sign of life 1 minute ago.""",
             "",
         ),
     ),

@@ -184,6 +184,17 @@ def test_a_mistake_in_json_has_the_place_that_it_has_in_yaml():
         assert mistake.place == "task 1 (a), child 1 (b), line 4, column 5"
 
 
+@pytest.mark.parametrize(
+    "written", ['[\n {"title": "a", "priority": "high"}]', "- title: a\n  priority: x"]
+)
+def test_a_fence_around_a_plan_is_no_part_of_it(written):
+    """Models write one around a whole file; each line keeps its number."""
+    for fenced in (f"\n```json\n{written}\n```\n", f"````\n{written}\n````"):
+        _, (mistake,) = plans.plan(fenced)
+        lines_before = fenced[: fenced.index(written)].count("\n")
+        assert mistake.place.startswith(f"task 1 (a), line {lines_before + 2}, column ")
+
+
 TEXTS = st.text("ab\u00e9\U0001f389\\\"':,#-{}[]&*!|>%@` \t\n", max_size=8)
 VALUES_IN_JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(-1e300, 1e300) | TEXTS,

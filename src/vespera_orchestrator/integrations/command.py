@@ -17,13 +17,15 @@ from collections.abc import Callable, Sequence
 from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple
 
 import vespera_orchestrator as vespera
+from vespera_orchestrator._model import CauseKind, Existing
 from vespera_orchestrator._records import Record, to_text
 from vespera_orchestrator._text import printable
 from vespera_orchestrator.errors import VesperaError
 from vespera_orchestrator.home.locate import Home
-from vespera_orchestrator.integrations import answering
+from vespera_orchestrator.integrations import answering, asking_back
 from vespera_orchestrator.integrations.shell_calls import TEXT_FLAGS, WORDS, in_commands
 from vespera_orchestrator.integrations.tools.table import PREFIX, TABLE, ToolSpec
+from vespera_orchestrator.tasks import dates
 
 if TYPE_CHECKING:
     from vespera_orchestrator._model import JsonValue
@@ -36,11 +38,19 @@ _COMMANDS: Final = {spec.command: spec for spec in TABLE if spec.command}
 _WATCHED: Final = "watch"
 _START: Final = "start"
 _DONE: Final = "done"
+_LATER: Final = "later"
 _ANSWER: Final = "answer"
 _SIGNAL: Final = "signal"
 _PLAN: Final = "plan"
 _STDIN: Final = "-"
 _BY_DEFAULT: Final = "resume"
+_EXISTING: Final = {
+    None: Existing.ERROR,
+    "keep": Existing.KEEP,
+    "update": Existing.UPDATE,
+    "again": Existing.ERROR,
+    "error": Existing.ERROR,
+}
 _NAMED_VALUE: Final = re.compile(r"[A-Za-z_]\w*=")
 _YES_AND_NO: Final = {"yes": True, "true": True, "no": False, "false": False}
 _FIRST: Final = next(spec for spec in TABLE if spec.path == "initialize_session")
@@ -225,7 +235,13 @@ def _plan(
     """Plan a task, or the whole plan that stands in the standard input."""
     if options.title != _STDIN:
         return _call(orch, options, out, err, stdin)
-    planned = orch.plan_tasks(stdin.read(), existing=options.existing)
+    text = stdin.read()
+    if options.existing is None:
+        problem = asking_back.second_plan(orch, text)
+        if problem:
+            err.say(problem)
+            return 1
+    planned = orch.plan_tasks(text, existing=_EXISTING[options.existing])
     if options.json:
         out.print(to_text([task.to_dict() for task in planned]))
         return 0
@@ -238,13 +254,39 @@ def _plan(
 def _start(
     orch: Orchestrator, options: argparse.Namespace, out: _Terminal, _: _Terminal, __: IO[str]
 ) -> int:
-    """Take a task and print its briefing. It stays taken when this process has ended."""
-    work = orch.execute_task(options.task, take_over=options.take_over, worktree=options.worktree)
+    """Take a task and print its briefing. It stays taken when this process has ended.
+
+    Who has taken it before goes on with it.
+    """
+    try:
+        work = orch.execute_task(
+            options.task, take_over=options.take_over, worktree=options.worktree
+        )
+    except vespera.NotReadyError as exc:
+        causes = () if exc.why is None else exc.why.causes
+        if not any(each.kind is CauseKind.LEASE and each.agent == orch.agent for each in causes):
+            raise
+        work = orch.work(options.task)
     if options.json:
         _show(out, work.task, options)
         return 0
     out.say(work.briefing())
     out.say(f"When it is done: orch.complete_task({work.task.alias!r})")
+    return 0
+
+
+def _later(
+    orch: Orchestrator, options: argparse.Namespace, out: _Terminal, _: _Terminal, __: IO[str]
+) -> int:
+    """Let a task rest, and say until when, and where its due date went."""
+    before = orch.get_task(options.task)
+    task = orch.snooze_task(before, options.until)
+    if options.json:
+        _show(out, task, options)
+        return 0
+    out.say(str(orch.why(task)))
+    if task.due_at is not None and (task.due_at, task.due_day) != (before.due_at, before.due_day):
+        out.say(f"It {dates.due_words(task, task.updated_at)} now.")
     return 0
 
 
@@ -276,7 +318,12 @@ def _answer(
             return 1
     if words:
         values["answer"] = words
-    answered = answering.answer(orch, asked, values)
+    try:
+        answered = answering.answer(orch, asked, values)
+    except vespera.InvalidInputError:
+        if not isinstance(_value(words), bool):
+            raise
+        answered = answering.answer(orch, asked, values | {"answer": _value(words)})
     if options.json:
         out.print(answered.task.to_json())
     else:
@@ -299,6 +346,7 @@ def _signal(
         out.say(str(task))
     if not tasks:
         out.say("No task waits for it now. It is kept for the first one that does.")
+        out.say(asking_back.similar_signal(orch, options.name))
     return 0
 
 
@@ -337,6 +385,7 @@ _COMMAND_FUNCTIONS: Final[dict[str, _Command]] = {
     _PLAN: _plan,
     _START: _start,
     _DONE: _done,
+    _LATER: _later,
     _ANSWER: _answer,
     _SIGNAL: _signal,
     "tool": _tool,
@@ -359,9 +408,8 @@ def _parser() -> argparse.ArgumentParser:
         _add_arguments(_add(commands, name, _HELP[name]), spec)
     commands.choices[_PLAN].add_argument(
         "--existing",
-        choices=["error", "keep", "update"],
-        default="error",
-        help="with -: what to do about tasks that are there already",
+        choices=["keep", "update", "again", "error"],
+        help="with -: leave tasks that are there already, change them, or plan them again",
     )
     _add_for_people(commands)
     _add_for_agents(commands)

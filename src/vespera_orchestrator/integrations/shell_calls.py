@@ -205,6 +205,13 @@ def _start_words(values: dict[str, Any]) -> Iterator[str]:
         raise _NotACommandError(str(values))
 
 
+def _work_words(values: dict[str, Any]) -> Iterator[str]:
+    yield "start"
+    yield _word(values.pop("task"))
+    if values:
+        raise _NotACommandError(str(values))
+
+
 def _done_words(values: dict[str, Any]) -> Iterator[str]:
     summary = values.get("summary", ANYTHING)
     if "summary" in values and "detailed_work" not in values:
@@ -248,6 +255,7 @@ def _signal_words(values: dict[str, Any]) -> Iterator[str]:
 
 _WRITERS: Final[Mapping[str, Callable[[dict[str, Any]], Iterator[str]]]] = {
     "execute_task": _start_words,
+    "work": _work_words,
     "complete_task": _done_words,
     "plan_tasks": _plan_words,
     "answer": _answer_words,

@@ -111,10 +111,12 @@ def whole_number(name: str, value: int | None, *, least: int) -> int | None:
 
 def priority(name: str, value: object) -> int:
     """Return a priority."""
-    if not isinstance(value, int) or isinstance(value, bool) or abs(value) > MAX_PRIORITY:
-        raise InvalidInputError(
-            name, f"{show_value(value)} should be a whole number between -2**53 and 2**53"
-        )
+    if not isinstance(value, int) or isinstance(value, bool):
+        problem = f"{show_value(value)} should be a whole number; higher goes first, 0 is usual"
+        raise InvalidInputError(name, problem)
+    if abs(value) > MAX_PRIORITY:
+        problem = f"{show_value(value)} should be between -2**53 and 2**53"
+        raise InvalidInputError(name, problem)
     return value
 
 

@@ -148,6 +148,22 @@ class Condition:
         return tuple(dict.fromkeys(names))
 
 
+def read_as_truth(condition: Condition) -> Iterator[Reference]:
+    """Yield each reference that is read as yes or no: nothing is compared with it."""
+    return _read_as_truth(condition.root)
+
+
+def _read_as_truth(node: Node) -> Iterator[Reference]:
+    match node:
+        case Reference():
+            yield node
+        case Not(item):
+            yield from _read_as_truth(item)
+        case Both(items) | Either(items):
+            for item in items:
+                yield from _read_as_truth(item)
+
+
 def _references(node: Node) -> Iterator[Reference]:
     match node:
         case Reference():

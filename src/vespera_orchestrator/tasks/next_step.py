@@ -250,9 +250,9 @@ def _take_up_own(facts: SessionFacts) -> NextStep | None:
         return None
     title = one_line(own.task.title, _TITLE_WIDTH)
     sentence = (
-        f"{title!r} is held under your name, {own.agent}, by another process: last sign of "
-        f"life {ago(own.silent_s)}.{was_at(own.note)} When that process has ended, "
-        "then go on with it: it is still yours, without take_over."
+        f"You began {title!r}, as {own.agent}, in another process: last sign of life "
+        f"{ago(own.silent_s)}.{was_at(own.note)} When nobody else goes on with it under your "
+        "name, then do: it is still yours."
     )
     return _step_on(own.task, "execute", sentence, f"orch.work({own.task.alias!r})")
 
@@ -439,7 +439,7 @@ def _bottleneck(facts: SessionFacts, alias: str) -> str:
     )
     if facts.running > 1 or pending < _MANY_WAITING or has_other_causes:
         return ""
-    return f" All {pending} other tasks wait for it: consider orch.simplify({alias!r})."
+    return f" None of the {pending} other tasks can start: consider orch.simplify({alias!r})."
 
 
 def _rest(sentence: str, holding: Holding, usual: UsualTime | None) -> NextStep:

@@ -27,6 +27,8 @@ _MOST_EXPANDED: Final = 1_000_000
 _SHOWN_CHARS: Final = 60
 _MOST_DIGITS: Final = 4300
 """A whole number of more digits is none that Python reads."""
+_FENCE: Final = re.compile(r"\s*(```+)[\w-]*[ \t]*\n(.*)\n[ \t]*\1\s*", re.DOTALL)
+"""How a model marks a text that is a whole file: lines of backquotes around it."""
 _TOO_LONG: Final = "this number is too long; put it in quotes"
 
 
@@ -72,7 +74,7 @@ def tasks_in(text: str) -> Any:
     Raises:
         PlanError: The text cannot be read. Names the line and the column.
     """
-    content = _read(text.removeprefix("\ufeff"))
+    content = _read(_unfenced(text.removeprefix("\ufeff")))
     if content is None:
         return ()
     if isinstance(content, str) and "\n" not in content:
@@ -85,6 +87,14 @@ def tasks_in(text: str) -> Any:
             problem = f"the key {key!r} beside 'tasks' is unknown; call it 'x-{key}' to keep it"
             raise PlanError(problem, at_spot("", spot_of(content, key)))
     return content["tasks"]
+
+
+def _unfenced(text: str) -> str:
+    """Return the text without the fence around it; each line keeps its number."""
+    fenced = _FENCE.fullmatch(text)
+    if fenced is None:
+        return text
+    return "\n" * text.count("\n", 0, fenced.start(2)) + fenced[2]
 
 
 def _read(text: str) -> Any:

@@ -13,7 +13,7 @@ from vespera_orchestrator.errors import TransitionError, UnknownDependencyError
 from vespera_orchestrator.stores.sql import claims, cycles, events, reading, rows, timing, waiting
 from vespera_orchestrator.stores.sql.consequences import recount, set_columns
 from vespera_orchestrator.stores.sql.drafts import Change, Drafts, refuse_ungoverned, reopening
-from vespera_orchestrator.stores.sql.lifecycle import (
+from vespera_orchestrator.stores.sql.restoring import (
     follow_restored,
     may_be_restored,
     restore_skipped,

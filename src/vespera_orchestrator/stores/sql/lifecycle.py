@@ -28,7 +28,6 @@ from vespera_orchestrator.stores.sql import (
     rows,
 )
 from vespera_orchestrator.stores.sql.consequences import (
-    add_blockers,
     end_task,
     follow_ends,
     recount,
@@ -37,6 +36,12 @@ from vespera_orchestrator.stores.sql.consequences import (
 from vespera_orchestrator.stores.sql.cycles import cycle_error, find_path
 from vespera_orchestrator.stores.sql.dialect import quoted
 from vespera_orchestrator.stores.sql.drafts import reopening
+from vespera_orchestrator.stores.sql.restoring import (
+    completed_parent,
+    make_pending,
+    refuse_circle_through,
+    restore_dependents,
+)
 from vespera_orchestrator.stores.sql.transaction import first_column
 from vespera_orchestrator.tasks.lifecycle import (
     LEASE_S,
@@ -66,7 +71,6 @@ _ATTEMPT_ENDING: Final = {
 }
 
 
-_NEEDS_CHANGED: Final = "what it waits for was changed"
 _HAVE_BUILT: Final = frozenset({TaskStatus.COMPLETED, TaskStatus.IN_PROGRESS})
 """Statuses of dependents that may have built on what they depend on."""
 _GIVEN_UP: Final = quoted([EventKind.TASK_CANCELLED, EventKind.TASK_FAILED])
@@ -379,7 +383,7 @@ def retry(tx: Transaction, task_id: str, reason: str) -> Task:
             remedy = reopening(task.alias, task.status)
         raise _cannot_retry(task, remedy)
     _refuse_second_recovery(tx, task)
-    parent = _completed_parent(tx, task)
+    parent = completed_parent(tx, task)
     if parent is not None:
         remedy = f"{parent.alias}, of which it is a part, is completed: reopen that first"
         raise _cannot_retry(task, remedy)
@@ -406,7 +410,7 @@ def reopen(tx: Transaction, task_id: str, reason: str) -> Reopening:
     if task.recovers_task_id is not None:
         remedy = "a recovery is done once; reopen what it recovered, if that is completed"
         raise _cannot_reopen(task, remedy)
-    parent = _completed_parent(tx, task)
+    parent = completed_parent(tx, task)
     if parent is not None:
         remedy = f"it is a part of {parent.alias}: {reopening(parent.alias, parent.status)}"
         raise _cannot_reopen(task, remedy)
@@ -417,10 +421,10 @@ def reopen(tx: Transaction, task_id: str, reason: str) -> Reopening:
         "waiting": waiting,
         "outdated": outdated,
     }
-    _make_pending(tx, task, EventKind.TASK_REOPENED, reason, data)
+    make_pending(tx, task, EventKind.TASK_REOPENED, reason, data)
     set_columns(tx, task.id, reason=reason or None)
-    _restore_dependents(tx, [task], reason)
-    _refuse_circle_through(tx, task)
+    restore_dependents(tx, [task], reason)
+    refuse_circle_through(tx, task)
     return Reopening(
         task=reading.task(tx, task_id),
         waiting=tuple(reading.tasks_by_id(tx, waiting)),
@@ -442,13 +446,6 @@ def _affected_by_reopening(tx: Transaction, task: Task) -> tuple[list[str], list
             elif needed == task.id and dependent.status in _WAITS_AGAIN:
                 waiting.append(dependent.id)
     return waiting, list(outdated)
-
-
-def _refuse_circle_through(tx: Transaction, task: Task) -> None:
-    """Refuse an open task that waits for itself: edges may have been added while it was done."""
-    path = find_path(tx, task.id, task.id)
-    if path:
-        raise cycle_error(path, remedy="plan a further task instead")
 
 
 def correct(tx: Transaction, task_id: str, summary: str) -> Task:
@@ -476,13 +473,6 @@ def _cannot_retry(task: Task, remedy: str) -> TransitionError:
 
 def _cannot_reopen(task: Task, remedy: str) -> TransitionError:
     return TransitionError(task.alias, task.status, "be reopened", remedy)
-
-
-def _completed_parent(tx: Transaction, task: Task) -> Task | None:
-    if task.parent_task_id is None:
-        return None
-    parent = reading.task(tx, task.parent_task_id)
-    return parent if parent.status is TaskStatus.COMPLETED else None
 
 
 def _refuse_second_recovery(tx: Transaction, task: Task) -> None:
@@ -519,10 +509,10 @@ def _retry_call(task: Task) -> str:
 def _try_again(tx: Transaction, task: Task, reason: str) -> None:
     """Make the task pending again, and all that ended because of it, downward."""
     parts = _taken_down_with(tx, task)
-    _make_pending(tx, task, EventKind.TASK_RETRIED, reason)
+    make_pending(tx, task, EventKind.TASK_RETRIED, reason)
     for part in parts:
-        _make_pending(tx, part, EventKind.TASK_RETRIED, reason, {"with": task.id})
-    _restore_dependents(tx, [task, *parts], reason)
+        make_pending(tx, part, EventKind.TASK_RETRIED, reason, {"with": task.id})
+    restore_dependents(tx, [task, *parts], reason)
 
 
 def _taken_down_with(tx: Transaction, task: Task) -> list[Task]:
@@ -556,111 +546,6 @@ def _cancelled_with(tx: Transaction, task_id: str) -> str | None:
     data = load_json(row[0], f"events of task {task_id}")
     whole = data.get("with") if isinstance(data, dict) else None
     return None if whole is None else str(whole)
-
-
-def _restore_dependents(tx: Transaction, tasks: Sequence[Task], reason: str) -> None:
-    """Count what waits for open tasks, and restore what was skipped because of them, downward.
-
-    All are pending before any is counted: a part, what waits for it, and the whole may each be
-    skipped only because another of them is.
-
-    Args:
-        tx: The transaction.
-        tasks: The tasks as they were before they were opened.
-        reason: Why they were.
-    """
-    affected = dict.fromkeys(task.id for task in tasks)
-    queue = deque(task_id for task in tasks for task_id in _held_up_by(tx, task))
-    while queue:
-        other = reading.task(tx, queue.popleft())
-        if other.id in affected:
-            continue
-        affected[other.id] = None
-        if not _stays_skipped(tx, other):
-            _make_pending(tx, other, EventKind.TASK_REOPENED, reason)
-            queue.extend(_held_up_by(tx, other))
-    for task_id in affected:
-        recount(tx, task_id)
-
-
-def _held_up_by(tx: Transaction, task: Task) -> list[str]:
-    """Return what waits for the task, and, if it was skipped, its parts that were skipped too."""
-    dependents = reading.dependent_ids(tx, task.id)
-    if task.status is not TaskStatus.SKIPPED:
-        return dependents
-    sql = f"""
-        SELECT id FROM tasks
-        WHERE parent_task_id = {tx.mark}1 AND status = '{TaskStatus.SKIPPED}' ORDER BY seq
-    """
-    return [*first_column(tx.execute(sql, (task.id,)).fetchall()), *dependents]
-
-
-def _stays_skipped(tx: Transaction, task: Task) -> bool:
-    """Tell whether a task that was skipped is left alone.
-
-    It may have been reached before over another way. Nobody waits for an old recovery, or for a
-    part of what is completed.
-    """
-    return (
-        task.status is not TaskStatus.SKIPPED
-        or task.recovers_task_id is not None
-        or _completed_parent(tx, task) is not None
-    )
-
-
-def may_be_restored(tx: Transaction, task: Task) -> bool:
-    """Tell whether a task is skipped, and can be decided anew when what it waits for changes."""
-    return not _stays_skipped(tx, task)
-
-
-def restore_skipped(tx: Transaction, task: Task) -> None:
-    """Make a skipped task pending again, before what it waits for is changed."""
-    _make_pending(tx, task, EventKind.TASK_REOPENED, _NEEDS_CHANGED)
-
-
-def follow_restored(tx: Transaction, tasks: Sequence[Task]) -> None:
-    """Decide anew about what was skipped because these tasks were, downward.
-
-    Args:
-        tx: The transaction.
-        tasks: The tasks as they were while they were skipped; what they wait for is changed now.
-
-    Raises:
-        CycleError: One of them would wait for itself: others may have come to wait for it.
-    """
-    for task in tasks:
-        recount(tx, task.id)
-        if reading.task(tx, task.id).status is not TaskStatus.SKIPPED:
-            _restore_dependents(tx, [task], _NEEDS_CHANGED)
-            _refuse_circle_through(tx, task)
-
-
-def _make_pending(
-    tx: Transaction,
-    task: Task,
-    kind: EventKind,
-    reason: str,
-    data: Mapping[str, JsonValue] | None = None,
-) -> None:
-    set_columns(
-        tx,
-        task.id,
-        status=str(TaskStatus.PENDING),
-        reason=None,
-        failures=0,
-        empty_rounds=0,
-        crashes=0,
-        ended_at=None,
-        archived=0,
-        answered=0,
-        answer=None,
-    )
-    if task.retry_at is not None:  # nobody waits for a pause who asks for another try
-        set_columns(tx, task.id, retry_at=None, not_before=None, asleep=0)
-    claims.revoke(tx, task)
-    events.record_for(tx, task, kind, {"reason": reason, **(data or {})})
-    if task.status.is_terminal and task.parent_task_id is not None:
-        add_blockers(tx, task.parent_task_id, 1)
 
 
 def delete(tx: Transaction, task_id: str, *, hard: bool) -> Task:

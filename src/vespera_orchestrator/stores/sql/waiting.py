@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING
 
 from vespera_orchestrator._codec import dump_json
 from vespera_orchestrator._model import EventKind, TaskStatus
+from vespera_orchestrator._text import show_value
 from vespera_orchestrator.errors import InvalidInputError, TransitionError
 from vespera_orchestrator.stores.sql import events, reading, rows, timing
 from vespera_orchestrator.stores.sql.consequences import recount, set_columns
 from vespera_orchestrator.stores.sql.transaction import first_column
+from vespera_orchestrator.tasks.conditions import parse, read_as_truth
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
 def answer(tx: Transaction, task_id: str, outputs: Mapping[str, JsonValue], *, agent: str) -> Task:
     """See `contracts.Store.answer`."""
     task = reading.task(tx, task_id)
+    asks_about_an_effect = _asks_about_an_effect(tx, task_id)
+    if asks_about_an_effect and isinstance(outputs.get("answer"), bool):  # a plain yes or no
+        outputs = {"happened": outputs["answer"], **outputs}
     text = dump_json(dict(outputs), "answer")
     if task.answered and text == reading.answer_of(tx, task):
         return task
@@ -36,14 +41,41 @@ def answer(tx: Transaction, task_id: str, outputs: Mapping[str, JsonValue], *, a
     if reading.has_open_children(tx, task.id):
         remedy = "its subtasks come first; answer one of these, or plan a task with a question"
         raise TransitionError(task.alias, task.status, "be answered", remedy)
-    if _asks_about_an_effect(tx, task_id) and not isinstance(outputs.get("happened"), bool):
+    if asks_about_an_effect and not isinstance(outputs.get("happened"), bool):
         problem = "it is asked whether something has happened; say happened=True or happened=False"
         raise InvalidInputError("answer", problem)
+    _refuse_words_for_yes(tx, task, outputs)
     data = {"outputs": dict(outputs)}
     events.record_for(tx, task, EventKind.TASK_ANSWERED, data, agent=agent)
     timing.wake_for_answer(tx, task)
     _keep(tx, task_id, text)
     return reading.task(tx, task_id)
+
+
+def _refuse_words_for_yes(tx: Transaction, task: Task, outputs: Mapping[str, JsonValue]) -> None:
+    """Refuse a text where a condition reads yes or no: any text, also "no", would be a yes."""
+    words = {name: value for name, value in outputs.items() if isinstance(value, str)}
+    if not words:
+        return
+    for reader in reading.tasks_by_id(tx, reading.dependent_ids(tx, task.id), edges=False):
+        for name in _read_as_yes_or_no(reader, task.id):
+            if name in words:
+                problem = (
+                    f"{reader.alias} reads it as yes or no; say {name}=True or {name}=False, not "
+                    f"{show_value(words[name])}"
+                )
+                raise InvalidInputError(name, problem)
+
+
+def _read_as_yes_or_no(reader: Task, needed_id: str) -> list[str]:
+    """Return the outputs of a task that the condition of another reads as yes or no."""
+    if reader.condition is None or reader.status is not TaskStatus.PENDING:
+        return []
+    return [
+        str(reference.path[0])
+        for reference in read_as_truth(parse(reader.condition))
+        if len(reference.path) == 1 and reader.condition_names.get(reference.name) == needed_id
+    ]
 
 
 def _asks_about_an_effect(tx: Transaction, task_id: str) -> bool:

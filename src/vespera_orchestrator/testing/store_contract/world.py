@@ -14,7 +14,13 @@ from vespera_orchestrator._model import (
     TaskQuery,
     TaskStatus,
 )
-from vespera_orchestrator.errors import LeaseLostError, NotReadyError, PlanError, TransitionError
+from vespera_orchestrator.errors import (
+    InvalidInputError,
+    LeaseLostError,
+    NotReadyError,
+    PlanError,
+    TransitionError,
+)
 from vespera_orchestrator.tasks import lifecycle
 from vespera_orchestrator.testing.store_contract.examples import (
     agenda,
@@ -276,3 +282,17 @@ class WorldContract(StoreFixtures):
             store.begin_effect(task.id, 1, "letter")
         assert store.begin_effect(task.id, 2, "mail").attempt == 1
         assert store.record_effect(task.id, 1, "mail", "sent").result == "sent"
+
+    def test_a_text_is_no_answer_to_yes_or_no(self, store, session_id):
+        """Where a condition reads yes or no, any text would be a yes; nothing is recorded."""
+        gate = draft("gate", question="may we?")
+        readers = [
+            draft("a", "gate", condition="not gate.outputs.fine and gate.success"),
+            draft("b", "gate", condition="gate.outputs.by == 'ada' or gate.outputs.by.name"),
+        ]
+        asked = store.plan(session_id, [gate, *readers])[0]
+        with pytest.raises(InvalidInputError, match="a reads it as yes or no"):
+            store.answer(asked.id, {"fine": "no"}, agent="ada")
+        assert kinds(store, asked.id) == [EventKind.TASK_PLANNED]
+        answered = store.answer(asked.id, {"fine": False, "by": "ada"}, agent="ada")
+        assert answered.status is TaskStatus.COMPLETED
