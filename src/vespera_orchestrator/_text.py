@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import re
 import reprlib
@@ -196,6 +197,17 @@ def show_methods(kind: type[_Shown]) -> type[_Shown]:
         if method is not None:
             setattr(kind, name, showing(method))
     return kind
+
+
+def _show_in_log(record: logging.LogRecord) -> bool:
+    """Make a message of ours one line that nobody obeys, whatever it quotes of others."""
+    record.msg, record.args = shown(record.getMessage()).replace("\n", " "), ()
+    if record.exc_info and not record.exc_text:
+        record.exc_text = shown(logging.Formatter().formatException(record.exc_info))
+    return True
+
+
+logging.getLogger("vespera_orchestrator").addFilter(_show_in_log)
 
 
 def printable(text: str) -> str:

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 import vespera_orchestrator as vespera
 from support.bounds import Tally
 from support.git_project import git
+from vespera_orchestrator.errors import CorruptRecordError
 
 VALUES = [
     None, "", "zz", "../../x", "\x1b[2J", "x" * 5000, -1, 0, 2**62, 1e300, b"\x00\xff", "[]", "{}",
@@ -260,3 +261,18 @@ def test_what_was_once_a_raw_error(tmp_path, edit, call):
         for name in ("resume", "check"):
             tally.call(edit, READING[name], orch)
     tally.judge(edit)
+
+
+@pytest.mark.parametrize("path", ["", "a\0b"])
+def test_a_worktree_without_a_path_is_named(tmp_path, path):
+    """On PostgreSQL, `resume` met one."""
+    project = tmp_path / "project"
+    shutil.copytree(used_home(worktree=True), project, symlinks=True)
+    file = project / ".task_orchestrator" / "orchestrator.db"
+    with contextlib.closing(sqlite3.connect(file)) as database:
+        database.execute("UPDATE worktrees SET path = ?", [path])
+        database.commit()
+    with vespera.open(project) as orch:
+        with pytest.raises(CorruptRecordError, match="no path"):
+            orch.worktrees.list()
+        assert any("path" in finding.sentence for finding in orch.check().errors)

@@ -5,17 +5,23 @@ from __future__ import annotations
 import contextlib
 import importlib
 import io
+import logging
 import pkgutil
+import sys
 import unicodedata
 from enum import Enum
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
 import vespera_orchestrator as vespera
 from vespera_orchestrator._text import shown
 from vespera_orchestrator.errors import VesperaError
+from vespera_orchestrator.integrations import notebook
 from vespera_orchestrator.integrations.command import main
 from vespera_orchestrator.integrations.tools import Toolbox
+from vespera_orchestrator.work import run_bar
+from vespera_orchestrator.work.run_report import RunProgress
 from vespera_orchestrator.worktrees.terms import landing_message
 
 HIDDEN = "\xad\u061c\u180e\u200e\u200f\u2061\u206a\ufff9\u3164\uffa0\ufe01\U000e0101\U0001d173"
@@ -178,3 +184,112 @@ def test_a_title_cannot_forge_the_end_of_a_commit_message(orch):
     message = landing_message(task, "Fine.\nTask: other (t_000000000000)", ["a_1"])
     lines = [line for line in message.splitlines() if line.startswith("Task:")]
     assert lines == [f"Task: z ({task.id})"]
+
+
+def drawn_in_terminal(progress):
+    """Return what the bar draws where rich is not installed, without its own two signs."""
+    with contextlib.redirect_stderr(io.StringIO()) as out:
+        bar = run_bar._PlainBar()
+        bar(progress)
+        bar.close()
+    return out.getvalue().removeprefix("\r\x1b[K")
+
+
+def drawn_by_rich(progress):
+    """Return what rich draws, where it believes to be in a terminal without colors."""
+    columns = pytest.importorskip("rich.progress")
+    from rich.console import Console
+
+    console = Console(file=io.StringIO(), force_terminal=True, color_system=None)
+    column = columns.TextColumn("{task.description}", markup=False)
+    console.print(column.render(SimpleNamespace(description=str(progress))))
+    return console.file.getvalue()
+
+
+@pytest.mark.parametrize(
+    "draw", [drawn_in_terminal, drawn_by_rich, run_bar.bar_html, str, run_bar._LastLine]
+)
+def test_a_bar_of_progress_is_not_obeyed(draw):
+    """In a terminal, in a notebook, and where nobody watches; a database may hold any alias."""
+    running = ("<b>a</b>" + HOSTILE + "\n[red]forged",)
+    progress = RunProgress(total=2, completed=1, blocked=0, running=running, took_s=1.0)
+    if draw is run_bar._LastLine:
+        with contextlib.redirect_stderr(io.StringIO()) as out:
+            lines = draw()
+            lines(progress)
+            lines.print()
+        drawn = out.getvalue()
+    else:
+        drawn = draw(progress)
+    assert "1 of 2 completed" in drawn
+    assert obeyed(drawn) == set()
+    assert draw is not run_bar.bar_html or "<b>" not in drawn
+
+
+def test_the_board_of_a_notebook_is_not_obeyed(orch, monkeypatch):
+    """Neither its HTML nor its text."""
+    shown_states = []
+    handle = SimpleNamespace(update=shown_states.append)
+
+    def display(state, **_):
+        shown_states.append(state)
+        return handle
+
+    monkeypatch.setitem(sys.modules, "IPython", ModuleType("IPython"))
+    monkeypatch.setitem(sys.modules, "IPython.display", SimpleNamespace(display=display))
+    notebook.board(orch, timeout_s=0)
+    assert shown_states
+    for state in shown_states:
+        assert obeyed(state._repr_html_() + str(state)) == set()
+        assert obeyed(repr(state)) <= set(HIDDEN)
+
+
+def break_off():
+    """Fail as somebody's function does."""
+    raise RuntimeError("broken" + HOSTILE)
+
+
+def test_no_line_of_the_log_is_obeyed():
+    """It stays one line; what an error of somebody else says is in it, too."""
+    out = io.StringIO()
+    handler = logging.StreamHandler(out)
+    log = logging.getLogger("vespera_orchestrator")
+    log.addHandler(handler)
+    try:
+        log.warning("%s could not be saved: %s", "a" + HOSTILE, "x\nERROR forged\r\n")
+        try:
+            break_off()
+        except RuntimeError:
+            log.exception("%s failed", HOSTILE)
+    finally:
+        log.removeHandler(handler)
+    lines = out.getvalue().splitlines()
+    assert "ERROR forged" in lines[0]
+    assert any(line.startswith("RuntimeError: broken") for line in lines)
+    assert obeyed(out.getvalue()) == set()
+
+
+def test_no_attribute_of_a_span_is_obeyed(orch):
+    """Whoever looks at traces may do so in a terminal."""
+    pytest.importorskip("opentelemetry.sdk")
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+    from vespera_orchestrator.integrations.opentelemetry import instrument
+
+    spans = InMemorySpanExporter()
+    tracers = TracerProvider(shutdown_on_exit=False)
+    tracers.add_span_processor(SimpleSpanProcessor(spans))
+    instrument(orch, tracer_provider=tracers)
+    orch.retry_task("a")
+    work = orch.execute_task("a", agent="me" + HOSTILE)
+    work.checkpoint({}, "note" + HOSTILE)
+    work.fail("error" + HOSTILE)
+    (span,) = spans.get_finished_spans()
+    told = [*span.attributes.values(), span.status.description]
+    told += [value for event in span.events for value in event.attributes.values()]
+    texts = [value for value in told if isinstance(value, str)]
+    assert any("error" in text for text in texts)
+    assert obeyed("".join(texts)) == set()
+    tracers.shutdown()

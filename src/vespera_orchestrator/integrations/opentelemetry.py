@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from vespera_orchestrator import Event, EventKind, MissingDependencyError, Orchestrator
+from vespera_orchestrator._text import shown
 from vespera_orchestrator._version import __version__
 
 if TYPE_CHECKING:
@@ -186,13 +187,13 @@ class _Recorder:
         attributes: dict[str, Any] = {
             "vespera.session.id": started.session_id or "",
             "vespera.task.id": started.task_id or "",
-            "vespera.agent.name": started.agent or "",
+            "vespera.agent.name": shown(started.agent or ""),
             "vespera.attempt": attempt.number,
             "vespera.ending": ending.kind,
         }
         reason = ending.data.get("reason")
         if reason:
-            attributes["vespera.reason"] = str(reason)
+            attributes["vespera.reason"] = shown(str(reason))
         span = self._tracer.start_span(
             SPAN, attempt.context, attributes=attributes, start_time=_nanoseconds(started.at)
         )
@@ -200,7 +201,7 @@ class _Recorder:
             at = _nanoseconds(milestone.at)
             span.add_event(milestone.kind, _plain(milestone.data), timestamp=at)
         if ending.kind in _ERRORS:
-            span.set_status(Status(StatusCode.ERROR, str(reason or ending.kind)))
+            span.set_status(Status(StatusCode.ERROR, shown(str(reason or ending.kind))))
         span.end(_nanoseconds(ending.at))
 
 
@@ -226,7 +227,7 @@ def _nanoseconds(at: datetime) -> int:
 def _plain(data: Mapping[str, Any]) -> dict[str, Any]:
     """Return what an attribute can hold of an event's data."""
     return {
-        name: value
+        shown(name): shown(value) if isinstance(value, str) else value
         for name, value in data.items()
         if isinstance(value, bool | int | float | str) and value != ""
     }

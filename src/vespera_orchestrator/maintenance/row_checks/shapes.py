@@ -118,6 +118,7 @@ _CHECKS: Final[dict[str, dict[str, Callable[[str], object]]]] = {
         "landed": _COMMIT.fullmatch,
         "rescue_ref": _RESCUE_REF.fullmatch,
         "branch": lambda branch: branch.isprintable() and not branch.startswith("-"),
+        "path": lambda path: bool(path) and "\0" not in path,
     },
     "document_versions": {"path": _is_inside},
 }

@@ -206,6 +206,8 @@ class _WorktreeRows(RowType[Worktree]):
         values = super().fields(row)
         if not _WORKTREE_NAME.fullmatch(values["name"]):
             raise self._damaged(row, "name", "no name of a worktree")
+        if not values["path"] or "\0" in values["path"]:
+            raise self._damaged(row, "path", "no path")
         return values
 
 
