@@ -300,9 +300,10 @@ class Store(Protocol):
         """Write all *drafts*, or none. Event ``task_planned`` for each.
 
         References are resolved in the same transaction, first among the drafts, by the names that
-        they would have if they were alone in the session, then in the session. A draft without an
-        alias gets the slug of its title, with a number if that is taken. A task that can never
-        become ready, because of how its dependencies have already ended, is skipped at once.
+        they would have if they were alone in the session, then in the session; ``#0``, ``#1`` … are
+        the drafts themselves, by their place, whatever their alias. A draft without an alias gets
+        the slug of its title, with a number if that is taken. A task that can never become ready,
+        because of how its dependencies have already ended, is skipped at once.
 
         Args:
             session_id: The session.

@@ -13,7 +13,7 @@ import attrs
 from vespera_orchestrator._mistakes import MOST_ITEMS, listed
 from vespera_orchestrator._model import Session, TaskDraft, TaskQuery, new_id
 from vespera_orchestrator._text import show_value
-from vespera_orchestrator.errors import InvalidInputError, PlanError
+from vespera_orchestrator.errors import InvalidInputError, PlanError, UnknownDependencyError
 from vespera_orchestrator.tasks import arguments, dates, specialists
 from vespera_orchestrator.tasks.date_words import UTC_CALENDAR, Calendar
 from vespera_orchestrator.tasks.plan_text import at_spot, spot_of, tasks_in
@@ -21,11 +21,13 @@ from vespera_orchestrator.tasks.plan_text import at_spot, spot_of, tasks_in
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from vespera_orchestrator._model import JsonValue
+    from vespera_orchestrator._model import Dependency, JsonValue
     from vespera_orchestrator.errors import VesperaError
 
 PROJECT_TYPES: Final = ("software_development", "research_project", "creative_writing")
 """Project types for which documents are kept."""
+_NUMBER_SIGN: Final = "#"
+"""No alias begins so."""
 _MAX_DEPTH: Final = 50
 _MAX_TASKS: Final = MOST_ITEMS
 _MOST_MISTAKES: Final = 100
@@ -130,18 +132,34 @@ def _read_spec(
         "planned_by": planned_by,
     }
     named_fields: set[str] = set()
-    mistakes = []
+    mistakes: list[PlanError] = []
     for name, value in {"title": None, **spec}.items():
         try:
             checked = _checked(name, value, calendar)
         except InvalidInputError as exc:
             mistakes.append(PlanError(str(exc), at_spot(place, spot_of(written, name))))
             continue
+        edges = checked.get("dependencies", ())
+        numbers = _numbers_in(edges)
+        if numbers:
+            spot = at_spot(place, spot_of(written, name))
+            mistakes += [_number_refusal(number, spot) for number in numbers]
+            checked["dependencies"] = tuple(edge for edge in edges if edge.task not in numbers)
         if name in spec:  # also with null, which clears it in a plan that updates
             named_fields |= checked.keys()
         if not _means_default(name, checked):
             fields |= {field: part for field, part in checked.items() if part is not None}
     return _with_specialist(TaskDraft(**fields, named=frozenset(named_fields))), mistakes
+
+
+def _numbers_in(edges: Iterable[Dependency]) -> list[str]:
+    """Return what names a draft by its number, which only `_PlanReader` may."""
+    return [edge.task for edge in edges if edge.task.startswith(_NUMBER_SIGN)]
+
+
+def _number_refusal(number: str, place: str = "") -> UnknownDependencyError:
+    problem = f"dependency {show_value(number)} is not a task; name it by its alias"
+    return UnknownDependencyError(problem, place, number)
 
 
 def _checked(name: str, value: Any, calendar: Calendar) -> dict[str, Any]:
@@ -178,6 +196,8 @@ def changes(values: Mapping[str, Any], *, calendar: Calendar = UTC_CALENDAR) -> 
         if value is None:
             continue
         checked = _checked(name, value, calendar)
+        for number in _numbers_in(checked.get("dependencies", ())):
+            raise _number_refusal(number)
         if _means_default(name, checked):
             result[name] = _DEFAULTS[name]
         else:
@@ -268,7 +288,7 @@ def plan(
 
 def draft_reference(number: int) -> str:
     """Return how a plan refers to its own draft of this number; no alias looks like that."""
-    return f"#{number}"
+    return f"{_NUMBER_SIGN}{number}"
 
 
 _KEY_CHARS: Final = 40

@@ -362,9 +362,8 @@ class Drafts:
         return above.alias or above.title
 
     def _task_id(self, reference: str, own_id: str, draft: TaskDraft, role: str) -> str:
-        is_of_reader = reference.startswith("#")  # how the reader of a plan names what is above
         task_id = self._names.task_id(reference, own_id)
-        if task_id is not None and not (is_of_reader and role == "dependency"):
+        if task_id is not None:
             return task_id
         similar = difflib.get_close_matches(reference, self._names.all_aliases(), 3)
         hint = "plan it first, or in the same plan"
