@@ -44,6 +44,7 @@ from vespera_orchestrator.errors import (
     UnsavedFilesError,
     VesperaError,
 )
+from vespera_orchestrator.home import files
 from vespera_orchestrator.worktrees import packs
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
@@ -660,6 +661,7 @@ class _Letters:
                 file.write("letter\n")
                 file.flush()
                 os.fsync(file.fileno())
+            files.sync_folder(self.path.parent)  # its name, too: a letter that is sent stays sent
         except OSError as exc:
             raise PostError(str(exc)) from exc
         return "sent"
