@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 import vespera_orchestrator as vespera
 from support import ROOT
 from support.git_project import git, make_repository
-from vespera_orchestrator.tasks import lifecycle
+from vespera_orchestrator.tasks import effort, lifecycle
 
 
 @pytest.fixture
@@ -824,7 +824,7 @@ def test_what_hangs_on_a_task_is_known_however_it_was_planned(tmp_path, data):
             orch.add_dependency(last, first)
         graph = orch.graph().nx
         hours = {
-            task.id: lifecycle.effort_hours(task.estimated_effort)
+            task.id: effort.effort_hours(task.estimated_effort)
             for task in orch.query_tasks(limit=None)
         }
         behind = {}

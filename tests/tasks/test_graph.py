@@ -19,8 +19,8 @@ import vespera_orchestrator as vespera
 from support import records
 from vespera_orchestrator._model import Dependency, Outcome, TaskStatus, utcnow
 from vespera_orchestrator.errors import InvalidInputError, TaskNotFoundError
+from vespera_orchestrator.tasks.effort import effort_hours
 from vespera_orchestrator.tasks.graph import TaskGraph
-from vespera_orchestrator.tasks.lifecycle import effort_hours
 
 NOW = utcnow()
 PATIENT = settings(deadline=None, derandomize=True, max_examples=60)

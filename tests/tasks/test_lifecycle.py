@@ -21,7 +21,7 @@ from vespera_orchestrator._model import (
     Outcome,
     TaskStatus,
 )
-from vespera_orchestrator.tasks import lifecycle
+from vespera_orchestrator.tasks import causes, lifecycle
 from vespera_orchestrator.tasks.lifecycle import Failure, Verb, edge_met, next_status
 
 # --- states ------------------------------------------------------------------
@@ -287,7 +287,7 @@ SITUATIONS = {
 def test_why_names_each_cause_in_one_sentence(name):
     """The causes are the smallest set, and what can be done stands in the sentence."""
     given, kinds, said = SITUATIONS[name]
-    why = lifecycle.why(given)
+    why = causes.why(given)
     assert [cause.kind for cause in why.causes] == kinds
     assert str(why) == said
     assert why.ready == (not kinds)
@@ -305,9 +305,9 @@ def test_all_causes_are_named_in_their_order():
     everything = situation(
         waiting, task("b"), task("c"), open_children=("x",), open_children_count=1
     )
-    kinds = [cause.kind for cause in lifecycle.why(everything).causes]
+    kinds = [cause.kind for cause in causes.why(everything).causes]
     assert kinds == [CauseKind.DEPENDENCY, CauseKind.CONDITION, CauseKind.CHILDREN]
-    (child,) = lifecycle.why_not_complete(everything).causes
+    (child,) = causes.why_not_complete(everything).causes
     assert child == Cause(
         kind=CauseKind.CHILDREN, sentence="1 subtask has not ended: x", names=("x",)
     )

@@ -16,7 +16,7 @@ from support import records
 from support.records import why
 from vespera_orchestrator._model import CauseKind, TaskStatus, utcnow
 from vespera_orchestrator.tasks.durations import usual_time
-from vespera_orchestrator.tasks.lifecycle import is_heavy
+from vespera_orchestrator.tasks.effort import is_heavy
 from vespera_orchestrator.tasks.next_step import (
     Holding,
     LandedWork,

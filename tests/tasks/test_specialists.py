@@ -8,7 +8,8 @@ from support.records import task
 from vespera_orchestrator._model import TaskDraft
 from vespera_orchestrator.agents.roles.role import read_roles
 from vespera_orchestrator.tasks import plans
-from vespera_orchestrator.tasks.lifecycle import Failure, is_heavy, recovery_for
+from vespera_orchestrator.tasks.effort import is_heavy
+from vespera_orchestrator.tasks.lifecycle import Failure, recovery_for
 from vespera_orchestrator.tasks.specialists import _BY_TYPE, following, specialist_for
 
 

@@ -19,7 +19,7 @@ from vespera_orchestrator._records import JsonForm, Record
 from vespera_orchestrator._text import one_line, plural
 from vespera_orchestrator.errors import ReadOnlyError, StoreUnavailableError
 from vespera_orchestrator.progress.own_tasks import held_tasks
-from vespera_orchestrator.tasks import lifecycle
+from vespera_orchestrator.tasks import causes
 from vespera_orchestrator.tasks.next_step import REST
 
 if TYPE_CHECKING:
@@ -174,7 +174,7 @@ class DigestReader:
         """Name the tasks that wait for a person, each once."""
         ids = dict.fromkeys(str(event.task_id) for event in stuck)
         situations = [self._store.situation(task_id) for task_id in list(ids)[-_MOST_NAMED:]]
-        whys = [lifecycle.why(situation) for situation in situations]
+        whys = [causes.why(situation) for situation in situations]
         return [why.alias for why in whys if why.needs_person]
 
     def _quiet(self, line: str) -> Digest:

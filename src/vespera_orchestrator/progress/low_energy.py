@@ -8,7 +8,7 @@ import attrs
 
 from vespera_orchestrator._records import Record
 from vespera_orchestrator._text import one_line, plural
-from vespera_orchestrator.tasks.lifecycle import is_heavy
+from vespera_orchestrator.tasks.effort import is_heavy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -31,7 +31,7 @@ from vespera_orchestrator.progress.startable import has_subtasks, is_startable
 from vespera_orchestrator.progress.status import Running
 from vespera_orchestrator.progress.synthesis import SubtaskResults, results_of, source_metadata
 from vespera_orchestrator.progress.usual_time import usual_time_of
-from vespera_orchestrator.tasks import dates, lifecycle
+from vespera_orchestrator.tasks import causes, dates, lifecycle
 from vespera_orchestrator.tasks.next_step import (
     FILES_CALL,
     SETTINGS_CALL,
@@ -315,7 +315,7 @@ class SessionReader:
     def _setback(self, task: Task) -> str:
         """Return how the latest attempt at a ready task ended, if it came to nothing by itself."""
         attempts = self._store.attempts(task.id) if task.attempts else ()
-        return lifecycle.setback(task, attempts[-1]) if attempts else ""
+        return causes.setback(task, attempts[-1]) if attempts else ""
 
     def _without_ready(self, facts: SessionFacts, *, is_idle: bool, is_left: bool) -> SessionFacts:
         """Add what matters only where nothing is ready for the reader.
@@ -551,13 +551,13 @@ class SessionReader:
     def why(self, task: Task) -> Why:
         """Return what keeps the task from being ready."""
         situation = self._store.situation(task.id)
-        why = lifecycle.why(situation)
+        why = causes.why(situation)
         unmerged = [situation.needed[other] for other in situation.unmerged]
         if situation.attempt is not None and situation.attempt.is_handed_in:
             unmerged.append(task)
         places = self._places_elsewhere(unmerged)
-        causes = tuple(_placed(cause, places) for cause in why.causes)
-        return attrs.evolve(why, causes=causes, obstacle=self._obstacle(task) if why.ready else "")
+        placed = tuple(_placed(cause, places) for cause in why.causes)
+        return attrs.evolve(why, causes=placed, obstacle=self._obstacle(task) if why.ready else "")
 
     def _obstacle(self, task: Task) -> str:
         lands = self._uses_worktrees(self._recent())

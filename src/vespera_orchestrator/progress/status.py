@@ -24,7 +24,7 @@ from vespera_orchestrator._records import JsonForm, Record
 from vespera_orchestrator._text import ago, clip, one_line, plain_start, plural, tokens
 from vespera_orchestrator.progress import low_energy
 from vespera_orchestrator.progress.low_energy import Gentleness  # noqa: TC001 - hints resolve
-from vespera_orchestrator.tasks import dates, lifecycle
+from vespera_orchestrator.tasks import causes, dates
 from vespera_orchestrator.tasks.next_step import counts_line
 
 _LINE_WIDTH: Final = 200
@@ -57,7 +57,7 @@ class Running(Record):
         """Describe it on one line; *now* is when the last sign of life is looked back to from."""
         agent = self.attempt.agent
         if self.attempt.is_handed_in:
-            merge = lifecycle.merge_hint(self.task)
+            merge = causes.merge_hint(self.task)
             if self.place:
                 merge += f" (on {self.place})"
             return one_line(f"{self.task.alias}: done by {agent}, {merge}", 400)
@@ -311,7 +311,7 @@ class Status(Record):
         now = self.as_of
         retried = [task for task in self.resting if task.retry_at is not None]
         put_off = [task for task in self.resting if task.retry_at is None]
-        lines = [f"{task.alias}: {lifecycle.pause_words(task, now)}" for task in retried]
+        lines = [f"{task.alias}: {causes.pause_words(task, now)}" for task in retried]
         lines += [
             f"{task.alias}: until {dates.rest_words(task, now)}"
             for task in put_off[:_MOST_PUT_OFF_NAMED]

@@ -28,7 +28,8 @@ from vespera_orchestrator._text import show_value
 from vespera_orchestrator.errors import InvalidInputError
 from vespera_orchestrator.home.scope import task_name
 from vespera_orchestrator.tasks import dates
-from vespera_orchestrator.tasks.lifecycle import MAX_PRIORITY, read_hours
+from vespera_orchestrator.tasks.effort import read_hours
+from vespera_orchestrator.tasks.lifecycle import MAX_PRIORITY
 
 _STATUS_SYNONYMS: Final = {
     **dict.fromkeys(("done", "finished", "complete", "success"), TaskStatus.COMPLETED),
@@ -249,7 +250,7 @@ _MOST_HOURS: Final = 100_000
 
 
 def effort(name: str, value: object) -> str | None:
-    """Return an estimate that can be read, see `lifecycle.read_hours`; an empty text is none."""
+    """Return an estimate that can be read, see `effort.read_hours`; an empty text is none."""
     estimate = text(name, value)
     if not estimate or not estimate.strip():
         return estimate

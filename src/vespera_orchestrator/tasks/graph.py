@@ -14,7 +14,7 @@ from vespera_orchestrator._records import to_plain
 from vespera_orchestrator._text import show_value, showing
 from vespera_orchestrator.errors import InvalidInputError, TaskNotFoundError
 from vespera_orchestrator.home.calls import explains_calls
-from vespera_orchestrator.tasks import arguments, graph_svg, lifecycle
+from vespera_orchestrator.tasks import arguments, effort, graph_svg, lifecycle
 from vespera_orchestrator.tasks.graph_layout import Edge
 
 if TYPE_CHECKING:
@@ -229,7 +229,7 @@ class TaskGraph:
 
     def _hours(self, task_id: str) -> float:
         task = self._tasks[task_id]
-        return lifecycle.effort_hours(task.estimated_effort)
+        return effort.effort_hours(task.estimated_effort)
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
         """Draw itself in notebooks: as SVG, which follows the theme; elsewhere as Mermaid."""

@@ -2,21 +2,17 @@
 
 What keeps a task from being ready is counted once, in ``Task.blockers``: unmet dependencies that no
 condition governs, plus one for a condition that is not decided, plus children that have not ended,
-plus one while it rests until its *not_before*. `why` names the same causes, so every view agrees.
+plus one while it rests until its *not_before*. `causes.why` names what is counted here.
 """
 
 from __future__ import annotations
 
-import re
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 import attrs
 
 from vespera_orchestrator._model import (
-    AttemptEnding,
-    Cause,
-    CauseKind,
     Dependency,
     EventKind,
     NextAction,
@@ -24,23 +20,18 @@ from vespera_orchestrator._model import (
     Task,
     TaskDraft,
     TaskStatus,
-    Why,
 )
-from vespera_orchestrator._text import ago, duration, one_line, plural
+from vespera_orchestrator._text import one_line
 from vespera_orchestrator.errors import CorruptRecordError
 from vespera_orchestrator.tasks import conditions, specialists
-from vespera_orchestrator.tasks.dates import rest_words
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-    from datetime import datetime
+    from collections.abc import Mapping
 
-    from vespera_orchestrator._model import Attempt, Checkpoint, JsonValue, Situation
+    from vespera_orchestrator._model import Checkpoint, JsonValue
 
 LEASE_S: Final = 900.0
 """How long a claim holds without a sign of life, in seconds, unless the caller says otherwise."""
-_SILENT_SHARE: Final = 0.5
-"""The share of its lease after which a silent holder may be gone."""
 MAX_LEASE_S: Final = 10 * 365 * 86_400.0
 """The longest lease that a caller may ask for, in seconds."""
 MAX_PRIORITY: Final = 2**53
@@ -49,11 +40,10 @@ CONDITION_VERSION: Final = conditions.VERSION
 """Version of the condition language that new conditions are written in."""
 RECOVERY: Final = "recovery"
 """The type of a recovery task."""
-PERSON_CHOICES: Final = ("retry", "abandon", "replace")
 _REASON_WIDTH: Final = 300
 """Up to how many characters of a reason are shown."""
-_DECISION_REASON_WIDTH: Final = 200
-"""The same in a sentence that also says what a person may do."""
+HAVE_BUILT: Final = frozenset({TaskStatus.IN_PROGRESS, TaskStatus.COMPLETED})
+"""Statuses of tasks that may have built on what they depend on."""
 
 # --- states ------------------------------------------------------------------
 
@@ -215,57 +205,6 @@ def state_diagram() -> str:
     return "\n".join(lines)
 
 
-# --- effort ------------------------------------------------------------------
-
-_UNIT_HOURS: Final = {
-    "m": 1 / 60,
-    "min": 1 / 60,
-    "h": 1.0,
-    "hour": 1.0,
-    "d": 8.0,
-    "day": 8.0,
-    "w": 40.0,
-    "week": 40.0,
-}
-_HEAVY_HOURS: Final = 4.0
-_RANGE: Final = re.compile(r"\d{1,9}(?:\.\d{1,9})?\s{0,3}(?:-|\u2013|to)\s{0,3}(?=\d)")
-"""The shorter end of a range."""
-_BETWEEN: Final = re.compile(r"\b(?:about|and|ca)\b|[\s,.~+]", re.IGNORECASE)
-"""What may stand beside the parts of an estimate."""
-_EFFORT = re.compile(
-    r"(?<![\d.])(\d{1,9}(?:\.\d{1,9})?)\s{0,3}(min|hour|day|week|[mhdw])(?:s|utes?)?(?![a-z])",
-    re.IGNORECASE,
-)
-
-
-def effort_hours(text: str | None) -> float:
-    """Read an estimate such as ``"2 hours"``, ``"30 min"``, ``"1 day"`` or ``"1 week"``.
-
-    A day has 8 hours, a week 40. A text without an estimate counts as one hour.
-    """
-    parts = _EFFORT.findall(text or "")
-    if not parts:
-        return 1.0
-    return sum(float(number) * _UNIT_HOURS[unit.lower()] for number, unit in parts)
-
-
-def read_hours(text: str) -> float | None:
-    """Read an estimate that says nothing else; ``None`` if there is a word we cannot read.
-
-    Of a range, such as ``"2-3 hours"``, the longer end counts.
-    """
-    rest = _EFFORT.sub(" ", _RANGE.sub("", text))
-    is_estimate = _EFFORT.search(text) is not None and not _BETWEEN.sub("", rest)
-    return effort_hours(text) if is_estimate else None
-
-
-def is_heavy(task: Task) -> bool:
-    """Tell whether a task is more than one sitting: by its complexity, or four hours and more."""
-    if specialists.is_heavy_word(task.complexity):
-        return True
-    return bool(task.estimated_effort) and effort_hours(task.estimated_effort) >= _HEAVY_HOURS
-
-
 # --- dependencies ------------------------------------------------------------
 
 _MEETING_STATUSES: Final = {
@@ -276,7 +215,7 @@ _MEETING_STATUSES: Final = {
     Outcome.DONE: frozenset(status for status in TaskStatus if status.is_terminal),
     Outcome.BLOCKED: frozenset[TaskStatus](),
 }
-_OUTCOME_WORDS: Final = {
+OUTCOME_WORDS: Final = {
     Outcome.SUCCESS: "success",
     Outcome.FAILURE: "failure",
     Outcome.DONE: "the end",
@@ -371,13 +310,13 @@ def _condition_state(task: Task, needed: Mapping[str, Task]) -> tuple[bool | Non
     if task.condition is None:
         return True, True
     condition = conditions.parse(task.condition)
-    by_name = _by_name(task, needed)
+    by_name = tasks_by_name(task, needed)
     open_names = conditions.undecided(condition, by_name)
     is_final = all(by_name[name].status.is_terminal for name in open_names)
     return conditions.decide(condition, by_name), is_final
 
 
-def _by_name(task: Task, needed: Mapping[str, Task]) -> dict[str, Task]:
+def tasks_by_name(task: Task, needed: Mapping[str, Task]) -> dict[str, Task]:
     """Return the tasks that the condition reads, by the names that it has for them."""
     names = task.condition_names
     return {name: _other_end(task, needed, names[name]) for name in names}
@@ -397,11 +336,11 @@ def skip_reason(task: Task, state: Readiness, needed: Mapping[str, Task]) -> str
     if state.never:
         edge = state.never[0]
         other = needed[edge.task]
-        outcome = _OUTCOME_WORDS[edge.on]
+        outcome = OUTCOME_WORDS[edge.on]
         end = f"{other.status} and archived" if other.archived else str(other.status)
         return f"waits for {outcome} of {other.alias}, which is {end}"
-    by_name = _by_name(task, needed)
-    text = _condition_words(task, by_name)
+    by_name = tasks_by_name(task, needed)
+    text = condition_words(task, by_name)
     if state.condition is False:
         return f"condition is false: {text}"
     condition = conditions.parse(str(task.condition))
@@ -417,323 +356,16 @@ def skip_reason(task: Task, state: Readiness, needed: Mapping[str, Task]) -> str
     )
 
 
-def _condition_words(task: Task, by_name: Mapping[str, Task]) -> str:
+def condition_words(task: Task, by_name: Mapping[str, Task]) -> str:
     """Return the condition as it was written, and whom it means by names that are others' now."""
     meant = [f"{name} is {by_name[name].alias}" for name in by_name if by_name[name].alias != name]
     return f"{task.condition}, where {' and '.join(meant)}" if meant else str(task.condition)
 
 
-# --- the one answer ----------------------------------------------------------
-
-_HAVE_BUILT: Final = frozenset({TaskStatus.IN_PROGRESS, TaskStatus.COMPLETED})
-"""Statuses of tasks that may have built on what they depend on."""
-
-
-def why(situation: Situation) -> Why:
-    """Name the smallest set of causes that keep the task from being ready; none when it is."""
-    task = situation.task
-    note = return_note(task) or _outdated_note(situation)
-    result = _why(task, _causes(situation), note)
-    if task.status is not TaskStatus.PENDING or situation.attempt is None or result.causes:
-        return result
-    return attrs.evolve(result, setback=setback(task, situation.attempt))
-
-
-def _outdated_note(situation: Situation) -> str:
-    """Name the dependencies that were reopened, or done again, since the task built on them."""
-    task = situation.task
-    if task.status not in _HAVE_BUILT:
-        return ""
-    built_on = [
-        situation.needed[edge.task] for edge in task.dependencies if edge.on is Outcome.SUCCESS
-    ]
-    again = [other.alias for other in built_on if other.attempts and not other.status.is_terminal]
-    if again:
-        return f"what it builds on was reopened and is not done again yet: {', '.join(again)}"
-    newer = [other.alias for other in built_on if _ended_after(other, situation)]
-    return f"what it builds on was done again since: {', '.join(newer)}" if newer else ""
-
-
-def _ended_after(other: Task, situation: Situation) -> bool:
-    """Tell whether a task ended after the one that builds on it was done, or begun."""
-    built_at = situation.task.ended_at
-    if situation.attempt is not None:
-        built_at = situation.attempt.started_at
-    if other.status is not TaskStatus.COMPLETED or other.ended_at is None or built_at is None:
-        return False
-    return other.ended_at > built_at
-
-
-def why_not_for(task: Task, agent: str) -> Why | None:
-    """Say for whom a task is, if it is not for *agent*."""
-    if task.for_agent is None or task.for_agent == agent:
-        return None
-    sentence = (
-        f"it is for {task.for_agent}; "
-        f"to do it all the same: orch.execute_task({task.alias!r}, take_over=True)"
-    )
-    cause = _cause_in(task, CauseKind.AGENT, sentence)
-    return _why(task, [attrs.evolve(cause, agent=task.for_agent)])
-
-
-def why_not_complete(situation: Situation) -> Why:
-    """Name what keeps a held task from being completed: its subtasks that have not ended."""
-    return _why(situation.task, _child_causes(situation))
-
-
-def _why(task: Task, causes: Iterable[Cause], note: str = "") -> Why:
-    return Why(
-        task_id=task.id,
-        alias=task.alias,
-        status=task.status,
-        causes=tuple(causes),
-        note=note,
-        for_agent=task.for_agent,
-    )
-
-
-def return_note(task: Task) -> str:
-    """Return the words with which a pending task was given back, on one line; empty without any."""
-    if task.status is not TaskStatus.PENDING:
-        return ""
-    return _short(task.reason)
-
-
-def merge_hint(task: Task) -> str:
-    """Say that the work of a task waits to be merged, what merges it, and why that was not done."""
-    hint = f"waits to be merged: orch.worktrees.merge({task.alias!r})"
-    if task.reason:
-        hint += f" ({_short(task.reason)})"
-    return hint
-
-
-_SETBACKS: Final[dict[str, str]] = {
-    AttemptEnding.FAILED: "did not succeed",
-    AttemptEnding.TIMED_OUT: "did not succeed",
-    AttemptEnding.STALLED: "stalled",
-    AttemptEnding.ABANDONED: "crashed",
-}
-
-
-def setback(task: Task, attempt: Attempt) -> str:
-    """Say how the latest attempt at a pending task ended, if it came to nothing by itself."""
-    words = _SETBACKS.get(attempt.ending or "")
-    if words is None:
-        return ""
-    number = str(attempt.number)
-    if task.failures:
-        number += f" ({task.failures} of {task.max_attempts} failures)"
-    return f"attempt {number} {words}: {_short(attempt.error) or 'no reason given'}"
-
-
-def _short(reason: str | None, width: int = _REASON_WIDTH) -> str:
+def short_reason(reason: str | None, width: int = _REASON_WIDTH) -> str:
+    """Return a reason on one line, no longer than *width* characters; empty without one."""
     words = (reason or "").split()
     return " ".join(words)[:width]
-
-
-def _causes(situation: Situation) -> list[Cause]:
-    task, attempt = situation.task, situation.attempt
-    if task.status.is_terminal:
-        return [_end_cause(task)]
-    if task.status is TaskStatus.BLOCKED:
-        return [_blocked_cause(situation)]
-    if task.status is TaskStatus.IN_PROGRESS and attempt is not None:
-        if attempt.is_handed_in:
-            return [_merge_cause(task)]
-        return [_lease_cause(task, attempt, situation.as_of)]
-    return [
-        *_moment_causes(situation),
-        *_world_causes(task),
-        *_dependency_causes(situation),
-        *_condition_causes(situation),
-        *_child_causes(situation),
-    ]
-
-
-def _cause_in(task: Task, kind: CauseKind, sentence: str, names: tuple[str, ...] = ()) -> Cause:
-    return Cause(
-        kind=kind,
-        sentence=sentence,
-        task_id=task.id,
-        alias=task.alias,
-        names=names,
-    )
-
-
-def _end_cause(task: Task) -> Cause:
-    sentence = f"it is {task.status}"
-    if task.reason:
-        sentence += f" ({_short(task.reason)})"
-    return _cause_in(task, CauseKind.ENDED, sentence)
-
-
-def _merge_cause(task: Task) -> Cause:
-    sentence = f"its work is done and {merge_hint(task)}"
-    return _cause_in(task, CauseKind.MERGE, sentence)
-
-
-def may_be_gone(silent_s: float, lease_s: float) -> bool:
-    """Tell whether a holder has been silent so long that another agent may take the task over.
-
-    An agent that is told so any earlier takes over too often, even from one that is working.
-    """
-    return silent_s > _SILENT_SHARE * lease_s
-
-
-def _lease_cause(task: Task, attempt: Attempt, now: datetime) -> Cause:
-    silent_s = int((now - attempt.last_sign_at).total_seconds())
-    left_s = max(0, int((attempt.lease_until - now).total_seconds()))
-    sentence = (
-        f"{attempt.agent} is working on it (attempt {attempt.number}, "
-        f"last sign of life {ago(silent_s)}, held for another {duration(left_s)})"
-    )
-    if may_be_gone(silent_s, attempt.lease_s):
-        sentence += f"; if that agent is gone: orch.execute_task({task.alias!r}, take_over=True)"
-    return Cause(
-        kind=CauseKind.LEASE,
-        sentence=sentence,
-        task_id=attempt.task_id,
-        agent=attempt.agent,
-        until=attempt.lease_until,
-    )
-
-
-def _blocked_cause(situation: Situation) -> Cause:
-    task, recovery = situation.task, situation.open_recovery
-    if recovery is None or recovery.status is TaskStatus.BLOCKED:
-        return _cause_in(task, CauseKind.PERSON, _decision_sentence(task, recovery), PERSON_CHOICES)
-    sentence = f"its recovery {recovery.alias} comes first ({recovery.status})"
-    if task.reason:
-        sentence += f"; it stopped with: {_short(task.reason)}"
-    return _cause_in(recovery, CauseKind.RECOVERY, sentence)
-
-
-def _decision_sentence(task: Task, recovery: Task | None) -> str:
-    if task.crashes >= task.max_attempts:
-        return (
-            f"a person must look at it first ({_short(task.reason)}): "
-            f"orch.retry_task({task.alias!r}), orch.abandon_task({task.alias!r}), "
-            "or plan a replacement"
-        )
-    if task.empty_rounds:
-        return (
-            f"a person must say what is missing, then orch.retry_task({task.alias!r}) "
-            f"({_short(task.reason)})"
-        )
-    if recovery is not None:
-        cause = f"as its recovery {recovery.alias} is blocked itself"
-    elif task.failures >= task.max_attempts:
-        cause = f"after {plural(task.failures, 'failed attempt')}"
-    else:
-        cause = "as its recovery did not succeed"
-    reason = _short(task.reason or "no reason given", _DECISION_REASON_WIDTH)
-    return (
-        f"a person must decide {cause}: orch.retry_task({task.alias!r}), "
-        f"orch.abandon_task({task.alias!r}), or plan a replacement ({reason})"
-    )
-
-
-def pause_words(task: Task, now: datetime) -> str:
-    """Say until when a task rests, and why if that is because it failed."""
-    return retry_words(task, now) or f"it rests until {rest_words(task, now)}"
-
-
-def _moment_causes(situation: Situation) -> list[Cause]:
-    task = situation.task
-    if not task.asleep or task.not_before is None or task.not_before <= situation.as_of:
-        return []
-    words = pause_words(task, situation.as_of)
-    purpose = "to start it now"
-    if task.answered:
-        answer = "it is answered" if task.signal is None else "its signal has come"
-        words = f"{answer}, and {words}"
-        purpose = "to let that count now"
-    sentence = f"{words}; {purpose}: orch.snooze_task({task.alias!r}, None)"
-    kind = CauseKind.MOMENT if task.retry_at is None else CauseKind.BACKOFF
-    cause = _cause_in(task, kind, sentence)
-    return [attrs.evolve(cause, until=task.retry_at or task.not_before)]
-
-
-def retry_words(task: Task, now: datetime) -> str:
-    """Say when a task is tried again by itself, and what went wrong."""
-    if task.retry_at is None:
-        return ""
-    left_s = max(1, round((task.retry_at - now).total_seconds()))
-    reason = _short(task.reason) or "no reason given"
-    return (
-        f"it is tried again by itself in {duration(left_s)}, "
-        f"after {task.failures} of {task.max_attempts} failures ({reason})"
-    )
-
-
-def _world_causes(task: Task) -> list[Cause]:
-    if not is_open_question(task):
-        return []
-    if task.question is not None:
-        sentence = (
-            f"it waits for a person's answer: {_short(task.question) or task.title} "
-            f"orch.answer({task.alias!r}, …)"
-        )
-        return [_cause_in(task, CauseKind.ANSWER, sentence)]
-    sentence = f"it waits for the signal {task.signal!r}: orch.signal({task.signal!r}, …)"
-    return [_cause_in(task, CauseKind.SIGNAL, sentence, (str(task.signal),))]
-
-
-def _dependency_causes(situation: Situation) -> list[Cause]:
-    causes = []
-    for edge in readiness(situation.task, situation.needed).waiting_for:
-        other = situation.needed[edge.task]
-        sentence = f"waits for {_OUTCOME_WORDS[edge.on]} of {other.alias} ({other.status})"
-        if other.id in situation.unmerged:
-            call = f"orch.worktrees.merge({other.alias!r})"
-            sentence = f"waits for {other.alias}'s work to be merged: {call}"
-        cause = _cause_in(other, CauseKind.DEPENDENCY, sentence)
-        causes.append(attrs.evolve(cause, on=edge.on))
-    return causes
-
-
-def _condition_causes(situation: Situation) -> list[Cause]:
-    task = situation.task
-    if task.condition is None:
-        return []
-    condition = conditions.parse(task.condition)
-    by_name = _by_name(task, situation.needed)
-    open_names = conditions.undecided(condition, by_name)
-    if not open_names:
-        return []
-    states = [_state_words(by_name[name], situation.unmerged) for name in open_names]
-    text = _condition_words(task, by_name)
-    sentence = f"the condition is not decided yet: {', '.join(states)} ({text})"
-    return [
-        Cause(
-            kind=CauseKind.CONDITION,
-            sentence=sentence,
-            names=open_names,
-        )
-    ]
-
-
-def _state_words(task: Task, unmerged: frozenset[str]) -> str:
-    if task.id in unmerged:
-        return f"{task.alias}'s work {merge_hint(task)}"
-    return f"{task.alias} is {task.status}"
-
-
-def _child_causes(situation: Situation) -> list[Cause]:
-    count, named = situation.open_children_count, situation.open_children
-    if not count:
-        return []
-    have = "has" if count == 1 else "have"
-    sentence = f"{plural(count, 'subtask')} {have} not ended: {', '.join(named)}"
-    if count > len(named):
-        sentence += f" and {count - len(named)} more"
-    return [
-        Cause(
-            kind=CauseKind.CHILDREN,
-            sentence=sentence,
-            names=named,
-        )
-    ]
 
 
 # --- the brake ----------------------------------------------------------------
@@ -745,7 +377,7 @@ _LOST_FOR_EACH_ATTEMPT: Final = 10
 def brake_reason(rounds: int, last_words: str | None) -> str:
     """Say why a task is no longer handed out after *rounds* attempts without progress."""
     reason = f"handed back {rounds} times in a row without progress"
-    words = _short(last_words)
+    words = short_reason(last_words)
     return f"{reason}, the last time with: {words}" if words else reason
 
 

@@ -14,7 +14,7 @@ import attrs
 
 from vespera_orchestrator._model import CauseKind, NextStep, Session, Task, TaskStatus, Why
 from vespera_orchestrator._text import ago, duration, one_line, plural
-from vespera_orchestrator.tasks import dates, lifecycle
+from vespera_orchestrator.tasks import causes, dates, effort
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -55,7 +55,7 @@ class Holding:
     @property
     def may_be_gone(self) -> bool:
         """Whether the holder has been silent for long."""
-        return lifecycle.may_be_gone(self.silent_s, self.lease_s)
+        return causes.may_be_gone(self.silent_s, self.lease_s)
 
 
 @attrs.frozen(kw_only=True)
@@ -312,11 +312,11 @@ def _start(facts: SessionFacts) -> NextStep | None:
     title = one_line(task.title, _TITLE_WIDTH)
     sentence = f"{_what_is_done(facts)}When {_trigger(facts)}, then start {title!r}."
     words = first_words(task.description)
-    if words and lifecycle.is_heavy(task):
+    if words and effort.is_heavy(task):
         sentence += f" Ten minutes are enough to begin: {words}"
     elif words:
         sentence += f" It begins: {words}"
-    note = lifecycle.return_note(task)
+    note = causes.return_note(task)
     if facts.setback:
         sentence += f" Before, {one_line(facts.setback, 200)}."
     elif note:
@@ -507,7 +507,7 @@ def _rest_until(facts: SessionFacts) -> NextStep | None:
         return None
     if task.retry_at is not None:
         sentence = (
-            f"{one_line(task.title, _TITLE_WIDTH)!r}: {lifecycle.retry_words(task, facts.now)}. "
+            f"{one_line(task.title, _TITLE_WIDTH)!r}: {causes.retry_words(task, facts.now)}. "
             f"{REST} To start it now: orch.snooze_task({task.alias!r}, None)"
         )
         return _step_on(task, "wait", sentence, "")

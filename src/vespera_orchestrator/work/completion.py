@@ -45,7 +45,7 @@ from vespera_orchestrator.errors import (
     WorktreeElsewhereError,
     WorktreeError,
 )
-from vespera_orchestrator.tasks import arguments, lifecycle
+from vespera_orchestrator.tasks import arguments, causes, lifecycle
 from vespera_orchestrator.work import handed_in
 from vespera_orchestrator.work.delegation import Gathering
 from vespera_orchestrator.work.files import MERGE_TRIES
@@ -745,7 +745,7 @@ class Completion:
         """Say what keeps the task from being ready, and what it builds on that has changed."""
         store = self._rooms.store
         outdated = store.context_uses(task_id=task.id, outdated=True, limit=10)
-        return attrs.evolve(lifecycle.why(store.situation(task.id)), outdated=tuple(outdated))
+        return attrs.evolve(causes.why(store.situation(task.id)), outdated=tuple(outdated))
 
     def ended(self, task: Task) -> None:
         """Do what follows if a person, or the world outside, has ended the task."""

@@ -10,7 +10,7 @@ from vespera_orchestrator._text import one_line
 from vespera_orchestrator.errors import NothingReadyError, VesperaError
 from vespera_orchestrator.progress.overview import Overview
 from vespera_orchestrator.progress.startable import has_subtasks
-from vespera_orchestrator.tasks import lifecycle
+from vespera_orchestrator.tasks import effort
 from vespera_orchestrator.work.synthesize import synthesize
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class Coordination:
         """Tell whether to hand it out: bringing together in any case, light work by choice."""
         if has_subtasks(self._rooms.store, task):
             return True
-        is_light = not lifecycle.is_heavy(task)
+        is_light = not effort.is_heavy(task)
         return is_light and self._rooms.config.delegation.coordinator_executes == "light"
 
     def _only_for_specialists(self, ready: Sequence[Task]) -> NothingReadyError:

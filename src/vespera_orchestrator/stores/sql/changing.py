@@ -18,7 +18,7 @@ from vespera_orchestrator.stores.sql.restoring import (
     may_be_restored,
     restore_skipped,
 )
-from vespera_orchestrator.tasks import lifecycle, plans
+from vespera_orchestrator.tasks import effort, lifecycle, plans
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -173,8 +173,8 @@ def _columns(tx: Transaction, change: Change) -> dict[str, Any]:
     if {"dependencies", "parent_task_id"} & fields.keys():
         columns["weighed"] = 0
     if "estimated_effort" in fields:
-        before = lifecycle.effort_hours(task.estimated_effort)
-        hours = lifecycle.effort_hours(fields["estimated_effort"])
+        before = effort.effort_hours(task.estimated_effort)
+        hours = effort.effort_hours(fields["estimated_effort"])
         urgency = task.urgency + hours - before
         columns |= {"effort_hours": hours, "urgency": urgency, "weighed": 0}
     return columns | timing.date_columns(task, fields, tx.now)

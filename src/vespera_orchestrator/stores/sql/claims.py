@@ -18,7 +18,7 @@ from vespera_orchestrator._model import (
 from vespera_orchestrator.errors import LeaseLostError, NotReadyError
 from vespera_orchestrator.stores.sql import events, reading, rows, timing
 from vespera_orchestrator.stores.sql.consequences import set_columns
-from vespera_orchestrator.tasks import lifecycle
+from vespera_orchestrator.tasks import causes, lifecycle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -53,9 +53,9 @@ def claim(
         timing.follow_clock(tx)
         task = reading.task(tx, task.id)
     if not task.is_ready:
-        why = lifecycle.why(reading.situation(tx, task.id))
+        why = causes.why(reading.situation(tx, task.id))
         raise NotReadyError(task.alias, task.status, purpose, why=why)
-    other = None if for_anybody else lifecycle.why_not_for(task, agent)
+    other = None if for_anybody else causes.why_not_for(task, agent)
     if other is not None:
         raise NotReadyError(task.alias, task.status, purpose, why=other)
     number = task.attempts + 1

@@ -43,13 +43,14 @@ from vespera_orchestrator.stores.sql.restoring import (
     restore_dependents,
 )
 from vespera_orchestrator.stores.sql.transaction import first_column
+from vespera_orchestrator.tasks.causes import why_not_complete
 from vespera_orchestrator.tasks.lifecycle import (
+    HAVE_BUILT,
     LEASE_S,
     Verb,
     brake_reason,
     ending_verb,
     next_status,
-    why_not_complete,
 )
 
 if TYPE_CHECKING:
@@ -71,8 +72,6 @@ _ATTEMPT_ENDING: Final = {
 }
 
 
-_HAVE_BUILT: Final = frozenset({TaskStatus.COMPLETED, TaskStatus.IN_PROGRESS})
-"""Statuses of dependents that may have built on what they depend on."""
 _GIVEN_UP: Final = quoted([EventKind.TASK_CANCELLED, EventKind.TASK_FAILED])
 """Events that tell how a task was taken out of the plan, as a list for SQL."""
 _WAITS_AGAIN: Final = frozenset({TaskStatus.PENDING, TaskStatus.BLOCKED, TaskStatus.SKIPPED})
@@ -440,7 +439,7 @@ def _affected_by_reopening(tx: Transaction, task: Task) -> tuple[list[str], list
     while queue:
         needed = queue.popleft()
         for dependent in reading.tasks_by_id(tx, reading.dependent_ids(tx, needed)):
-            if dependent.status in _HAVE_BUILT and dependent.id not in outdated:
+            if dependent.status in HAVE_BUILT and dependent.id not in outdated:
                 outdated[dependent.id] = None
                 queue.append(dependent.id)
             elif needed == task.id and dependent.status in _WAITS_AGAIN:

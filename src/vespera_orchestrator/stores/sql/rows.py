@@ -36,7 +36,7 @@ from vespera_orchestrator._model import (
 )
 from vespera_orchestrator.contracts import TABLES
 from vespera_orchestrator.errors import CorruptRecordError
-from vespera_orchestrator.tasks import dates, lifecycle
+from vespera_orchestrator.tasks import dates, effort, lifecycle
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -287,7 +287,7 @@ def _read_edges(text: str) -> tuple[Dependency, ...]:
 def new_task_row(task: Task, *, weighed: bool) -> dict[str, Any]:
     """Return the columns of a new task, those that only the store's statements read included."""
     columns = TASK.values(task)
-    columns["effort_hours"] = lifecycle.effort_hours(task.estimated_effort)
+    columns["effort_hours"] = effort.effort_hours(task.estimated_effort)
     has_condition = task.condition is not None
     columns["condition_version"] = lifecycle.CONDITION_VERSION if has_condition else None
     columns["weighed"] = int(weighed)

@@ -7,7 +7,7 @@ from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from vespera_orchestrator.stores.sql.dialect import OPEN
-from vespera_orchestrator.tasks import lifecycle
+from vespera_orchestrator.tasks import effort
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -41,7 +41,7 @@ def urgencies(tasks: Sequence[Task], parents: Mapping[str, float]) -> dict[str, 
         parent = task.parent_task_id
         if parent is not None and (parent in following or parent in hours):
             following[task.id].append(parent)
-    own_hours = {task.id: lifecycle.effort_hours(task.estimated_effort) for task in tasks}
+    own_hours = {task.id: effort.effort_hours(task.estimated_effort) for task in tasks}
     for start in following:
         _add_longest(start, following, own_hours, hours)
     return hours

@@ -8,7 +8,7 @@ import pytest
 
 from vespera_orchestrator._model import Agenda, CauseKind, EventKind, TaskStatus
 from vespera_orchestrator.errors import NotReadyError, PlanError, TransitionError
-from vespera_orchestrator.tasks import lifecycle
+from vespera_orchestrator.tasks import causes
 from vespera_orchestrator.testing.store_contract.examples import (
     agenda,
     completion,
@@ -33,7 +33,7 @@ class DatesContract(StoreFixtures):
         task = store.plan(session_id, [draft("a", not_before=moment)])[0]
         assert (task.asleep, task.blockers, task.not_before) == (True, 1, moment)
         assert store.claim(session_id, "ada", lease_s=60) is None
-        (cause,) = lifecycle.why(store.situation(task.id)).causes
+        (cause,) = causes.why(store.situation(task.id)).causes
         assert (cause.kind, cause.until) == (CauseKind.MOMENT, moment)
         with pytest.raises(NotReadyError):
             store.claim(session_id, "ada", task_id=task.id, lease_s=60)

@@ -17,7 +17,7 @@ from vespera_orchestrator._model import (
     TaskStatus,
 )
 from vespera_orchestrator.errors import LeaseLostError, NotReadyError, TransitionError
-from vespera_orchestrator.tasks import lifecycle
+from vespera_orchestrator.tasks import causes
 from vespera_orchestrator.testing.store_contract.examples import (
     ALL_TASKS,
     artifact,
@@ -208,7 +208,7 @@ class EndingContract(StoreFixtures):
         a = store.plan(session_id, [draft("a", max_attempts=1)])[0]
         store.claim(session_id, "ada", lease_s=60)
         assert store.finish(a.id, 1, failure(), agent="ada").recovery is None
-        assert lifecycle.why(store.situation(a.id)).needs_person
+        assert causes.why(store.situation(a.id)).needs_person
         assert store.retry(a.id, "again").failures == 0
         assert kinds(store)[-1] == EventKind.TASK_RETRIED
         store.claim(session_id, "ada", lease_s=60)
@@ -259,7 +259,7 @@ class EndingContract(StoreFixtures):
         assert kinds(store, a.id)[-2:] == [EventKind.TASK_RELEASED, EventKind.TASK_BLOCKED]
         (event,) = store.events(kinds=[EventKind.TASK_BLOCKED])
         assert event.data["empty_rounds"] == 3
-        why = lifecycle.why(store.situation(a.id))
+        why = causes.why(store.situation(a.id))
         assert why.needs_person
         assert "orch.retry_task('a')" in str(why)
         assert ready_aliases(store, session_id) == ["b"]  # it waited for a block

@@ -23,7 +23,7 @@ from vespera_orchestrator.errors import (
     TaskNotFoundError,
     TransitionError,
 )
-from vespera_orchestrator.tasks import lifecycle
+from vespera_orchestrator.tasks import causes
 from vespera_orchestrator.testing.store_contract.examples import (
     artifact,
     completion,
@@ -159,7 +159,7 @@ class HoldingContract(StoreFixtures):
         a, b = store.plan(session_id, [draft("a"), draft("b", "a")])
         with pytest.raises(NotReadyError) as caught:
             store.claim(session_id, "ada", task_id=b.id, lease_s=60)
-        assert caught.value.why == lifecycle.why(store.situation(b.id))
+        assert caught.value.why == causes.why(store.situation(b.id))
         store.claim(session_id, "ada", task_id=a.id, lease_s=60)
         with pytest.raises(NotReadyError) as caught:
             store.claim(session_id, "bob", task_id=a.id, lease_s=60)

@@ -16,7 +16,7 @@ from vespera_orchestrator._model import (
     TaskStatus,
 )
 from vespera_orchestrator.errors import LeaseLostError
-from vespera_orchestrator.tasks import lifecycle
+from vespera_orchestrator.tasks import causes
 from vespera_orchestrator.testing.store_contract.examples import draft, kinds
 from vespera_orchestrator.testing.store_contract.fixtures import StoreFixtures
 
@@ -50,7 +50,7 @@ class _Retries(StoreFixtures):
             failed = store.finish(a.id, number, FAILED, agent="ada").task
             assert (failed.status, failed.failures) == (TaskStatus.PENDING, number)
             assert failed.retry_at == failed.not_before == clock.now + timedelta(seconds=pause_s)
-            (cause,) = lifecycle.why(store.situation(a.id)).causes
+            (cause,) = causes.why(store.situation(a.id)).causes
             assert (cause.kind, cause.until) == (CauseKind.BACKOFF, failed.retry_at)
             assert "no answer" in cause.sentence
             clock.advance(seconds=pause_s - 1)
@@ -63,7 +63,7 @@ class _Retries(StoreFixtures):
             claim(store, a)
         finished = store.finish(a.id, 3, FAILED, agent="ada")
         assert (finished.task.status, finished.recovery) == (TaskStatus.BLOCKED, None)
-        assert lifecycle.why(store.situation(a.id)).needs_person
+        assert causes.why(store.situation(a.id)).needs_person
         endings = [attempt.ending for attempt in store.attempts(a.id)]
         assert endings == [AttemptEnding.FAILED, AttemptEnding.FAILED, AttemptEnding.BLOCKED]
 
@@ -147,7 +147,7 @@ class _Limits(StoreFixtures):
         assert current(store, a).retry_at == clock.now + timedelta(seconds=5)
         clock.advance(seconds=5)
         store.expire()
-        why = lifecycle.why(store.situation(a.id))
+        why = causes.why(store.situation(a.id))
         assert why.ready
         assert "time limit of 30 s" in why.setback
 
@@ -197,7 +197,7 @@ class _Limits(StoreFixtures):
         task = current(store, a)
         assert (task.is_ready, task.failures) == (True, 0)
         assert kinds(store, a.id)[-1] == EventKind.ATTEMPT_STALLED
-        assert "stalled: nothing new for 50 s" in str(lifecycle.why(store.situation(a.id)))
+        assert "stalled: nothing new for 50 s" in str(causes.why(store.situation(a.id)))
         with pytest.raises(LeaseLostError):
             store.renew(a.id, 1, lease_s=60)
 
@@ -246,7 +246,7 @@ class _Crashes(StoreFixtures):
         assert blocked.crashes == 3
         assert "3 attempts in a row" in str(blocked.reason)
         assert "no sign of life" in str(blocked.reason)
-        why = lifecycle.why(store.situation(a.id))
+        why = causes.why(store.situation(a.id))
         assert why.needs_person
         assert store.situation(a.id).open_recovery is None
         retried = store.retry(a.id, "it has more memory now")
@@ -306,7 +306,7 @@ class _Crashes(StoreFixtures):
                 blocked = current(store, a)
                 assert blocked.status is TaskStatus.BLOCKED
                 assert "10 attempts in a row were lost" in str(blocked.reason)
-                why = lifecycle.why(store.situation(a.id))
+                why = causes.why(store.situation(a.id))
                 assert why.needs_person
                 assert "out of memory" in str(why)
                 store.retry(a.id, "it has more memory now")

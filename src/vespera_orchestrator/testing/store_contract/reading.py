@@ -8,7 +8,7 @@ import pytest
 
 from vespera_orchestrator._model import Agenda, CauseKind, TaskDraft, TaskQuery, TaskStatus
 from vespera_orchestrator.errors import StoreBusyError, TaskNotFoundError
-from vespera_orchestrator.tasks import lifecycle
+from vespera_orchestrator.tasks import causes
 from vespera_orchestrator.testing.store_contract.examples import (
     aliases,
     draft,
@@ -238,7 +238,7 @@ class ReadingContract(StoreFixtures):
         assert situation.open_children_count == 12
         assert situation.open_children == tuple(f"k{number}" for number in range(10))
         assert situation.as_of == clock.now
-        assert [cause.kind for cause in lifecycle.why(situation).causes] == [
+        assert [cause.kind for cause in causes.why(situation).causes] == [
             CauseKind.DEPENDENCY,
             CauseKind.CHILDREN,
         ]

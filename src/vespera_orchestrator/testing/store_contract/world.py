@@ -21,7 +21,7 @@ from vespera_orchestrator.errors import (
     PlanError,
     TransitionError,
 )
-from vespera_orchestrator.tasks import lifecycle
+from vespera_orchestrator.tasks import causes
 from vespera_orchestrator.testing.store_contract.examples import (
     agenda,
     completion,
@@ -53,7 +53,7 @@ class WorldContract(StoreFixtures):
         stop = draft("stop", "gate", condition="not gate.outputs.approved")
         task, _, stopped = store.plan(session_id, [gate, ship, stop])
         assert questions(store, session_id) == ["gate"]
-        (cause,) = lifecycle.why(store.situation(task.id)).causes
+        (cause,) = causes.why(store.situation(task.id)).causes
         assert cause.kind is CauseKind.ANSWER
         assert store.claim(session_id, "ada", lease_s=60) is None
         with pytest.raises(NotReadyError):
@@ -124,7 +124,7 @@ class WorldContract(StoreFixtures):
         later = clock.now + timedelta(hours=1)
         (task,) = store.plan(session_id, [draft("a", not_before=later, question="May we?")])
         assert store.answer(task.id, YES, agent="eve").status is TaskStatus.PENDING
-        assert "it is answered, and it rests until" in str(lifecycle.why(store.situation(task.id)))
+        assert "it is answered, and it rests until" in str(causes.why(store.situation(task.id)))
         (woken,) = store.snooze(task.id, None, zone="UTC", subtree=True)
         assert woken.status is TaskStatus.COMPLETED
 
@@ -171,7 +171,7 @@ class WorldContract(StoreFixtures):
             ("b", {"build": 7}),
         ]
         (waiting,) = store.tasks(TaskQuery(session_id=session_id, status=(TaskStatus.PENDING,)))
-        (cause,) = lifecycle.why(store.situation(waiting.id)).causes
+        (cause,) = causes.why(store.situation(waiting.id)).causes
         assert (cause.kind, cause.names) == (CauseKind.SIGNAL, ("red",))
 
     def test_an_early_signal_is_kept_for_the_first_that_waits(self, store, session_id):
