@@ -256,6 +256,23 @@ def test_large_packages_are_opened_in_a_drawing(make_project):
     ]
 
 
+def test_a_package_of_too_many_parts_shows_the_largest(make_project):
+    """The others are one box, and named."""
+    project = make_project()
+    for number in range(40):
+        project.write(f"big/p{number:02}/a.py", "import big.p00.b\n")
+        project.write(f"big/p{number:02}/b.py", "")
+    for number in range(3):
+        project.write(f"big/p39/more{number}.py", "import big.p38.a\n")
+    project.documents.update()
+    components = section_contents(project.text("ARCHITECTURE.md"))["components"]
+    drawing = components.partition("```mermaid")[2].partition("```")[0]
+    assert 15 < drawing.count("[") <= 24
+    assert '["p39"]' in drawing
+    (others,) = [line for line in components.split("\n") if line.startswith("| `big` (others) |")]
+    assert re.search(r"`p\d\d`, \d+ more \| \d\d \|", others)
+
+
 def test_what_a_package_builds_on_is_apart_from_what_stands_above_it(make_project):
     """Modules beside packages may be below and above them: no arrow leads both ways."""
     project = make_project()

@@ -64,6 +64,10 @@ _NUMBER: Final = re.compile(r"\d{1,4}")
 _ACCEPTED: Final = "Accepted"
 _BASE: Final = " (base)"
 """Marks what lies directly in a package, and is used by what is in it."""
+_OTHERS: Final = " (others)"
+"""Marks the smaller parts of a package that has too many of them."""
+_FEW_BOXES: Final = 8
+"""With fewer, a package of many parts is opened as far as there is room."""
 
 
 @attrs.frozen(kw_only=True)
@@ -284,12 +288,14 @@ class _Graph:
         """Return what a component says of itself, or the modules that it consists of."""
         if component in self._modules:
             return self._modules[component].summary
-        if not component.endswith(_BASE):
+        package = _without_mark(component)
+        if package == component:
             return ""
-        members = self._members[component]
-        names = [code(name.rpartition(".")[2]) for name in members[:_MOST_LISTED]]
-        if len(members) > _MOST_LISTED:
-            names.append(f"{len(members) - _MOST_LISTED} more")
+        depth = package.count(".") + 2
+        parts = dict.fromkeys(_cut(name, depth) for name in self._members[component])
+        names = [code(part.rpartition(".")[2]) for part in list(parts)[:_MOST_LISTED]]
+        if len(parts) > _MOST_LISTED:
+            names.append(f"{len(parts) - _MOST_LISTED} more")
         return ", ".join(names)
 
     def _listed(self, names: list[str]) -> tuple[str, ...]:
@@ -301,7 +307,7 @@ class _Graph:
         return name.removeprefix(f"{self.shared_package}.") if self.shared_package else name
 
     def _shown(self, name: str) -> str:
-        package = name.removesuffix(_BASE)
+        package = _without_mark(name)
         return code(self._short(package)) + name[len(package) :]
 
     def circles(self) -> Iterator[str]:
@@ -374,9 +380,7 @@ def _components_of(imports: Mapping[str, set[str]]) -> dict[str, str]:
             return _layered(component_of, imports)
         package = max(closed, key=lambda name: (sizes[name], name))
         opened.add(package)
-        for keeps_modules_apart in (True, False):
-            parts = _opened(package, names, component_of, keeps_modules_apart=keeps_modules_apart)
-            candidate = component_of | parts
+        for candidate in _openings(package, component_of):
             if _is_readable(candidate) and _is_readable(_layered(candidate, imports)):
                 component_of = candidate
                 break
@@ -471,21 +475,21 @@ def _spread(names: Collection[str], leads_to: Mapping[str, set[str]]) -> set[str
     return reached
 
 
-def _opened(
-    package: str,
-    names: Iterable[str],
-    component_of: Mapping[str, str],
-    *,
-    keeps_modules_apart: bool,
-) -> dict[str, str]:
-    """Return the components of the modules of a package once it is opened."""
-    inside = [name for name in names if component_of[name] == package]
+def _openings(package: str, component_of: Mapping[str, str]) -> Iterator[dict[str, str]]:
+    """Yield the components once a package is opened, those that show the most of it first."""
     depth = package.count(".") + 2
-    parts = {name: _cut(name, depth) for name in inside}
-    if keeps_modules_apart:
-        return parts
-    sizes = Counter(parts.values())
-    return {name: part if sizes[part] > 1 else package for name, part in parts.items()}
+    inside = {name: _cut(name, depth) for name, own in component_of.items() if own == package}
+    yield {**component_of, **inside}
+    sizes = Counter(inside.values())
+    packages = {name: part if sizes[part] > 1 else package for name, part in inside.items()}
+    yield {**component_of, **packages}
+    boxes = len(set(component_of.values()))
+    if boxes < _FEW_BOXES:
+        by_size = Counter(packages.values()).most_common()
+        for room in range(_MOST_BOXES - boxes, _MOST_BOXES // 2, -1):
+            largest = {part for part, _ in by_size[:room]} | {package}
+            rest = {name for name, part in packages.items() if part not in largest}
+            yield {**component_of, **packages, **dict.fromkeys(rest, package + _OTHERS)}
 
 
 def _circles(imports: Mapping[str, set[str]]) -> Iterator[list[str]]:
@@ -521,13 +525,18 @@ def _reached_from(name: str, imports: Mapping[str, set[str]]) -> set[str]:
     return reached
 
 
+def _without_mark(component: str) -> str:
+    """Return the package that a component is a part of, or the component itself."""
+    return component.removesuffix(_BASE).removesuffix(_OTHERS)
+
+
 def _cut(name: str, depth: int) -> str:
     return ".".join(name.split(".")[:depth])
 
 
 def _shared_package(names: Iterable[str]) -> str:
     """Return the package in which all names are, so that it need not be repeated."""
-    tops = {name.removesuffix(_BASE).partition(".")[0] for name in names}
+    tops = {_without_mark(name).partition(".")[0] for name in names}
     return tops.pop() if len(tops) == 1 and len(list(names)) > 1 else ""
 
 
