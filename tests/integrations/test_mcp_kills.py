@@ -28,7 +28,7 @@ import vespera_orchestrator as vespera
 from vespera_orchestrator.integrations.mcp_tasks import EXTENSION
 
 SERVERS = """
-import os, signal, sys
+import os, signal, sys, tempfile
 from mcp.server.mcpserver import MCPServer
 import uvicorn
 import vespera_orchestrator as vespera
@@ -36,15 +36,21 @@ from vespera_orchestrator.integrations.mcp import register_tools
 from vespera_orchestrator.integrations.mcp_tasks import TaskHandles
 
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody asks how a server ended
+
+def server_of(orch):
+    server = MCPServer("kills", log_level="CRITICAL", extensions=[TaskHandles(orch)])
+    register_tools(server, orch)
+    return server
+
+with tempfile.TemporaryDirectory() as folder, vespera.open(folder) as orch:
+    uvicorn.Config(server_of(orch).streamable_http_app()).load()  # imports what servers need
 for _ in sys.stdin:
     pid = os.fork()
     if pid:
         print(pid, flush=True)
         continue
     with vespera.open(sys.argv[1]) as orch:
-        server = MCPServer("kills", log_level="CRITICAL", extensions=[TaskHandles(orch)])
-        register_tools(server, orch)
-        server.run("streamable-http", port=int(sys.argv[2]))
+        server_of(orch).run("streamable-http", port=int(sys.argv[2]))
 """
 """Starts a server for each line: what is imported once need not be imported after each kill."""
 PATIENCE_S = 60
