@@ -394,3 +394,16 @@ def test_a_large_postgresql_store_is_shown_as_its_last_writer_left_it(
     look = {"store": postgres_url, "clock": clock, "session": session, "readonly": True}
     with vespera.open(tmp_path, **look) as visitor:
         assert visitor.ready_tasks() == []
+
+
+def test_what_the_clock_has_brought_about_is_no_damage(tmp_path, clock):
+    """`check` compares what is written, also after a call that looked ahead."""
+    with vespera.open(tmp_path, clock=clock) as orch:
+        orch.initialize_session("Serve")
+        orch.plan_task("Held")
+        orch.execute_task("held", lease_s=60)
+    clock.advance(7200)
+    with vespera.open(tmp_path, clock=clock, readonly=True) as orch:
+        for _ in range(2):
+            assert [task.alias for task in orch.ready_tasks()] == ["held"]
+            assert orch.check()

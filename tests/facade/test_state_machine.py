@@ -374,8 +374,9 @@ class Model:
         opened = [alias, *self.taken_down_with(alias)]
         for name in opened + self.skipped_after(opened):
             task = self.tasks[name]
-            asks = task["asks"] or task.get("asked", False)
-            task |= {"status": "pending", "failures": 0, "answered": False, "asks": asks}
+            if task["status"] != "skipped":  # nobody has taken back what was answered before
+                task |= {"answered": False, "asks": task["asks"] or task.get("asked", False)}
+            task |= {"status": "pending", "failures": 0}
             task |= {"empty_rounds": 0, "crashes": 0}
             if task["pauses"]:
                 task |= {"rests_until": None, "pauses": False}

@@ -6,7 +6,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from vespera_orchestrator._model import EventKind, TaskStatus
-from vespera_orchestrator.stores.sql import claims, events, reading
+from vespera_orchestrator.stores.sql import claims, events, reading, waiting
 from vespera_orchestrator.stores.sql.consequences import add_blockers, recount, set_columns
 from vespera_orchestrator.stores.sql.cycles import cycle_error, find_path
 from vespera_orchestrator.stores.sql.transaction import first_column
@@ -38,15 +38,26 @@ def make_pending(
         crashes=0,
         ended_at=None,
         archived=0,
-        answered=0,
-        answer=None,
     )
+    if not _keeps_answer(task):
+        set_columns(tx, task.id, answered=0, answer=None)
     if task.retry_at is not None:  # nobody waits for a pause who asks for another try
         set_columns(tx, task.id, retry_at=None, not_before=None, asleep=0)
     claims.revoke(tx, task)
     events.record_for(tx, task, kind, {"reason": reason, **(data or {})})
     if task.status.is_terminal and task.parent_task_id is not None:
         add_blockers(tx, task.parent_task_id, 1)
+
+
+def _keeps_answer(task: Task) -> bool:
+    """Tell whether what came before a task could be done still counts when it comes back.
+
+    What was skipped had been answered, and nobody takes that back. A person who tries a question
+    again is asked again; the host does not report again what it has reported.
+    """
+    if task.status is TaskStatus.SKIPPED:
+        return True
+    return task.signal is not None and task.status is not TaskStatus.COMPLETED
 
 
 def restore_dependents(tx: Transaction, tasks: Sequence[Task], reason: str) -> None:
@@ -61,6 +72,7 @@ def restore_dependents(tx: Transaction, tasks: Sequence[Task], reason: str) -> N
         reason: Why they were.
     """
     affected = dict.fromkeys(task.id for task in tasks)
+    waiting_again = [task.id for task in tasks if task.status is not TaskStatus.COMPLETED]
     queue = deque(task_id for task in tasks for task_id in _held_up_by(tx, task))
     while queue:
         other = reading.task(tx, queue.popleft())
@@ -69,9 +81,11 @@ def restore_dependents(tx: Transaction, tasks: Sequence[Task], reason: str) -> N
         affected[other.id] = None
         if not _stays_skipped(tx, other):
             make_pending(tx, other, EventKind.TASK_REOPENED, reason)
+            waiting_again.append(other.id)
             queue.extend(_held_up_by(tx, other))
     for task_id in affected:
         recount(tx, task_id)
+    waiting.take_earlier_signals(tx, reading.tasks_by_id(tx, waiting_again))
 
 
 def _held_up_by(tx: Transaction, task: Task) -> list[str]:

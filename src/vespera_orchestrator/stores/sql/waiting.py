@@ -147,13 +147,15 @@ def _waiting_for(tx: Transaction, session_id: str, name: str) -> list[str]:
 
 
 def take_earlier_signals(tx: Transaction, tasks: Sequence[Task]) -> bool:
-    """Answer new tasks by signals that came before anybody waited; return whether any was.
+    """Answer tasks by signals that came before anybody waited; return whether any was.
+
+    They are new, or have just come back.
 
     A task that was skipped at once takes none: the signal is kept for one that waits.
     """
     is_answered = False
     for task in tasks:
-        if task.signal is None:
+        if task.signal is None or task.answered:
             continue
         sql = f"""
             SELECT id, payload FROM signals

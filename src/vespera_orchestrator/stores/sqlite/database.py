@@ -271,6 +271,13 @@ class Database:
                 self._connection = self._open(looking.address, self._prepare, uri=True)
             self._change_copy(change)
 
+    def leave_anticipation(self) -> None:
+        """Read what is really written again, without what `anticipate` has added."""
+        self._follow_fork()
+        with self._call():
+            if self._looking is not None:
+                self._leave_way()
+
     def _change_copy(self, change: Callable[[Transaction], object]) -> None:
         connection = self._usable()
         connection.execute("PRAGMA query_only=OFF")

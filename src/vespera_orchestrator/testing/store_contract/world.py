@@ -184,6 +184,35 @@ class WorldContract(StoreFixtures):
         assert (first.outputs, second.outputs) == ({"build": 1}, {"build": 2})
         assert third.status is TaskStatus.PENDING
 
+    @pytest.mark.parametrize("early", [True, False], ids=["before", "while away"])
+    @pytest.mark.parametrize("way", ["cancelled", "skipped"])
+    def test_a_task_that_comes_back_has_the_signal_already(self, store, session_id, way, early):
+        """The host reports once, before the task went away or meanwhile."""
+        plan = [draft("a"), draft("green", "a", signal="green")]
+        a, green = store.plan(session_id, plan)
+        if early:
+            store.signal(session_id, "green", {"build": 1}, agent="ci")
+        ended = green if way == "cancelled" else a
+        store.cancel(ended.id, "", subtree=False)
+        assert status_of(store, green.id) == way
+        if not early:
+            store.signal(session_id, "green", {"build": 1}, agent="ci")
+        store.retry(ended.id, "")
+        assert store.find_task(green.id, None).answered
+        store.finish(a.id, None, completion(), agent="ada")
+        assert store.find_task(green.id, None).outputs == {"build": 1}
+
+    def test_an_early_answer_outlives_a_skip(self, store, session_id):
+        """What the question waits for was cancelled, and not what the person has said."""
+        plan = [draft("a"), draft("gate", "a", question="May we?")]
+        a, gate = store.plan(session_id, plan)
+        store.answer(gate.id, YES, agent="eve")
+        store.cancel(a.id, "", subtree=False)
+        assert status_of(store, gate.id) == "skipped"
+        store.retry(a.id, "")
+        store.finish(a.id, None, completion(), agent="ada")
+        assert store.find_task(gate.id, None).outputs == YES
+
     def test_an_early_signal_is_not_spent_on_what_is_skipped(self, store, session_id):
         """It goes to a task that waits; what is skipped at once is skipped once."""
         (gone,) = store.plan(session_id, [draft("gone")])
