@@ -310,7 +310,8 @@ def _start(facts: SessionFacts) -> NextStep | None:
     if task is None or facts.obstacle:
         return None
     title = one_line(task.title, _TITLE_WIDTH)
-    sentence = f"{_what_is_done(facts)}When {_trigger(facts)}, then start {title!r}."
+    sentence = f"{_in_hand(facts)}{_what_is_done(facts)}When {_trigger(facts)}, "
+    sentence += f"then start {title!r}."
     words = first_words(task.description)
     if words and effort.is_heavy(task):
         sentence += f" Ten minutes are enough to begin: {words}"
@@ -333,6 +334,13 @@ def _date_hint(task: Task, facts: SessionFacts) -> str:
         return ""
     words = dates.due_words(task, facts.now)
     return f" It {words}: orch.snooze_task({task.alias!r}, 'tomorrow')."
+
+
+def _in_hand(facts: SessionFacts) -> str:
+    """Remind the reader of what is in hand before something else is proposed."""
+    if facts.own is None:
+        return ""
+    return f"You hold {one_line(facts.own.task.title, _TITLE_WIDTH)!r}. "
 
 
 def _trigger(facts: SessionFacts) -> str:
