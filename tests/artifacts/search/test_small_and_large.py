@@ -60,6 +60,29 @@ def test_both_kinds_answer_alike(tmp_path, monkeypatch, mode):
     assert [answer[:1] for answer in small] == [answer[:1] for answer in large]
 
 
+def test_two_equal_stores_answer_alike(tmp_path):
+    """Down to the scores, however often each was brought up to date, or built again."""
+    answers = []
+    for often in (True, False):
+        project = tmp_path / str(often)
+        project.mkdir()
+        artifacts = open_artifacts(project)
+        for number in range(3):
+            for title, text in TEXTS.items():
+                artifacts.save(title, f"{text} {'More of it. ' * number}")
+                if often:
+                    artifacts.catch_up()
+            old = artifacts.save(f"Guess {number}", "the sensor hangs on pin 5")
+            artifacts.save(f"Answer {number}", f"it is pin {number}", supersedes=old)
+        if often:
+            artifacts.rebuild_index()
+        artifacts.save("Last", "the last word on the pin")
+        found = [artifacts.search(question, include_superseded=True) for question in QUESTIONS]
+        answers.append([(hit.title, hit.version, hit.score) for hits in found for hit in hits])
+    assert answers[0] == answers[1]
+    assert len(answers[0]) > len(QUESTIONS)
+
+
 def test_a_text_that_is_searched_in_part_is_named(tmp_path, monkeypatch):
     """Only a text that is too long; one of as many bytes and fewer characters is searched whole."""
     monkeypatch.setattr(readable, "MAX_TEXT_CHARACTERS", 1000)
