@@ -165,6 +165,20 @@ store.close()
     db.close()
 
 
+def test_a_new_file_has_the_tables_that_the_steps_make(path):
+    """They are packaged in their final form; ``python tests/stores/make_today.py`` writes that."""
+    sql = "SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY rowid"
+    SQLiteStore.open(path).close()
+    with contextlib.closing(sqlite3.connect(path)) as made:
+        tables = made.execute(sql).fetchall()
+        versions = made.execute("SELECT version FROM migrations ORDER BY version").fetchall()
+    with contextlib.closing(sqlite3.connect(":memory:")) as stepwise:
+        for step in MIGRATIONS:
+            stepwise.executescript(step)
+        assert tables == stepwise.execute(sql).fetchall()
+    assert versions == [(number,) for number in range(1, len(MIGRATIONS) + 1)]
+
+
 def test_a_store_that_is_being_made_is_not_taken_for_another_programs(path, monkeypatch):
     """While one process looks whose file it is, another may make the schema; that is no foreign
     file.

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Final
 
 APPLICATION_ID: Final = 0x56455350
 """``VESP``: marks the file as ours, so that no other program's database is ever touched."""
+
+TODAY: Final = Path(__file__).with_name("today.sql")
+"""What the steps make of an empty file, at once; after a new step run tests/stores/make_today.py.
+"""
 
 MIGRATIONS: Final[tuple[str, ...]] = (
     # 1: the first schema
