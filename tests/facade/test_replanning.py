@@ -66,6 +66,19 @@ def test_the_same_plan_again_whatever_became_of_the_whole(orch, existing):
     assert everything(orch) == before
 
 
+def test_the_same_plan_again_leaves_a_rest_alone(orch):
+    """What was put off stays so, with the due date that moved with it; another date is another."""
+    plan = [{"title": "Call", "due_date": "2031-03-03"}]
+    orch.plan_tasks(plan)
+    orch.snooze_task("call", "2031-03-10")
+    before = everything(orch)
+    assert str(orch.plan_tasks(plan, existing="update")) == "1 as before"
+    assert everything(orch) == before
+    plan[0]["due_date"] = "2031-03-20"
+    assert str(orch.plan_tasks(plan, existing="update")) == "1 changed: call (due_date)"
+    assert orch.get_task("call").due_day == "2031-03-20"
+
+
 def test_a_plan_takes_up_what_was_skipped(orch):
     """The plan that lets it wait for something else is enough: nothing has to be retried first."""
     plan = [

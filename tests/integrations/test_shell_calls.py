@@ -148,6 +148,8 @@ def test_a_call_is_the_command_that_makes_it(call, command):
         "orch.retry_task('a', 'b', 'c')",
         "orch.retry_task(a='b')",
         "print(orch.backup('x'))",
+        "orch.checkpoint('a', {…})",
+        "orch.checkpoint('a', {1, 2})",
     ],
 )
 def test_what_no_command_can_say_stays_python(text):

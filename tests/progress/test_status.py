@@ -132,7 +132,7 @@ def test_no_call_in_a_line_is_cut_and_a_question_has_its_own():
 
 
 def test_what_rests_is_listed_with_the_moment_when_it_wakes():
-    """What is tried again by itself is named, and the first of what somebody has put off."""
+    """What is tried again by itself is named; what somebody has put off is not spoken of."""
     retry_at = NOW + timedelta(seconds=30)
     failed = task(
         "fetch",
@@ -146,13 +146,12 @@ def test_what_rests_is_listed_with_the_moment_when_it_wakes():
     later = task("letter", not_before=NOW + timedelta(days=3), asleep=True)
     lines = str(status(resting=(failed, snoozed, later))).splitlines()
     start = lines.index("Resting:")
-    assert lines[start + 1 : start + 4] == [
+    assert lines[start + 1 : start + 3] == [
         "  fetch: it is tried again by itself in 30 s, after 1 of 3 failures (no answer)",
-        "  report: until tomorrow, 12:00",
-        "  letter: until Sunday, 12:00",
+        "  2 tasks rest, the first until tomorrow, 12:00: orch.query_tasks(status='pending')",
     ]
-    many = str(status(resting=(later,) * 5))
-    assert "  2 more: orch.query_tasks(status='pending')" in many
+    only = str(status(resting=(later,)))
+    assert "  1 task rests until Sunday, 12:00: orch.query_tasks(status='pending')" in only
     assert "Resting:" not in str(status())
 
 

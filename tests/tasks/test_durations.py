@@ -19,7 +19,8 @@ def minutes(*lengths):
     [
         (minutes(20, 50, 20, 50, 20, 50, 20, 50), "like the last eight: 20 to 50 minutes"),
         (minutes(30, 31, 29), "like the last three: about 30 minutes"),
-        (minutes(1, 1, 1, 2), "like the last four: about 5 minutes"),
+        (minutes(1, 1, 1, 2), "like the last four: less than 5 minutes"),
+        (minutes(4, 5, 5), "like the last three: about 5 minutes"),
         (minutes(100, 100, 200, 200), "like the last four: 1.8 to 3.2 hours"),
         (minutes(600, 900, 1200), "like the last three: 10 to 20 hours"),
         (

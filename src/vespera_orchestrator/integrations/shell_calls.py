@@ -155,9 +155,12 @@ def _tool_words(spec: ToolSpec, values: Mapping[str, Any]) -> list[str]:
     if others:
         arguments[signatures.open_parameter(spec.path)] = others
     words = ["tool", spec.name]
-    if arguments:
-        words.append(json.dumps(arguments, ensure_ascii=False))
-    return words
+    if not arguments:
+        return words
+    try:
+        return [*words, json.dumps(arguments, ensure_ascii=False)]
+    except (TypeError, ValueError) as exc:  # a set, bytes, a complex number: no JSON
+        raise _NotACommandError(spec.path) from exc
 
 
 def _row_words(path: str, values: dict[str, Any]) -> Iterator[str]:

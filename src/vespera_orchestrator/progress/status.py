@@ -30,7 +30,6 @@ from vespera_orchestrator.tasks.next_step import counts_line
 _LINE_WIDTH: Final = 200
 """Longest line within a section: so long that no call in a sentence of ours is cut."""
 _QUESTION_WIDTH: Final = 120
-_MOST_PUT_OFF_NAMED: Final = 3
 _BAR_WIDTH: Final = 20
 """In characters."""
 
@@ -306,19 +305,16 @@ class Status(Record):
         )
 
     def _resting_section(self) -> _Section:
-        """Name what is tried again by itself, and the first of what somebody has put off."""
+        """Name what is tried again by itself; what somebody has put off is only counted."""
         call = self._query_call(TaskStatus.PENDING)
         now = self.as_of
         retried = [task for task in self.resting if task.retry_at is not None]
         put_off = [task for task in self.resting if task.retry_at is None]
         lines = [f"{task.alias}: {causes.pause_words(task, now)}" for task in retried]
-        lines += [
-            f"{task.alias}: until {dates.rest_words(task, now)}"
-            for task in put_off[:_MOST_PUT_OFF_NAMED]
-        ]
-        more = len(put_off) - _MOST_PUT_OFF_NAMED
-        if more > 0:
-            lines.append(f"{more} more: {call}")
+        if put_off:
+            until = dates.rest_words(put_off[0], now)
+            rest = "1 task rests" if len(put_off) == 1 else f"{len(put_off)} tasks rest, the first"
+            lines.append(f"{rest} until {until}: {call}")
         return _Section(title="Resting", lines=lines, total=len(lines), rest_call=call)
 
     def _completed_section(self) -> _Section:

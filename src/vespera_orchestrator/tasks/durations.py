@@ -22,6 +22,8 @@ _COUNTED: Final = 8
 _STEPS_MIN: Final = ((60, 5), (8 * 60, 15))
 """Up to so many minutes, times are rounded to so many."""
 _LARGEST_STEP_MIN: Final = 60
+_SHORT_S: Final = 4 * 60
+"""Shorter lengths would be rounded up to much more than they are."""
 _HOURS_FROM_MIN: Final = 120
 """From here on lengths are told in hours."""
 _NUMBERS: Final = {3: "three", 4: "four", 5: "five", 6: "six", 7: "seven", 8: "eight"}
@@ -41,6 +43,8 @@ class UsualTime(Record):
     @property
     def words(self) -> str:
         """The range alone, such as ``20 to 50 minutes``."""
+        if self.high_s < _SHORT_S:
+            return "less than 5 minutes"
         low, high = _rounded(self.low_s), _rounded(self.high_s)
         unit = "minutes" if high < _HOURS_FROM_MIN else "hours"
         longer = f"{_number(high, unit)} {unit}"

@@ -48,6 +48,11 @@ def plan(
     if existing is Existing.KEEP:
         kept = {number: attrs.evolve(drafts[number], named=frozenset()) for number in matches}
         drafts = [kept.get(number, each) for number, each in enumerate(drafts)]
+    elif matches:
+        drafts = [
+            timing.without_moved_due_date(tx, each, matches[number]) if number in matches else each
+            for number, each in enumerate(drafts)
+        ]
     named = Drafts(tx, session_id, drafts, mistakes, matches=matches)
     new = named.tasks()
     changing.take_down(tx, named.changes)

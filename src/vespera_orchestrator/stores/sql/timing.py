@@ -26,11 +26,12 @@ from vespera_orchestrator.tasks import dates
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from vespera_orchestrator._model import JsonValue, Task
+    from vespera_orchestrator._model import JsonValue, Task, TaskDraft
     from vespera_orchestrator.stores.sql.transaction import Transaction
 
 _MAX_LEVELS: Final = 100
 """How many levels upward a due date is followed."""
+_DUE_FIELDS: Final = frozenset({"due_at", "due_day", "zone"})
 _DATE_FIELDS: Final = frozenset({"due_at", "due_day", "not_before", "zone"})
 
 
@@ -294,6 +295,22 @@ def _due_before_rests(tx: Transaction, task: Task) -> dict[str, Any]:
     except (KeyError, TypeError, ValueError) as exc:
         problem = "an event does not say what its due date was before it rested"
         raise CorruptRecordError(f"task {task.id}", problem) from exc
+
+
+def without_moved_due_date(tx: Transaction, draft: TaskDraft, task: Task) -> TaskDraft:
+    """Leave a due date alone that rests have moved, where the plan has the one from before.
+
+    Args:
+        tx: The transaction.
+        draft: What a plan says again about a task.
+        task: The task.
+    """
+    if not task.asleep or not _DUE_FIELDS & draft.named or "not_before" in draft.named:
+        return draft
+    planned = _due_before_rests(tx, task)
+    if (planned["due_at"], planned["due_day"]) != (draft.due_at, draft.due_day):
+        return draft
+    return attrs.evolve(draft, named=draft.named - _DUE_FIELDS)
 
 
 def _last_rest(tx: Transaction, task: Task) -> Mapping[str, JsonValue]:
