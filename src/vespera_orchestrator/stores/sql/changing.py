@@ -53,8 +53,8 @@ def update_task(tx: Transaction, task_id: str, changes: Mapping[str, JsonValue])
     draft = TaskDraft(**{"title": task.title, **fields}, place=task.title, named=frozenset(fields))
     drafts = Drafts(tx, task.session_id, [draft], matches={0: task})
     drafts.tasks()
-    take_down(tx, drafts.changes)
-    put_up(tx, drafts.changes)
+    detach(tx, drafts.changes)
+    apply_changes(tx, drafts.changes)
     if "worktree" in changes and changes["worktree"] != task.worktree:
         set_columns(tx, task_id, worktree=changes["worktree"])
         data = {"worktree": changes["worktree"]}
@@ -62,10 +62,10 @@ def update_task(tx: Transaction, task_id: str, changes: Mapping[str, JsonValue])
     return reading.task(tx, task_id)
 
 
-def take_down(tx: Transaction, changes: Sequence[Change]) -> None:
+def detach(tx: Transaction, changes: Sequence[Change]) -> None:
     """Remove edges that are no longer meant, and take tasks from under their old parents.
 
-    All changes of a plan are taken down before any is put up: so two tasks may change places.
+    All changes of a plan are detached before any is applied: so two tasks may change places.
 
     Raises:
         TransitionError: What a task waits for can be changed only while it is pending or skipped.
@@ -83,7 +83,7 @@ def take_down(tx: Transaction, changes: Sequence[Change]) -> None:
             set_columns(tx, task.id, touch=False, parent_task_id=None)
 
 
-def put_up(tx: Transaction, changes: Sequence[Change]) -> dict[str, tuple[str, ...]]:
+def apply_changes(tx: Transaction, changes: Sequence[Change]) -> dict[str, tuple[str, ...]]:
     """Write what is different, and carry out what follows from it.
 
     Returns:
@@ -242,7 +242,7 @@ def add_dependency(tx: Transaction, task_id: str, needs: str, on: Outcome) -> Ta
         raise UnknownDependencyError(problem, task.title, needs)
     others = [edge for edge in task.dependencies if edge.task != needs]
     edges = (*others, Dependency(needs, on))
-    put_up(tx, [Change(task=task, fields={"dependencies": edges})])
+    apply_changes(tx, [Change(task=task, fields={"dependencies": edges})])
     return reading.task(tx, task_id)
 
 

@@ -54,7 +54,7 @@ from vespera_orchestrator.tasks.lifecycle import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from vespera_orchestrator._model import Artifact, ArtifactDraft, Ending, JsonValue, Task
     from vespera_orchestrator.stores.sql.transaction import Transaction
@@ -284,7 +284,7 @@ def cancel(tx: Transaction, task_id: str, reason: str, *, whole_subtree: bool) -
         raise TransitionError(task.alias, task.status, "be cancelled", "it has ended already")
     task_ids = reading.open_subtree_ids(tx, task_id) if whole_subtree else [task_id]
     for each in task_ids:
-        _cancel(tx, reading.task(tx, each), reason, with_task=task_id)
+        _cancel(tx, reading.task(tx, each), reason, whole=task_id)
     changed = reading.tasks_by_id(tx, task_ids)
     return [each for each in changed if each.status is TaskStatus.CANCELLED]
 
@@ -299,17 +299,14 @@ def abandon(tx: Transaction, task_id: str, reason: str, *, whole_subtree: bool) 
         if part_id != task_id:
             why = f"{task.alias}, of which it is a part, was given up"
             part_reason = f"{why}: {reason}" if reason else why
-            _cancel(tx, reading.task(tx, part_id), part_reason, with_task=task_id)
+            _cancel(tx, reading.task(tx, part_id), part_reason, whole=task_id)
     _give_up(tx, reading.task(tx, task_id), TaskStatus.FAILED, EventKind.TASK_FAILED, reason)
     changed = reading.tasks_by_id(tx, task_ids)
     return [each for each in changed if each.id == task_id or each.status is TaskStatus.CANCELLED]
 
 
-def _cancel(tx: Transaction, task: Task, reason: str, *, with_task: str | None = None) -> None:
-    data: dict[str, JsonValue] = {}
-    if with_task not in {None, task.id}:
-        data["with"] = with_task
-    _give_up(tx, task, TaskStatus.CANCELLED, EventKind.TASK_CANCELLED, reason, data)
+def _cancel(tx: Transaction, task: Task, reason: str, *, whole: str | None = None) -> None:
+    _give_up(tx, task, TaskStatus.CANCELLED, EventKind.TASK_CANCELLED, reason, whole=whole)
 
 
 def _give_up(
@@ -318,17 +315,21 @@ def _give_up(
     status: TaskStatus,
     kind: EventKind,
     reason: str,
-    data: Mapping[str, JsonValue] | None = None,
+    *,
+    whole: str | None = None,
 ) -> None:
+    """Take a task out of the plan; *whole* is the id of the one with which that was meant."""
     if task.status.is_terminal:  # a consequence of one that was given up before it
         return
     if task.status is TaskStatus.IN_PROGRESS:
         claims.end_attempt(tx, task, AttemptEnding.CANCELLED, reason)
     end_task(tx, task, status, reason=reason or None)
-    data = {"reason": reason, **(data or {})}
+    data: dict[str, JsonValue] = {"reason": reason}
+    if whole not in {None, task.id}:
+        data["with"] = whole
     events.record_for(tx, task, kind, data)
     _cancel_recovery(tx, task)
-    _cancel_questions(tx, task, whole=str(data.get("with", task.id)))
+    _cancel_questions(tx, task, whole=whole or task.id)
     follow_ends(tx, [attrs.evolve(task, status=status)])
 
 
@@ -343,7 +344,7 @@ def _cancel_questions(tx: Transaction, task: Task, *, whole: str) -> None:
     for question in _asked_about(tx, task):
         if question.status is TaskStatus.PENDING and not _is_awaited(tx, question, task):
             reason = f"{task.alias}, for which it was asked, was given up"
-            _cancel(tx, question, reason, with_task=whole)
+            _cancel(tx, question, reason, whole=whole)
 
 
 def _asked_about(tx: Transaction, task: Task) -> list[Task]:
@@ -358,11 +359,8 @@ def _asked_about(tx: Transaction, task: Task) -> list[Task]:
         load_json(text, f"events of task {task.id}") for (text,) in tx.execute(sql, (task.id,))
     ]
     ids = [str(data.get("question")) for data in asked if isinstance(data, dict)]
-    return reading.tasks_by_id(tx, [each for each in ids if each in _needed_ids(task)])
-
-
-def _needed_ids(task: Task) -> set[str]:
-    return {edge.task for edge in task.dependencies}
+    needed = {edge.task for edge in task.dependencies}
+    return reading.tasks_by_id(tx, [each for each in ids if each in needed])
 
 
 def _is_awaited(tx: Transaction, needed: Task, apart: Task) -> bool:
@@ -507,14 +505,14 @@ def _retry_call(task: Task) -> str:
 
 def _try_again(tx: Transaction, task: Task, reason: str) -> None:
     """Make the task pending again, and all that ended because of it, downward."""
-    parts = _taken_down_with(tx, task)
+    parts = _cancelled_parts(tx, task)
     make_pending(tx, task, EventKind.TASK_RETRIED, reason)
     for part in parts:
         make_pending(tx, part, EventKind.TASK_RETRIED, reason, {"with": task.id})
     restore_dependents(tx, [task, *parts], reason)
 
 
-def _taken_down_with(tx: Transaction, task: Task) -> list[Task]:
+def _cancelled_parts(tx: Transaction, task: Task) -> list[Task]:
     """Return what was cancelled together with a task: what is below it, and what it had asked.
 
     What somebody had cancelled before, for itself, is not among it, nor what was archived.
@@ -525,12 +523,12 @@ def _taken_down_with(tx: Transaction, task: Task) -> list[Task]:
     parts = reading.tasks_by_id(tx, reading.cancelled_below(tx, task.id))
     asked = [each for asker in (task, *parts) for each in _asked_about(tx, asker)]
     ended = {each.id: each for each in (*parts, *asked)}
-    return [each for each in ended.values() if _is_gone_with(tx, each, whole)]
+    return [each for each in ended.values() if _was_cancelled_with(tx, each, whole)]
 
 
-def _is_gone_with(tx: Transaction, task: Task, whole: str) -> bool:
-    is_gone = task.status is TaskStatus.CANCELLED and not task.archived
-    return is_gone and _cancelled_with(tx, task.id) == whole
+def _was_cancelled_with(tx: Transaction, task: Task, whole: str) -> bool:
+    is_cancelled = task.status is TaskStatus.CANCELLED and not task.archived
+    return is_cancelled and _cancelled_with(tx, task.id) == whole
 
 
 def _cancelled_with(tx: Transaction, task_id: str) -> str | None:

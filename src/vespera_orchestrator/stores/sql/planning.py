@@ -55,9 +55,9 @@ def plan(
         ]
     named = Drafts(tx, session_id, drafts, mistakes, matches=matches)
     new = named.tasks()
-    changing.take_down(tx, named.changes)
+    changing.detach(tx, named.changes)
     planned = {task.id: task for task in _insert(tx, named, new)}
-    changed = changing.put_up(tx, named.changes)
+    changed = changing.apply_changes(tx, named.changes)
     if matches:
         planned = {task.id: task for task in reading.tasks_by_id(tx, named.ids)}
     return PlannedTasks(
