@@ -122,6 +122,10 @@ def test_calls_without_a_command_are_those_for_programs(every_hint):
             "orch.complete_task('a', …)",
             """tool complete_task '{"task_id": "a", "summary": "…"}'""",
         ),
+        (
+            """orch.cancel_task('a', 'it\\'s "done (nearly"')""",
+            """cancel a 'it'"'"'s "done (nearly"'""",
+        ),
         ("orch.initialize_session('…')", "new '…'"),
         ("orch.set_energy('low')", "energy low"),
         ("orch.plan_tasks(…, existing='keep')", "plan - --existing keep"),

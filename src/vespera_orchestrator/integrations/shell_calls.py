@@ -69,10 +69,12 @@ def in_commands(text: str, program: str) -> str:
 
 def _end_of_call(text: str, start: int) -> int | None:
     """Return where the call ends whose arguments begin at *start*; ``None`` if it does not."""
-    depth, quote = 1, ""
+    depth, quote, is_escaped = 1, "", False
     for at in range(start, len(text)):
         char = text[at]
-        if quote:
+        if is_escaped or (quote and char == "\\"):
+            is_escaped = not is_escaped
+        elif quote:
             quote = "" if char == quote else quote
         elif char in "'\"":
             quote = char
