@@ -181,8 +181,8 @@ class PostgresStore(SQLStore):
         """
         with self._read_once() as tx:
             rows = tx.execute(sql).fetchall()
-        gone = expiring.gone_among({process for _, process, _ in rows}, is_gone)
-        sessions = sorted({row[0] for row in rows if row[2] or row[1] in gone})
+        dead = expiring.dead_among({process for _, process, _ in rows}, is_gone)
+        sessions = sorted({row[0] for row in rows if row[2] or row[1] in dead})
         if self._foresight is not None:
             if sessions:
                 self._foresight.look_ahead(is_gone)
@@ -190,7 +190,7 @@ class PostgresStore(SQLStore):
         expired: list[Attempt] = []
         for session_id in sessions:
             with self._change(session_id=session_id) as tx:
-                expired += expiring.expire(tx, gone=gone)
+                expired += expiring.expire(tx, dead=dead)
         return expired
 
     # --- the rest -----------------------------------------------------------

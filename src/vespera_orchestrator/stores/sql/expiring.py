@@ -59,7 +59,7 @@ def _from_the_future(mark: str) -> str:
 
 
 @attrs.frozen(kw_only=True)
-class Due:
+class Overdue:
     """What `expire` may have to do."""
 
     is_due: bool
@@ -68,7 +68,7 @@ class Due:
     """The processes that running attempts end with."""
 
 
-def due(tx: Transaction) -> Due:
+def overdue(tx: Transaction) -> Overdue:
     """Return what `expire` may have to do."""
     lease_test = lease_is_due(f"{tx.mark}1")
     sql = f"""
@@ -78,10 +78,10 @@ def due(tx: Transaction) -> Due:
     attempts = tx.execute(sql, (tx.now,)).fetchall()
     processes = frozenset(process for process, _ in attempts if process)
     has_due_lease = any(is_due for _, is_due in attempts)
-    return Due(is_due=has_due_lease or timing.has_due(tx), processes=processes)
+    return Overdue(is_due=has_due_lease or timing.has_due(tx), processes=processes)
 
 
-def gone_among(processes: Collection[str], is_gone: Callable[[str], bool] | None) -> frozenset[str]:
+def dead_among(processes: Collection[str], is_gone: Callable[[str], bool] | None) -> frozenset[str]:
     """Return those of the processes that have ended for certain."""
     if is_gone is None:
         return frozenset()
@@ -112,41 +112,41 @@ def _follow_clock(tx: Transaction) -> None:
         events.record_for(tx, task, EventKind.LEASE_RENEWED, data, agent=agent)
 
 
-def expired(tx: Transaction, gone: Collection[str] = ()) -> list[Attempt]:
+def lapsed_attempts(tx: Transaction, dead: Collection[str] = ()) -> list[Attempt]:
     """Return the attempts whose lease is over: of the locked session, or of all where none is.
 
-    So is the lease of an attempt that ends with processes which are *gone*.
+    So is the lease of an attempt that ends with processes that are *dead*.
 
     Where rows are locked one by one, their tasks are locked first and looked at again: a holder
     may have renewed in between.
     """
     if tx.writing and tx.dialect.lock_row:
-        return _expired_in_locked_session(tx, gone)
+        return _lapsed_in_locked_session(tx, dead)
     sql = f"""
         SELECT {rows.ATTEMPT.columns} FROM attempts
         WHERE ended_at IS NULL AND {_is_over(f"{tx.mark}1")} ORDER BY lease_until
     """
     attempts = rows.ATTEMPT.read_all(tx.execute(sql, (tx.now,)))
-    if gone:
+    if dead:
         sql = f"""
             SELECT {rows.ATTEMPT.columns} FROM attempts
             WHERE ended_at IS NULL AND NOT {_is_over(f"{tx.mark}1")}
                 AND process {tx.dialect.in_list(2)}
         """
-        values = (tx.now, json.dumps(sorted(gone)))
+        values = (tx.now, json.dumps(sorted(dead)))
         attempts += rows.ATTEMPT.read_all(tx.execute(sql, values))
     return attempts
 
 
-def _expired_in_locked_session(tx: Transaction, gone: Collection[str]) -> list[Attempt]:
-    gone_list = json.dumps(sorted(gone))
+def _lapsed_in_locked_session(tx: Transaction, dead: Collection[str]) -> list[Attempt]:
+    dead_list = json.dumps(sorted(dead))
     is_over = f"({_is_over(f'{tx.mark}2')} OR process {tx.dialect.in_list(3)})"
     sql = f"""
         SELECT tasks.id FROM attempts JOIN tasks ON tasks.id = task_id
         WHERE session_id = {tx.mark}1 AND attempts.ended_at IS NULL AND {is_over}
         ORDER BY tasks.id {tx.dialect.lock_task}
     """
-    values = (tx.locked_session, tx.now, gone_list)
+    values = (tx.locked_session, tx.now, dead_list)
     task_ids = first_column(tx.execute(sql, values).fetchall())
     if not task_ids:
         return []
@@ -155,7 +155,7 @@ def _expired_in_locked_session(tx: Transaction, gone: Collection[str]) -> list[A
         WHERE task_id {tx.dialect.in_list(1)} AND ended_at IS NULL AND {is_over}
         ORDER BY lease_until
     """
-    return rows.ATTEMPT.read_all(tx.execute(sql, (json.dumps(task_ids), tx.now, gone_list)))
+    return rows.ATTEMPT.read_all(tx.execute(sql, (json.dumps(task_ids), tx.now, dead_list)))
 
 
 def expire(
@@ -163,7 +163,7 @@ def expire(
     taken_over: str | None = None,
     *,
     taken_by: str = "",
-    gone: Collection[str] = (),
+    dead: Collection[str] = (),
 ) -> list[Attempt]:
     """End every expired lease, and that of the task *taken_over* in any case; wake tasks.
 
@@ -171,14 +171,14 @@ def expire(
         tx: The transaction.
         taken_over: The id of a task whose attempt ends even if its lease has not expired.
         taken_by: The agent that takes it over.
-        gone: Processes that have ended; attempts that end with them are over, too.
+        dead: Processes that have ended; attempts that end with them are over, too.
 
     Returns:
         The attempts that were ended, as they were before.
     """
     timing.follow_clock(tx)
     _follow_clock(tx)
-    attempts = expired(tx, gone)
+    attempts = lapsed_attempts(tx, dead)
     taken_id = ""
     if taken_over is not None:
         expired_ids = {attempt.task_id for attempt in attempts}
@@ -187,14 +187,14 @@ def expire(
             attempts.append(holder)
             taken_id = holder.task_id
     for attempt in attempts:
-        _end(tx, attempt, taken_by if attempt.task_id == taken_id else "", gone)
+        _end(tx, attempt, taken_by if attempt.task_id == taken_id else "", dead)
     return attempts
 
 
-def _end(tx: Transaction, attempt: Attempt, taken_by: str, gone: Collection[str]) -> None:
+def _end(tx: Transaction, attempt: Attempt, taken_by: str, dead: Collection[str]) -> None:
     """End an attempt that is over, in the way that came first."""
     task = reading.task(tx, attempt.task_id)
-    if attempt.process in gone:
+    if attempt.process in dead:
         _crash(tx, task, attempt, "its process has ended", {"process_ended": True})
     elif taken_by:
         _take_over(tx, task, attempt, taken_by)
@@ -271,7 +271,7 @@ def _holder(tx: Transaction, task_id: str) -> Attempt | None:
     return reading.attempt(tx, task) if task.status is TaskStatus.IN_PROGRESS else None
 
 
-def end_of_gone(tx: Transaction, task_id: str, reason: str, *, agent: str, holder: str) -> Attempt:
+def end_attempt(tx: Transaction, task_id: str, reason: str, *, agent: str, holder: str) -> Attempt:
     """See `contracts.Store.end_attempt`."""
     task = reading.task(tx, task_id)
     attempt = reading.attempt(tx, task)

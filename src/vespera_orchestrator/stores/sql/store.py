@@ -419,7 +419,7 @@ class SQLStore(ABC):
     def end_attempt(self, task_id: str, reason: str, *, agent: str, holder: str = "") -> Attempt:
         """See `contracts.Store.end_attempt`."""
         with self._change(task_id=task_id) as tx:
-            return expiring.end_of_gone(tx, task_id, reason, agent=agent, holder=holder)
+            return expiring.end_attempt(tx, task_id, reason, agent=agent, holder=holder)
 
     def cancel(self, task_id: str, reason: str, *, subtree: bool) -> list[Task]:
         """See `contracts.Store.cancel`."""

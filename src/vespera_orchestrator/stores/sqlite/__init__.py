@@ -145,32 +145,32 @@ class SQLiteStore(SQLStore):
 
     def expire(self, *, is_gone: Callable[[str], bool] | None = None) -> list[Attempt]:
         """See `contracts.Store.expire`."""
-        gone = self._gone_if_due(is_gone)
-        if gone is None:
+        dead = self._dead_if_due(is_gone)
+        if dead is None:
             return []
         if self._database.is_looking:
-            self._database.anticipate(lambda tx: expiring.expire(tx, gone=gone))
+            self._database.anticipate(lambda tx: expiring.expire(tx, dead=dead))
             return []
         with self._write() as tx:
-            return expiring.expire(tx, gone=gone)
+            return expiring.expire(tx, dead=dead)
 
     def anticipate(self, *, is_gone: Callable[[str], bool] | None = None) -> None:
         """Do what the next `expire` would do, and leave out the events.
 
         Only for a private copy.
         """
-        gone = self._gone_if_due(is_gone)
-        if gone is None:
+        dead = self._dead_if_due(is_gone)
+        if dead is None:
             return
         with self._write() as tx, events.without_events(tx):
-            expiring.expire(tx, gone=gone)
+            expiring.expire(tx, dead=dead)
 
-    def _gone_if_due(self, is_gone: Callable[[str], bool] | None) -> frozenset[str] | None:
+    def _dead_if_due(self, is_gone: Callable[[str], bool] | None) -> frozenset[str] | None:
         """Return the processes that have ended; ``None`` where there is nothing to `expire`."""
         with self._read() as tx:
-            due = expiring.due(tx)
-        gone = expiring.gone_among(due.processes, is_gone)
-        return gone if due.is_due or gone else None
+            overdue = expiring.overdue(tx)
+        dead = expiring.dead_among(overdue.processes, is_gone)
+        return dead if overdue.is_due or dead else None
 
     def observe(self, callback: Observer) -> Callable[[], None]:
         """See `contracts.Store.observe`."""
