@@ -637,28 +637,32 @@ class MissingOutput:
 
 
 _MOST_SHOWN: Final = 10
+"""How many of the outputs that are there a sentence names."""
 
 
 def missing_outputs(condition: Condition, tasks: Mapping[str, Task]) -> list[MissingOutput]:
     """Return the outputs that the condition reads and that will never come."""
-    missing = []
+    missing: dict[MissingOutput, None] = {}
     for reference in condition.references():
         task = tasks[reference.name]
-        if reference.attribute != "outputs" or not task.status.is_terminal:
-            continue
-        value: JsonValue = task.outputs
-        for step in reference.path:
-            inner = _output(value, (step,))
-            if isinstance(inner, _Unknown):
-                present = tuple(value) if isinstance(value, dict) else ()
-                missing.append(
-                    MissingOutput(
-                        name=reference.name, status=task.status, key=step, present=present
-                    )
-                )
-                break
-            value = inner
-    return list(dict.fromkeys(missing))
+        output = _missing_output(reference, task) if task.status.is_terminal else None
+        if output is not None:
+            missing[output] = None
+    return list(missing)
+
+
+def _missing_output(reference: Reference, task: Task) -> MissingOutput | None:
+    """Return the first step of a reference that leads nowhere; ``None`` if it leads to a value."""
+    if reference.attribute != "outputs":
+        return None
+    value: JsonValue = task.outputs
+    for step in reference.path:
+        inner = _output(value, (step,))
+        if isinstance(inner, _Unknown):
+            present = tuple(value) if isinstance(value, dict) else ()
+            return MissingOutput(name=reference.name, status=task.status, key=step, present=present)
+        value = inner
+    return None
 
 
 def undecided(condition: Condition, tasks: Mapping[str, Task]) -> tuple[str, ...]:

@@ -80,7 +80,7 @@ _MONTH_DAY: Final = re.compile(r"(?P<month>[a-z]{3,9})\.? (?P<day>\d{1,2})(?: (?
 _NUMBERS_ONLY: Final = re.compile(r"\d{1,4}([./-])\d{1,2}(?:\1(?:\d{1,4})?)?")
 _YEAR_FIRST: Final = re.compile(r"\d{4}(?:-\d{1,2}){1,2}")
 _FEWEST_LETTERS: Final = 3
-"""Of a weekday or a month so many are enough."""
+"""How many letters of a weekday or a month are enough."""
 _EVENING: Final = time(18)
 _LAST_HOUR: Final = 23
 _HALF_DAY: Final = 12
@@ -98,7 +98,7 @@ _VAGUE: Final = {
     "noon": "a time, such as tomorrow 12:00",
     "midnight": "a time, such as tomorrow 23:59",
 }
-"""What to write instead of words that end so."""
+"""For words that end like this: what to write instead."""
 
 
 class Use(Enum):
@@ -189,7 +189,9 @@ class _Reader:
     """Reads the words for one date."""
 
     name: str
+    """The parameter, for the error."""
     text: str
+    """The words as they were typed."""
     now: datetime
     """By the person's clock."""
     use: Use
@@ -277,6 +279,11 @@ class _Reader:
         return self._refusal(f"is not a date that we can read; {_EXAMPLES}")
 
     def _weekday(self, words: str) -> date | None:
+        """Return the day that a weekday means; ``None`` for other words.
+
+        Said on a Monday, "next friday" is this week's to some and next week's to others; and on a
+        Sunday, "next monday" is tomorrow or in eight days. Those are refused.
+        """
         which, _, word = words.rpartition(" ")
         places = _numbers_of(WEEKDAYS, word)
         if not places or which not in {"", "this", "next"}:

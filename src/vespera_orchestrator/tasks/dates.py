@@ -67,11 +67,15 @@ def due_fields(name: str, value: object, calendar: Calendar) -> dict[str, Any]:
             "due_day": None,
             "zone": zone_name(zone),
         }
+    return _day_fields(name, moment, zone)
+
+
+def _day_fields(name: str, day: date, zone: tzinfo) -> dict[str, Any]:
     # Noon is the same day in nearly every zone, so that whoever reads only the moment is right.
-    noon = datetime.combine(moment, time(12), zone)
+    noon = datetime.combine(day, time(12), zone)
     return {
         "due_at": _in_utc(name, noon, zone),
-        "due_day": moment.isoformat(),
+        "due_day": day.isoformat(),
         "zone": zone_name(zone),
     }
 
@@ -222,8 +226,7 @@ def moved_due(task: Task, until: datetime, zone: str) -> dict[str, Any]:
     if task.due_day is None:
         return {"due_at": until, "due_day": None}
     person_zone = zone_named(zone)
-    day = until.astimezone(person_zone).date()
-    return due_fields("until", day, Calendar(now=lambda: until, zone=lambda: person_zone))
+    return _day_fields("until", until.astimezone(person_zone).date(), person_zone)
 
 
 def beginning_of_work(needed_by: datetime, effort_hours: float) -> datetime:

@@ -27,6 +27,7 @@ _KEY_WIDTH: Final = 200
 
 
 _NOT_HAPPENED: Final = object()
+"""What came of an effect that was begun, and for certain did not happen."""
 
 
 class Effects:

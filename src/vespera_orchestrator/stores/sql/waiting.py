@@ -137,6 +137,7 @@ def _spellings(name: str) -> tuple[str, str]:
 
 
 def _waiting_for(tx: Transaction, session_id: str, name: str) -> list[str]:
+    # "IS NOT NULL" lets the planner take the index, which holds only tasks with a signal.
     sql = f"""
         SELECT id FROM tasks
         WHERE session_id = {tx.mark}1 AND signal IN ({tx.mark}2, {tx.mark}3)
