@@ -230,6 +230,39 @@ def test_an_archive_cannot_bring_the_id_of_a_home_made_here(tmp_path):
 # --- one's own --------------------------------------------------------------
 
 
+@pytest.mark.parametrize("names", [(), ("index",), ("HEAD",)])
+def test_a_folder_that_only_looks_like_a_repository_vouches_for_nothing(tmp_path, names):
+    """An archive may bring an empty ``.git``; git then answers for the repository further up."""
+    git(tmp_path, "init", "-q")
+    project = tmp_path / "unpacked"
+    write_home(project, {"config.toml": '[worktrees]\ncheck = "true"\n'})
+    os.utime(project / ".task_orchestrator" / "config.toml", (1, 1))
+    (project / ".git").mkdir()
+    for name in names:
+        (project / ".git" / name).write_bytes(b"DIRC\0\0\0\2\0\0\0\0")
+    home = Home.locate(project)
+    assert home.path.parent == project
+    assert not home.is_trusted
+
+
+def test_a_home_that_is_a_submodule_is_not_ones_own(tmp_path, identity):  # noqa: ARG001
+    """It comes with a clone as files that git tracks do."""
+    source = tmp_path / "source"
+    write_home(source, {"config.toml": '[worktrees]\ncheck = "true"\n'})
+    settings = source / ".task_orchestrator"
+    git(settings, "init", "-q")
+    git(settings, "add", "-A")
+    git(settings, "commit", "-qm", "x")
+    allowed = ("-c", "protocol.file.allow=always")
+    project = tmp_path / "project"
+    git(tmp_path, "init", "-q", project)
+    git(project, *allowed, "submodule", "--quiet", "add", settings, ".task_orchestrator")
+    git(project, "commit", "-qm", "x")
+    git(tmp_path, *allowed, "clone", "-q", "--recurse-submodules", project, "clone")
+    assert (tmp_path / "clone" / ".task_orchestrator" / "config.toml").exists()
+    assert not Home.locate(tmp_path / "clone").is_trusted
+
+
 def test_a_home_made_here_is_never_asked_about(tmp_path):
     """Not after it was edited, moved, or copied as it is."""
     first = tmp_path / "first"

@@ -235,8 +235,11 @@ def _repository_around(home: Path) -> Path | None:
 def _is_tracked(repository: Path, home: Path) -> bool:
     """Tell whether git tracks anything of the home, or a link in its place.
 
-    Usually the index answers without git: the name is not in it.
+    Usually the index answers without git: the name is not in it. A folder called ``.git`` in which
+    git finds no repository may have come with an archive: then nobody can tell.
     """
+    if (repository / ".git").is_dir() and not (repository / ".git" / "HEAD").is_file():
+        return True
     index = repository / ".git" / "index"
     with suppress(OSError):
         content = read_small_file(index, MOST_GIT_BYTES)
@@ -253,6 +256,8 @@ def _git_tracks(repository: Path, home: Path) -> bool:
     import subprocess
 
     environment = without_repository(os.environ) | {"GIT_OPTIONAL_LOCKS": "0"}
+    # Not the repository further up, where this one is none.
+    environment["GIT_CEILING_DIRECTORIES"] = str(repository.parent)
     try:
         run = subprocess.run(
             command, capture_output=True, check=False, env=environment, timeout=_GIT_PATIENCE_S
