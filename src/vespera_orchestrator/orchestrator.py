@@ -1098,7 +1098,7 @@ class Orchestrator:
         Raises:
             TaskNotFoundError: With similar aliases.
         """
-        self._require_open()
+        self._expire()
         return self._scope.task(task)
 
     def query_tasks(
@@ -1899,6 +1899,7 @@ class Orchestrator:
         words = arguments.needed_text(
             "reason", reason, "say what is wrong; the next attempt reads it"
         )
+        self._expire()  # what woke by the clock, or was answered until then, has built on it
         return self._store.reopen(self._scope.task(task).id, words)
 
     @writes

@@ -158,3 +158,21 @@ def test_nothing_is_found_wrong_with_tasks_that_rest(orch):
     orch.plan_task("B", dependencies=["a"], due_date="2026-06-20")
     orch.snooze_task("b", "3 days")
     assert not orch.check().errors
+
+
+def test_whoever_asks_for_a_task_first_finds_it_awake(orch, clock):
+    """Also by name, and before it is opened again: an answer that waited for its day counts."""
+    orch.plan_tasks([{"title": "Bake"}, {"title": "Eat", "not_before": "in 1 hour"}])
+    asked = {"title": "Sweet", "question": "Is it?", "dependencies": ["bake"]}
+    orch.plan_tasks([asked | {"not_before": "in 1 hour"}])
+    orch.answer("sweet", "yes")
+    orch.complete_task("bake", summary="baked", detailed_work="It is brown.")
+    assert not orch.get_task("eat").is_ready
+    clock.advance(7200)
+    reopening = orch.reopen_task("bake", "raw inside")
+    assert [task.alias for task in reopening.outdated] == ["sweet"]
+    clock.advance(1)
+    assert orch.get_task("eat").is_ready
+    orch.snooze_task("eat", "in 1 hour")
+    clock.advance(7200)
+    assert orch.get_task("eat").is_ready

@@ -110,6 +110,8 @@ def test_a_tool_takes_what_its_call_takes():
             for name, parameter in inspect.signature(function).parameters.items()
             if name != "self" and parameter.default is inspect.Parameter.empty
         ]
+        if spec.name == "answer":
+            needed.remove("values")  # the answer itself may be all there is to say
         assert schema.get("required", []) == needed
         assert 10 < len(signatures.description(spec)) <= 700
 
@@ -533,3 +535,22 @@ def test_a_tool_can_be_called_by_itself(toolbox):
     tool = next(tool for tool in toolbox.tools if tool.name == "orchestrator_next_step")
     assert isinstance(tool(), Answer)
     assert tool().to_dict()["data"]["action"] == "execute"
+
+
+def test_words_alone_answer_a_question(toolbox, orch):
+    """Further outputs are an offer, where the words are all that there is to say."""
+    orch.plan_task("Colour", question="Which?")
+    assert not toolbox.answer("answer", {"task": "colour", "answer": "red"}).is_error
+    assert orch.get_task("colour").outputs == {"answer": "red"}
+    assert toolbox.answer("answer", {"task": "colour"}).is_error
+    assert "values" in toolbox.answer("share_context", {}).text
+
+
+def test_a_null_in_a_plan_is_what_it_is_in_the_call(toolbox, orch):
+    """Nothing in a new plan; what was there goes, where the plan is planned again."""
+    plan = {"title": "Paint", "due_date": None, "dependencies": None, "children": None}
+    assert not toolbox.answer("plan_tasks", {"specs": [plan]}).is_error
+    orch.update_task("paint", due_date="2030-01-01")
+    again = {"specs": [{"title": "Paint", "due_date": None}], "existing": "update"}
+    assert not toolbox.answer("plan_tasks", again).is_error
+    assert orch.get_task("paint").due_at is None

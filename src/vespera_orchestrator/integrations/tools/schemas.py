@@ -66,7 +66,8 @@ def parameters_of(function: Callable[..., Any], *, without: Collection[str] = ()
             continue
         if texts.get(name):
             schema = {**schema, "description": texts[name]}
-        if parameter.default is inspect.Parameter.empty:
+        says_all = not (is_open and properties)  # else the others may say all there is to say
+        if says_all and parameter.default is inspect.Parameter.empty:
             required.append(name)
         elif isinstance(parameter.default, str | int | float) and parameter.default != "":
             schema = {**schema, "default": parameter.default}
@@ -287,13 +288,16 @@ def _problem_with_all(value: JsonValue, choices: Sequence[Schema]) -> str:
 
 def _object_problem(value: Mapping[str, Any], schema: Schema) -> str:
     properties = schema["properties"]
-    for name in schema.get("required", ()):
+    required = schema.get("required", ())
+    for name in required:
         if name not in value:
             return f"{_shown(value)} has no {name!r}"
     for name in value:
         if name not in properties and schema.get("additionalProperties") is False:
             return f"{_shown(name)} is not one of {', '.join(properties)}"
-    return _problem_within(value.items(), lambda name: properties.get(name, {}))
+    # A null says that there is none, or that what was there is to go: the call knows which.
+    said = ((name, item) for name, item in value.items() if item is not None or name in required)
+    return _problem_within(said, lambda name: properties.get(name, {}))
 
 
 def _problem_within(items: Iterable[tuple[Any, Any]], schema_for: Callable[[Any], Schema]) -> str:
@@ -336,7 +340,7 @@ def _converted(value: JsonValue, schema: Schema) -> Any:
     """Turn the plain form of a dependency into one; leave everything else as it is."""
     choices = schema.get("anyOf", (schema,))
     if isinstance(value, Mapping) and _DEPENDENCY in choices:
-        return Dependency(**value)
+        return Dependency(**{name: item for name, item in value.items() if item is not None})
     if isinstance(value, list | tuple):
         items: Schema = next((choice["items"] for choice in choices if "items" in choice), {})
         return [_converted(item, items) for item in value]
