@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import itertools
 import os
@@ -13,7 +14,8 @@ from pathlib import Path
 import pygit2
 import pytest
 
-from vespera_orchestrator.worktrees import durability, packs, staging
+from vespera_orchestrator.errors import GitFailedError
+from vespera_orchestrator.worktrees import durability, packs, removal, staging
 from vespera_orchestrator.worktrees.refs import Refs
 
 
@@ -76,6 +78,37 @@ def test_the_same_objects_make_another_pack_each_time(repo, folder):
     assert folder.joinpath(f"{again}.keep").exists()
     packs.release_pack(Path(repo.path), again)
     assert not list(folder.glob("*.keep"))
+
+
+def test_a_save_is_done_where_its_pack_cannot_be_released(project, trees, folder, monkeypatch):
+    """The ref has moved by then. The pack stays as it is until somebody can release it."""
+    worktree = trees.create("work")
+    project.write({"n.txt": "n"}, Path(worktree.path))
+    unlink = Path.unlink
+
+    def refuse(path, **options):
+        if path.suffix == ".keep":
+            raise OSError(errno.EIO, "Input/output error", str(path))
+        unlink(path, **options)
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    commit = trees.snapshot("work").commit
+    assert project.git("rev-parse", "refs/vespera/wip/work") == commit
+    removed = trees.remove("work")
+    assert removed.rescue_ref is not None
+    monkeypatch.undo()
+    assert list(folder.glob("*.keep"))
+    project.assert_sound()
+
+
+def test_a_removal_that_the_system_refuses_says_so(trees, monkeypatch):
+    """It is an error of ours, so that a completion that comes to it is done all the same."""
+    trees.create("work")
+    with monkeypatch.context() as patch:
+        patch.setattr(removal, "take_down", lambda *_: os.rmdir("/nowhere"))  # noqa: PTH106
+        with pytest.raises(GitFailedError, match="cannot remove the worktree work"):
+            trees.remove("work")
+    assert trees.remove("work").state == "removed"
 
 
 def test_what_a_killed_process_kept_is_released(trees, repo, folder):

@@ -1014,9 +1014,10 @@ class WorktreeEngine:
                 return record
             lost_objects.mend_losses(repository, self._scope.store, record)
             restart.heal_worktree(repository, record)  # or it would keep damaged files
-            return removal.remove_and_record(
-                repository, self._scope.store, record, with_branch=delete_branch
-            )
+            with git_errors(f"remove the worktree {record.name}"):
+                return removal.remove_and_record(
+                    repository, self._scope.store, record, with_branch=delete_branch
+                )
 
     def rescue(self) -> builtins.list[Rescued]:
         """See `Worktrees.rescue`."""

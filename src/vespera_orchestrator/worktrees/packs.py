@@ -161,8 +161,12 @@ def _note(common: Path, name: str) -> Path:
 
 
 def release_pack(common: Path, name: str) -> None:
-    """Let git treat a pack that was written with *keep* like any other."""
-    _note(common, name).unlink(missing_ok=True)
+    """Let git treat a pack that was written with *keep* like any other.
+
+    Where the system refuses, the pack stays as it is: see `release_abandoned_packs`.
+    """
+    with suppress(OSError):  # what the caller has done by now must not look as if it had failed
+        _note(common, name).unlink(missing_ok=True)
 
 
 def release_abandoned_packs(common: Path) -> list[str]:
