@@ -273,3 +273,19 @@ def test_base64_is_passed_over_and_all_else_searched(tmp_path):
         assert orch.artifacts.text(hit.artifact_id)[hit.start : hit.end] == hit.text
         assert titles(orch.artifacts, f"{2**60 + 7:064x}", mode="text") == ["Digests"]
         assert orch.artifacts.index_status().passages < 20
+
+
+def test_a_search_follows_a_generation_that_is_replaced_under_it(tmp_path, monkeypatch):
+    """Another process rebuilds the index, and removes the old one, while this one opens it."""
+    monkeypatch.setattr(index, "SMALL_PASSAGES", 0)
+    artifacts, other = open_artifacts(tmp_path), open_artifacts(tmp_path)
+    artifacts.save("Found", "an ocelot")
+    other.catch_up()
+    folder = artifacts._index._folder
+    old, read_state = folder.read_state(), folder.read_state
+    other.rebuild_index()
+    stale = [old, old]
+    monkeypatch.setattr(folder, "read_state", lambda: stale.pop() if stale else read_state())
+    monkeypatch.setattr(artifacts._index, "_is_brought_up", lambda _: False)
+    assert titles(artifacts, "ocelot") == ["Found"]
+    assert stale == []

@@ -56,7 +56,7 @@ from vespera_orchestrator.home.links import refuse_links
 from vespera_orchestrator.home.permissions import is_shared, lock_file, make_folder, share_with
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from collections.abc import Set as AbstractSet
 
     from vespera_orchestrator._model import Artifact, Event
@@ -99,6 +99,8 @@ _SEARCH_WIDTHS = (100, 1000, 5000)
 _LEVELS = 8
 """More than there are folders within each other in a generation of the index."""
 _MOST_NAMED = 20
+_MOST_GENERATIONS = 10
+"""How often one search may be overtaken by a new generation before that counts as a failure."""
 
 
 @attrs.frozen(repr=False, kw_only=True)
@@ -701,21 +703,41 @@ class ArtifactIndex:
         """
         wait_s = _SEARCH_WAIT_S if wait_s is None else wait_s
         if self._scope.readonly or not self._is_brought_up(wait_s):
-            return self._search_ahead(query, filters, mode)
+            return self._following(lambda: self._search_ahead(query, filters, mode))
         state = self._state()
         if state is None:
             return SearchResult(ranked=(), mode=mode or "text")
         try:
-            result = self._search(query, filters, mode)
+            result = self._following(lambda: self._search(query, filters, mode))
         except EmbedderError:
             raise
         except ArtifactIndexError:
             if not self._replace_damaged(state.generation, max(wait_s, _REBUILD_WAIT_S)):
                 raise
-            return self._search(query, filters, mode)
+            return self._following(lambda: self._search(query, filters, mode))
         if mode != "vector":
             self._optimize_if_worthwhile()
         return result
+
+    def _following(self, search: Callable[[], SearchResult]) -> SearchResult:
+        """Search again where another process has put a new generation in place meanwhile.
+
+        It removes the old one at once, also from under a search that has just read its name.
+        """
+        for _ in range(_MOST_GENERATIONS):
+            before = self._generation()
+            try:
+                return search()
+            except EmbedderError:
+                raise
+            except ArtifactIndexError:
+                if self._generation() == before:
+                    raise
+        return search()
+
+    def _generation(self) -> str | None:
+        state = self._state()
+        return None if state is None else state.generation
 
     def _is_brought_up(self, wait_s: float) -> bool:
         """Bring the index up to date; tell whether it could be done."""
