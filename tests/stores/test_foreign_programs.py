@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 
 import pytest
 
 import vespera_orchestrator as vespera
-from vespera_orchestrator.errors import CorruptStoreError, VesperaError
+from vespera_orchestrator.errors import CorruptStoreError, StoreUnavailableError, VesperaError
 from vespera_orchestrator.stores.sqlite import foreign
 
 ENDLESS = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT x FROM c"
@@ -121,3 +122,14 @@ def test_a_version_that_the_tables_belie_is_told(project, version):
     put_into(project, f"PRAGMA user_version = {version}")
     with pytest.raises(CorruptStoreError, match="its version"):
         vespera.open(project)
+
+
+@pytest.mark.parametrize("ending", ["", "-wal", "-shm", "-journal"])
+@pytest.mark.parametrize("readonly", [False, True])
+def test_a_pipe_for_a_database_is_not_waited_for(project, ending, readonly):
+    """SQLite would wait for a writer for ever, and hears no Ctrl-C."""
+    file = project / ".task_orchestrator" / f"orchestrator.db{ending}"
+    file.unlink(missing_ok=True)
+    os.mkfifo(file)
+    with pytest.raises(StoreUnavailableError, match="is a pipe"):
+        vespera.open(project, readonly=readonly)

@@ -6,6 +6,7 @@ import logging
 import os
 import random
 import sqlite3
+import stat
 import threading
 import time
 import weakref
@@ -58,6 +59,8 @@ _LARGEST_ANTICIPATED_BYTES: Final = 500_000_000
 """A larger database is not copied only to see what the clock has brought about."""
 _PROGRAMS_NAMED: Final = 5
 _SHORTEST_PAUSE_S: Final = 0.0003
+_FILE_ENDINGS: Final = ("", "-wal", "-shm", "-journal")
+"""What SQLite opens beside the database."""
 _LONGEST_PAUSE_S: Final = 0.0025
 """Between these, at random, is the pause before a lock is tried again."""
 
@@ -602,9 +605,19 @@ class Database:
         connection.execute("PRAGMA trusted_schema=OFF")
         return connection
 
+    def _refuse_pipes(self) -> None:
+        """Refuse what SQLite would wait for without end, to look at it."""
+        if self.path is None:
+            return
+        for ending in _FILE_ENDINGS:
+            file = self.path.with_name(self.path.name + ending)
+            if _is_pipe(file):
+                raise StoreUnavailableError(self.name, f"{file} is a pipe or a device; remove it")
+
     def _open(
         self, target: str, prepare: Callable[[sqlite3.Connection], None], *, uri: bool = False
     ) -> sqlite3.Connection:
+        self._refuse_pipes()
         connection = sqlite3.connect(
             target,
             timeout=0,
@@ -785,3 +798,11 @@ def _statements(script: str) -> Iterator[str]:
         if sqlite3.complete_statement(statement):
             yield statement
             statement = ""
+
+
+def _is_pipe(file: Path) -> bool:
+    try:
+        mode = file.stat().st_mode
+    except OSError:
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISCHR(mode)
