@@ -71,6 +71,100 @@ def test_what_people_ask_for_most(run):
     assert run("watch", "--timeout", "0") == (0, "", "")
 
 
+@pytest.fixture
+def roof(folder, run):
+    """The project with a task of each kind."""
+    with vespera.open(folder) as orch:
+        orch.plan_tasks(
+            [
+                {"title": "Tiles", "due_date": "2031-05-01", "priority": 2},
+                {"title": "Sell", "question": "May we?"},
+                {"title": "Paint", "not_before": "2031-04-01"},
+                {"title": "Wait", "signal": "rain"},
+                {"title": "Handle"},
+            ]
+        )
+        orch.execute_task("handle")
+        orch.cancel_task("handle")
+    return run
+
+
+def _rows(text):
+    """Return the words of a table, without the names of its columns."""
+    return [re.split(r"  +", line) for line in text.splitlines()[1:]]
+
+
+def test_the_tasks_are_a_short_table(roof):
+    """What can be done stands first, each with what it waits for; what has ended is not there."""
+    code, out, err = roof("tasks")
+    assert (code, err) == (0, "")
+    assert out.splitlines()[0].split() == ["TASK", "TITLE", "STATUS", "DUE", "WAITS", "FOR"]
+    assert _rows(out) == [
+        ["tiles", "Tiles", "ready", "1 May 2031"],
+        ["lid", "Lid", "ready"],
+        ["sell", "Sell", "waiting", "your answer"],
+        ["spout", "Spout", "waiting", "lid"],
+        ["wait", "Wait", "waiting", "signal rain"],
+        ["paint", "Paint", "resting", "1 April 2031"],
+    ]
+    assert _rows(roof("tasks", "--all")[1])[-1] == ["handle", "Handle", "cancelled"]
+    assert [row[0] for row in _rows(roof("tasks", "--ready")[1])] == ["tiles", "lid"]
+    assert [row[0] for row in _rows(roof("tasks", "--due")[1])] == ["tiles"]
+    assert [row[0] for row in _rows(roof("tasks", "--status", "cancelled")[1])] == ["handle"]
+    assert [row[0] for row in _rows(roof("tasks", "--parent", "lid")[1])] == ["lid"]
+    assert roof("tasks", "--status", "failed")[1] == "No task has the status failed.\n"
+    assert [task["alias"] for task in json.loads(roof("tasks", "--ready", "--json")[1])] == [
+        "tiles",
+        "lid",
+    ]
+
+
+def test_a_table_is_bounded_and_says_what_is_left_out(roof):
+    """However many there are; a long title is cut."""
+    roof("plan", "a" * 90, "--due-date", "2031-01-01")
+    out = roof("tasks", "--due", "--limit", "1")[1]
+    assert len(out.splitlines()) == 3
+    assert f"{'a' * 39}…  ready" in out
+    assert out.endswith("… and 1 more; --limit 2 shows them\n")
+
+
+def test_a_person_changes_a_task(roof):
+    """With the words that planning takes; nothing behind the sign clears."""
+    out = roof("change", "lid", "title=New", "lid", "due=1", "May", "2031", "priority=3")[1]
+    assert "lid [pending] New lid" in out
+    assert "It is meant for 1 May 2031 now." in out
+    assert _rows(roof("tasks", "--ready")[1])[0] == ["lid", "New lid", "ready", "1 May 2031"]
+    assert "It has no due date now." in roof("change", "lid", "due=")[1]
+    assert "Nothing is different." in roof("change", "lid", "due=")[1]
+    assert (
+        "waits for success of lid (pending); waits for success of tiles (pending)"
+        in roof("change", "spout", "depends=lid,tiles")[1]
+    )
+    assert "spout is ready" in roof("change", "spout", "depends=", "parent=")[1]
+    assert roof("change", "spout", "not-before=2031-01-01", "--json")[0] == 0
+    assert "spout is ready" in roof("change", "spout", "not_before=")[1]
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (["soon"], "'soon' names no field"),
+        (["duo=friday"], "did you mean due?"),
+        (["title=New", "colour=3"], "there are title, description, due"),
+        (["due=friday", "due=monday"], "write it once"),
+        (["due=someday maybe"], "write for example tomorrow"),
+        (["depends=lit"], "did you mean lid"),
+    ],
+)
+def test_a_change_that_is_not_clear_changes_nothing(roof, words, problem):
+    """It says what to write instead."""
+    before = roof("tasks", "--all", "--json")[1]
+    code, out, err = roof("change", "spout", *words)
+    assert (code, out) == (1, "")
+    assert problem in err
+    assert roof("tasks", "--all", "--json")[1] == before
+
+
 def test_a_person_works_through_a_project_in_a_shell(tmp_path):
     """From the goal to the end, with a rest, a question and a pause between, and no Python."""
 
@@ -126,7 +220,7 @@ def test_hints_are_commands_for_the_same_project(run, folder):
     assert json.loads(run("next", "--json")[1])["call"] == "orch.execute_task('lid')"
     run("later", "lid", "friday")
     assert f"to start it now: {program} later lid now" in run("why", "lid")[1]
-    assert f"{program} tool query_tasks" in run("why", "nothing")[2]
+    assert f"{program} tasks lists the tasks" in run("why", "nothing")[2]
 
 
 def test_a_task_from_its_start_over_a_mistake_to_its_end(run):

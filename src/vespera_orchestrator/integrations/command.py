@@ -16,13 +16,15 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple
 
+import attrs
+
 import vespera_orchestrator as vespera
-from vespera_orchestrator._model import CauseKind, Existing
+from vespera_orchestrator._model import CauseKind, Existing, TaskStatus
 from vespera_orchestrator._records import Record, to_text
 from vespera_orchestrator._text import printable
 from vespera_orchestrator.errors import VesperaError
 from vespera_orchestrator.home.locate import Home
-from vespera_orchestrator.integrations import answering, asking_back
+from vespera_orchestrator.integrations import answering, asking_back, task_words
 from vespera_orchestrator.integrations.shell_calls import TEXT_FLAGS, WORDS, in_commands
 from vespera_orchestrator.integrations.tools.table import PREFIX, TABLE, ToolSpec
 from vespera_orchestrator.tasks import dates
@@ -42,6 +44,8 @@ _LATER: Final = "later"
 _ANSWER: Final = "answer"
 _SIGNAL: Final = "signal"
 _PLAN: Final = "plan"
+_TASKS: Final = "tasks"
+_CHANGE: Final = "change"
 _STDIN: Final = "-"
 _BY_DEFAULT: Final = "resume"
 _EXISTING: Final = {
@@ -285,8 +289,7 @@ def _later(
         _show(out, task, options)
         return 0
     out.say(str(orch.why(task)))
-    if task.due_at is not None and (task.due_at, task.due_day) != (before.due_at, before.due_day):
-        out.say(f"It {dates.due_words(task, task.updated_at)} now.")
+    _say_due(out, before, task)
     return 0
 
 
@@ -329,6 +332,52 @@ def _answer(
     else:
         out.say(str(answered))
     return 0
+
+
+def _tasks(
+    orch: Orchestrator, options: argparse.Namespace, out: _Terminal, _: _Terminal, __: IO[str]
+) -> int:
+    """Print a line for each task that a person wants to see."""
+    from vespera_orchestrator.integrations import task_table
+
+    choice = task_table.Choice(
+        ended=options.all,
+        ready=options.ready,
+        due=options.due,
+        status=options.status,
+        parent=options.parent,
+        limit=options.limit,
+    )
+    table = task_table.read_table(orch, choice)
+    if options.json:
+        out.print(to_text([task.to_dict() for task in table.tasks]))
+    else:
+        out.print(str(table))
+    return 0
+
+
+def _change(
+    orch: Orchestrator, options: argparse.Namespace, out: _Terminal, _: _Terminal, __: IO[str]
+) -> int:
+    """Change fields of a task, and say what they are now."""
+    before = orch.get_task(options.task)
+    task = orch.update_task(before, **task_words.changes(options.changes))
+    if options.json:
+        _show(out, task, options)
+        return 0
+    out.say(str(task))
+    same = task == attrs.evolve(before, updated_at=task.updated_at)
+    out.say("Nothing is different." if same else str(orch.why(task)))
+    _say_due(out, before, task)
+    return 0
+
+
+def _say_due(out: _Terminal, before: vespera.Task, task: vespera.Task) -> None:
+    """Say where a due date went, if it is another one."""
+    if (task.due_at, task.due_day) == (before.due_at, before.due_day):
+        return
+    due = dates.due_words(task, task.updated_at) or "has no due date"
+    out.say(f"It {due} now.")
 
 
 def _signal(
@@ -388,6 +437,8 @@ _COMMAND_FUNCTIONS: Final[dict[str, _Command]] = {
     _LATER: _later,
     _ANSWER: _answer,
     _SIGNAL: _signal,
+    _TASKS: _tasks,
+    _CHANGE: _change,
     "tool": _tool,
 }
 
@@ -437,9 +488,33 @@ def _add_for_people(commands: Any) -> None:
     signal.add_argument("name", metavar="NAME")
     signal.add_argument("values", metavar="WORD", nargs="*", help="words; or build=7, and so on")
     signal.add_argument("--key", help="names this report: given twice, it counts once")
+    _add_tasks(_add(commands, _TASKS, "the open tasks, a line for each"))
+    change = _add(commands, _CHANGE, "change a task: change TASK due=friday title='New name'")
+    change.add_argument("task", metavar="TASK")
+    change.add_argument(
+        "changes",
+        metavar="FIELD=VALUE",
+        nargs="+",
+        help=f"nothing behind = clears it; fields are {', '.join(task_words.FIELDS)}",
+    )
     watch = _add(commands, _WATCHED, "print events as they are recorded, until you stop it")
     watch.add_argument(
         "--timeout", type=float, metavar="SECONDS", help="stop after so long without an event"
+    )
+
+
+def _add_tasks(parser: argparse.ArgumentParser) -> None:
+    """Offer the flags that choose tasks."""
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--all", action="store_true", help="those that have ended, too")
+    which.add_argument("--ready", action="store_true", help="only what can be started, best first")
+    which.add_argument("--status", help=f"only those that are {', '.join(TaskStatus)}")
+    parser.add_argument(
+        "--due", action="store_true", help="only those with a due date, the first one first"
+    )
+    parser.add_argument("--parent", metavar="TASK", help="only this task and what is below it")
+    parser.add_argument(
+        "--limit", type=int, default=20, metavar="LINES", help="most lines; 20 by default"
     )
 
 

@@ -15,6 +15,7 @@ import shlex
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
+from vespera_orchestrator.integrations import task_words
 from vespera_orchestrator.integrations.tools import signatures
 from vespera_orchestrator.integrations.tools.table import TABLE, ToolSpec
 
@@ -35,6 +36,7 @@ _SPECS: Final = {spec.path: spec for spec in TABLE}
 _SAME_TOOL: Final = {"artifacts.read": "artifacts.text"}
 """Calls for which a shell has the tool of another one: it shows bytes as text."""
 _DONE_WORDS: Final = "what you did"
+_FIELDS: Final = {argument: field for field, argument in task_words.FIELDS.items()}
 
 
 class _NotACommandError(Exception):
@@ -258,6 +260,35 @@ def _signal_words(values: dict[str, Any]) -> Iterator[str]:
         raise _NotACommandError(str(values))
 
 
+def _tasks_words(values: dict[str, Any]) -> Iterator[str]:
+    yield "tasks"
+    if values.pop("ready", False):
+        yield "--ready"
+    if "status" in values:
+        yield from ("--status", _word(values.pop("status")))
+    elif "limit" in values:
+        yield "--all"
+    if "parent_task_id" in values:
+        yield from ("--parent", _word(values.pop("parent_task_id")))
+    if values.keys() - {"limit", "include_children"}:
+        raise _NotACommandError(str(values))
+
+
+def _change_words(values: dict[str, Any]) -> Iterator[str]:
+    yield "change"
+    yield _word(values.pop("task"))
+    for name, value in values.items():
+        if name not in _FIELDS:
+            raise _NotACommandError(name)
+        yield f"{_FIELDS[name]}={_field_value(value)}"
+
+
+def _field_value(value: Any) -> str:
+    if isinstance(value, list):
+        return ",".join(map(_word, value))
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
 _WRITERS: Final[Mapping[str, Callable[[dict[str, Any]], Iterator[str]]]] = {
     "execute_task": _start_words,
     "work": _work_words,
@@ -265,5 +296,7 @@ _WRITERS: Final[Mapping[str, Callable[[dict[str, Any]], Iterator[str]]]] = {
     "plan_tasks": _plan_words,
     "answer": _answer_words,
     "signal": _signal_words,
+    "query_tasks": _tasks_words,
+    "update_task": _change_words,
 }
 """Commands that take their words otherwise than the call behind them."""
