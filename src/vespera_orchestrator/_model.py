@@ -1621,6 +1621,10 @@ class TaskDraft(Record):
     """Its place in the plan, for error messages."""
     named: frozenset[str] = attrs.field(default=frozenset(), eq=False)
     """The fields that a plan names, for ``existing="update"``: the others stay as they are."""
+    written_dates: Mapping[str, str] = attrs.field(factory=dict, eq=False)
+    """``due_date`` and ``not_before`` as a plan writes them, for ``existing="update"``: the same
+    words again change nothing.
+    """
 
 
 @show_methods

@@ -337,8 +337,8 @@ class Store(Protocol):
             changes: Any of ``title description acceptance task_type complexity specialist_type
                 priority estimated_effort due_at due_day not_before zone context max_attempts
                 retry_after_s time_limit_s stalled_after_s alias parent dependencies condition
-                question signal``, as in a `TaskDraft`, and ``worktree``. References are resolved as
-                in `plan`.
+                question signal written_dates``, as in a `TaskDraft`, and ``worktree``. References
+                are resolved as in `plan`.
 
         Raises:
             PlanError: Or one of its branches, as in `plan`.

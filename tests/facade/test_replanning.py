@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 
 import attrs
 import pytest
@@ -77,6 +77,61 @@ def test_the_same_plan_again_leaves_a_rest_alone(orch):
     plan[0]["due_date"] = "2031-03-20"
     assert str(orch.plan_tasks(plan, existing="update")) == "1 changed: call (due_date)"
     assert orch.get_task("call").due_day == "2031-03-20"
+
+
+def test_dates_in_words_are_not_read_anew(orch, clock):
+    """What the plan says has not changed, so the days stay those that were meant."""
+    plan = [{"title": "Call", "due_date": "in 5 days", "not_before": "tomorrow", "priority": 1}]
+    (call,) = orch.plan_tasks(plan)
+    clock.advance(days=2)
+    before = everything(orch)
+    assert str(orch.plan_tasks(plan, existing="update")) == "1 as before"
+    assert everything(orch) == before
+    plan[0]["priority"] = 2
+    assert str(orch.plan_tasks(plan, existing="update")) == "1 changed: call (priority)"
+    plan[0]["due_date"] = "in 6 days"
+    assert str(orch.plan_tasks(plan, existing="update")) == "1 changed: call (due_date)"
+    after = orch.get_task("call")
+    assert (after.due_at - call.due_at, after.not_before) == (timedelta(days=3), call.not_before)
+
+
+@pytest.mark.parametrize("written", ["tomorrow", "2031-03-04", date(2031, 3, 4), timedelta(1)])
+def test_a_plan_again_does_not_undo_what_was_put_off(orch, written):
+    """It says what it said before; when it says something else, that counts."""
+    plan = [{"title": "Call", "not_before": written}]
+    orch.plan_tasks(plan)
+    orch.snooze_task("call", "2032-01-01")
+    before = everything(orch)
+    assert str(orch.plan_tasks(plan, existing="update")) == "1 as before"
+    assert everything(orch) == before
+    plan[0]["not_before"] = "2031-06-01"
+    assert str(orch.plan_tasks(plan, existing="update")) == "1 changed: call (not_before)"
+    orch.snooze_task("call", None)
+    assert str(orch.plan_tasks(plan, existing="update")) == "1 as before"
+    assert not orch.get_task("call").asleep
+    for other in ("2031-07-01", None):
+        plan[0]["not_before"] = other
+        assert str(orch.plan_tasks(plan, existing="update")) == "1 changed: call (not_before)"
+    orch.snooze_task("call", "2032-01-01")
+    assert str(orch.plan_tasks(plan, existing="update")) == "1 as before"
+
+
+def test_a_date_that_was_changed_by_hand_is_that_of_the_plan_again(orch):
+    """As every other field that `update_task` has changed."""
+    plan = [{"title": "Call", "due_date": "2031-03-03"}]
+    orch.plan_tasks(plan)
+    orch.update_task("call", due_date="2031-05-05")
+    assert str(orch.plan_tasks(plan, existing="update")) == "1 changed: call (due_date)"
+    assert orch.get_task("call").due_day == "2031-03-03"
+    assert str(orch.history("call")).count("2031-03-03") == 1
+
+
+def test_records_of_a_plan_keep_a_rest_too(orch):
+    """Their dates are days and moments, which mean the same each time."""
+    plan = [vespera.TaskDraft(title="Call", not_before=datetime(2031, 3, 4, tzinfo=UTC))]
+    orch.plan_tasks(plan)
+    orch.snooze_task("call", "2032-01-01")
+    assert str(orch.plan_tasks(plan, existing="update")) == "1 as before"
 
 
 def test_a_plan_takes_up_what_was_skipped(orch):

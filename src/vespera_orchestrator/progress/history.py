@@ -85,7 +85,7 @@ _FIELD_WORDS: Final[Mapping[str, str]] = {
     "stalled_after_s": "limit without progress",
     "for_agent": "agent that it is for",
 }
-_UNSPOKEN: Final = frozenset({"zone"})
+_UNSPOKEN: Final = frozenset({"zone", "written_dates"})
 _NOTHING: Final[tuple[JsonValue, ...]] = (None, "", {}, [])
 _MOMENT: Final = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(\.\d+)?\+00:00")
 """A moment, as events have it."""

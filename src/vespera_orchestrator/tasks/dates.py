@@ -93,6 +93,18 @@ def start_fields(name: str, value: object, calendar: Calendar) -> dict[str, Any]
     return {"not_before": moment, "zone": zone_name(calendar.zone())}
 
 
+def as_written(value: object) -> str:
+    """Return a date as its caller wrote it, to see whether somebody writes the same again.
+
+    A text and a date that mean the same day are the same; so are two ways of spacing.
+    """
+    if value is None:
+        return ""
+    if isinstance(value, date):
+        return value.isoformat()
+    return " ".join(str(value).split())
+
+
 def start_in_utc(name: str, value: object) -> datetime:
     """Return a moment, or when a day begins; both are in UTC unless they say otherwise."""
     if isinstance(value, str):

@@ -110,7 +110,8 @@ def draft(
     result, mistakes = _read_spec(spec, place, calendar, planned_by=planned_by)
     if mistakes:
         raise mistakes[0]
-    return result
+    named = {name: words for name, words in result.written_dates.items() if words}
+    return attrs.evolve(result, written_dates=named)
 
 
 def _read_spec(
@@ -132,6 +133,7 @@ def _read_spec(
         "planned_by": planned_by,
     }
     named_fields: set[str] = set()
+    written_dates: dict[str, str] = {}
     mistakes: list[PlanError] = []
     for name, value in {"title": None, **spec}.items():
         try:
@@ -147,9 +149,12 @@ def _read_spec(
             checked["dependencies"] = tuple(edge for edge in edges if edge.task not in numbers)
         if name in spec:  # also with null, which clears it in a plan that updates
             named_fields |= checked.keys()
+        if name in spec and _PARAMETERS[name].by_calendar:
+            written_dates[name] = dates.as_written(value)
         if not _means_default(name, checked):
             fields |= {field: part for field, part in checked.items() if part is not None}
-    return _with_specialist(TaskDraft(**fields, named=frozenset(named_fields))), mistakes
+    result = TaskDraft(**fields, named=frozenset(named_fields), written_dates=written_dates)
+    return _with_specialist(result), mistakes
 
 
 def _numbers_in(edges: Iterable[Dependency]) -> list[str]:
@@ -192,9 +197,12 @@ def changes(values: Mapping[str, Any], *, calendar: Calendar = UTC_CALENDAR) -> 
     ``None`` leaves a field as it is.
     """
     result: dict[str, Any] = {}
+    written_dates: dict[str, str] = {}
     for name, value in values.items():
         if value is None:
             continue
+        if _PARAMETERS[name].by_calendar:
+            written_dates[name] = dates.as_written(value)
         checked = _checked(name, value, calendar)
         for number in _numbers_in(checked.get("dependencies", ())):
             raise _number_refusal(number)
@@ -202,6 +210,8 @@ def changes(values: Mapping[str, Any], *, calendar: Calendar = UTC_CALENDAR) -> 
             result[name] = _DEFAULTS[name]
         else:
             result |= checked
+    if written_dates:
+        result["written_dates"] = written_dates
     return result
 
 
@@ -312,8 +322,15 @@ def _similar_key(key: object) -> str:
 def _named_by(draft: TaskDraft) -> frozenset[str]:
     """Return the fields in which a draft says something: it differs from an empty one."""
     plain = TaskDraft(title="")
-    names = _DEFAULTS.keys() - {"place", "named", "recovers_task_id"}
+    names = _DEFAULTS.keys() - {"place", "named", "written_dates", "recovers_task_id"}
     return frozenset(name for name in names if getattr(draft, name) != getattr(plain, name))
+
+
+def _dates_of(draft: TaskDraft) -> dict[str, str]:
+    """Return the dates of a draft as a plan would write them."""
+    due = draft.due_day or draft.due_at
+    values = {"due_date": due, "not_before": draft.not_before}
+    return {name: dates.as_written(value) for name, value in values.items() if value is not None}
 
 
 class _PlanReader:
@@ -349,6 +366,7 @@ class _PlanReader:
                 parent=spec.parent or parent,
                 place=place,
                 named=spec.named or _named_by(spec),
+                written_dates=spec.written_dates or _dates_of(spec),
                 planned_by=self._planned_by,
             )
             self.drafts.append(_with_specialist(draft))

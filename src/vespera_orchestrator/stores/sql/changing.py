@@ -50,7 +50,8 @@ def update_task(tx: Transaction, task_id: str, changes: Mapping[str, JsonValue])
     """See `contracts.Store.update_task`."""
     task = reading.task(tx, task_id)
     fields = {name: value for name, value in changes.items() if name in _DRAFT_FIELDS}
-    draft = TaskDraft(**{"title": task.title, **fields}, place=task.title, named=frozenset(fields))
+    named = frozenset(fields) - {"written_dates"}
+    draft = TaskDraft(**{"title": task.title, **fields}, place=task.title, named=named)
     drafts = Drafts(tx, task.session_id, [draft], matches={0: task})
     drafts.tasks()
     detach(tx, drafts.changes)
@@ -150,6 +151,8 @@ def _write(tx: Transaction, change: Change) -> None:
     names = fields.keys() - {"dependencies", "condition_names"}
     if names:
         data = {name: _plain(fields[name]) for name in sorted(names)}
+        if change.written_dates:
+            data["written_dates"] = dict(change.written_dates)
         events.record_for(tx, task, EventKind.TASK_UPDATED, data)
 
 

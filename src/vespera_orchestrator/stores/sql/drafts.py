@@ -83,6 +83,8 @@ class Change:
     """The task as it is."""
     fields: Mapping[str, Any]
     """What will be different, by field of the task; references are ids."""
+    written_dates: Mapping[str, str] = attrs.field(factory=dict)
+    """The dates that were named, as they were written."""
 
 
 class Drafts:
@@ -136,6 +138,10 @@ class Drafts:
     def existing(self) -> dict[str, Task]:
         """The tasks planned before that the drafts name, by id; without their own edges."""
         return self._names.existing
+
+    def written_dates(self, task_id: str) -> Mapping[str, str]:
+        """Return the dates of a task as the plan writes them."""
+        return self._draft_of[task_id].written_dates
 
     def tasks(self) -> list[Task]:
         """Return the new tasks, pending, their blockers not counted yet.
@@ -248,7 +254,7 @@ class Drafts:
         after = attrs.evolve(task, **{name: wanted[name] for name in _JUDGED & wanted.keys()})
         with self._mistakes:
             _refuse_contradiction(after, different, draft.place, load_time(self._tx.now))
-        return Change(task=task, fields=different)
+        return Change(task=task, fields=different, written_dates=draft.written_dates)
 
     def _names_after(
         self, task: Task, draft: TaskDraft, edges: tuple[Dependency, ...]
@@ -489,7 +495,9 @@ def _completed(draft: TaskDraft, task: Task) -> TaskDraft:
     fields = {name: getattr(task, name) for name in _COPIED}
     fields |= {"parent": task.parent_task_id, "dependencies": task.dependencies}
     fields |= {name: getattr(draft, name) for name in draft.named}
-    return TaskDraft(**fields, place=draft.place, named=draft.named)
+    return TaskDraft(
+        **fields, place=draft.place, named=draft.named, written_dates=draft.written_dates
+    )
 
 
 _Id = TypeVar("_Id", int, str)

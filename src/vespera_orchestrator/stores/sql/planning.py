@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
-    from vespera_orchestrator._model import Task, TaskDraft
+    from vespera_orchestrator._model import JsonValue, Task, TaskDraft
     from vespera_orchestrator.errors import VesperaError
     from vespera_orchestrator.stores.sql.transaction import Transaction
 
@@ -50,7 +50,7 @@ def plan(
         drafts = [kept.get(number, each) for number, each in enumerate(drafts)]
     elif matches:
         drafts = [
-            timing.without_moved_due_date(tx, each, matches[number]) if number in matches else each
+            timing.without_dates_as_before(tx, each, matches[number]) if number in matches else each
             for number, each in enumerate(drafts)
         ]
     named = Drafts(tx, session_id, drafts, mistakes, matches=matches)
@@ -97,7 +97,7 @@ def _insert(tx: Transaction, named: Drafts, tasks: Sequence[Task]) -> Sequence[T
     readiness = {task.id: lifecycle.readiness(task, needed) for task in tasks}
     hours = urgencies(tasks, {parent: task.urgency for parent, task in parents_before.items()})
     counted = _with_counts(tasks, readiness, children, hours)
-    _insert_tasks(tx, counted, needed)
+    _insert_tasks(tx, named, counted, needed)
     _follow_due_dates(tx, tasks, list(parents_before))
     if parents_before:
         _add_blockers(tx, [(children[parent], parent) for parent in parents_before])
@@ -146,7 +146,9 @@ def _read_again(tx: Transaction, tasks: Sequence[Task]) -> list[Task]:
     return reading.tasks_by_id(tx, [task.id for task in tasks])
 
 
-def _insert_tasks(tx: Transaction, tasks: Sequence[Task], needed: Mapping[str, Task]) -> None:
+def _insert_tasks(
+    tx: Transaction, named: Drafts, tasks: Sequence[Task], needed: Mapping[str, Task]
+) -> None:
     new = {task.id for task in tasks}
     stored = []
     edges: list[rows.Row] = []
@@ -158,10 +160,16 @@ def _insert_tasks(tx: Transaction, tasks: Sequence[Task], needed: Mapping[str, T
     if edges:
         tx.insert("dependencies", changing.EDGE_COLUMNS, edges)
     tx.tally_planned(tasks)
-    described = [
-        (task, dump_json({"alias": task.alias, "title": task.title}, "title")) for task in tasks
-    ]
+    described = [(task, _planned_data(task, named.written_dates(task.id))) for task in tasks]
     events.record_each(tx, EventKind.TASK_PLANNED, described)
+
+
+def _planned_data(task: Task, written_dates: Mapping[str, str]) -> str:
+    """Return what the event says by which a task was planned."""
+    data: dict[str, JsonValue] = {"alias": task.alias, "title": task.title}
+    if written_dates:
+        data["written_dates"] = dict(written_dates)
+    return str(dump_json(data, "title"))
 
 
 def _edge_rows(task: Task, needed: Mapping[str, Task]) -> Iterable[rows.Row]:

@@ -297,14 +297,49 @@ def _due_before_rests(tx: Transaction, task: Task) -> dict[str, Any]:
         raise CorruptRecordError(f"task {task.id}", problem) from exc
 
 
-def without_moved_due_date(tx: Transaction, draft: TaskDraft, task: Task) -> TaskDraft:
-    """Leave a due date alone that rests have moved, where the plan has the one from before.
+def without_dates_as_before(tx: Transaction, draft: TaskDraft, task: Task) -> TaskDraft:
+    """Leave the dates of a task alone that a plan writes as they were written before.
+
+    So words are not read anew on another day, and what somebody has put off since stays so.
 
     Args:
         tx: The transaction.
         draft: What a plan says again about a task.
         task: The task.
     """
+    if draft.written_dates:
+        draft = _without_same_words(draft, _last_written(tx, task))
+    return _without_moved_due_date(tx, draft, task)
+
+
+def _without_same_words(draft: TaskDraft, before: Mapping[str, JsonValue]) -> TaskDraft:
+    words = draft.written_dates
+    same = {name for name in words if name in before and words[name] == before[name]}
+    named = draft.named
+    if "not_before" in same:
+        named -= {"not_before"}
+    if "due_date" in same:
+        named -= _DUE_FIELDS  # with its zone: the day stays that of the place where it was meant
+    if not named & {"due_at", "not_before"}:
+        named -= {"zone"}
+    others = {name: written for name, written in words.items() if name not in same}
+    return attrs.evolve(draft, named=named, written_dates=others)
+
+
+def _last_written(tx: Transaction, task: Task) -> Mapping[str, JsonValue]:
+    """Return the dates of a task as somebody last wrote them, as far as the log tells."""
+    kinds = f"'{EventKind.TASK_PLANNED}', '{EventKind.TASK_UPDATED}'"
+    sql = f"SELECT data FROM events WHERE task_id = {tx.mark}1 AND kind IN ({kinds}) ORDER BY seq"
+    written: dict[str, JsonValue] = {}
+    for (data,) in tx.execute(sql, (task.id,)).fetchall():
+        described = load_json(data, f"events of task {task.id}")
+        words = described.get("written_dates") if isinstance(described, dict) else None
+        written |= words if isinstance(words, dict) else {}
+    return written
+
+
+def _without_moved_due_date(tx: Transaction, draft: TaskDraft, task: Task) -> TaskDraft:
+    """Leave a due date alone that rests have moved, where the plan has the one from before."""
     if not task.asleep or not _DUE_FIELDS & draft.named or "not_before" in draft.named:
         return draft
     planned = _due_before_rests(tx, task)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import attrs
 import pytest
@@ -282,6 +282,23 @@ class ChangingContract(StoreFixtures):
         seq = store.last_seq()
         assert store.plan(session_id, drafts, existing=Existing.UPDATE).changed == {}
         assert store.last_seq() == seq
+
+    def test_a_plan_again_reads_no_date_anew(self, store, session_id):
+        """Words that were written before change nothing, whatever day they mean now."""
+
+        def plan(words, day):
+            moment = datetime(2031, 1, day, tzinfo=UTC)
+            named, written = frozenset({"not_before"}), {"not_before": words}
+            call = draft("a", not_before=moment, named=named, written_dates=written)
+            return store.plan(session_id, [call], existing=Existing.UPDATE)
+
+        (task,) = plan("monday", 1)
+        store.snooze(task.id, datetime(2032, 1, 1, tzinfo=UTC), zone="UTC", subtree=True)
+        assert plan("monday", 8).changed == {}
+        assert plan("tuesday", 9).changed == {"a": ("not_before",)}
+        assert plan("tuesday", 16)[0].not_before == datetime(2031, 1, 9, tzinfo=UTC)
+        store.update_task(task.id, {"not_before": None, "written_dates": {"not_before": ""}})
+        assert plan("tuesday", 23).changed == {"a": ("not_before",)}
 
     def test_a_wrong_plan_changes_nothing(self, store, session_id):
         """All mistakes are reported at once; none of the plan is written."""
