@@ -543,6 +543,8 @@ class Store(Protocol):
 
         One transaction writes the artifacts, the task's new state, the recovery task if the task
         becomes blocked, and the dependents that become ready or are skipped, and so on downward.
+        What is open below a skipped task is skipped, too: a running attempt ends as ``cancelled``,
+        and the recovery of a blocked task goes with it.
         Events: ``artifact_saved``, then ``task_completed``, ``task_blocked``, ``task_continued``,
         ``task_handed_in``, ``task_revised`` or ``task_released``, then those of the consequences.
 

@@ -827,6 +827,25 @@ def test_cancelling_without_the_subtree_leaves_it(orch):
     assert ready(orch) == ["g", "c2"] or ready(orch) == ["c2", "g"]
 
 
+def test_skipping_takes_the_subtree_along(orch):
+    """Whoever works on a part of what is skipped is told so, and loses nothing by it."""
+    orch.plan_task("Before")
+    family(orch)
+    orch.update_task("p", dependencies=["before"])
+    work = orch.execute_task("g")
+    work.checkpoint({"page": 7})
+    orch.abandon_task("before", "too dear")
+    skipped = dict.fromkeys(("p", "c1", "g", "c2", "after"), "skipped")
+    assert statuses(orch) == {"before": "failed"} | skipped
+    assert str(orch.why("g")) == "g is skipped (it is a part of c1, which is skipped)"
+    with pytest.raises(LeaseLostError, match="a part of c1") as caught:
+        work.complete(summary="s", detailed_work="d")
+    assert orch.artifacts.read(caught.value.kept_artifact_id) == b"d"
+    orch.retry_task("before")
+    assert set(statuses(orch).values()) == {"pending"}
+    assert orch.execute_task("g").resumed_from.state == {"page": 7}
+
+
 def test_a_parent_is_ready_when_all_its_children_have_ended(orch):
     """A parent waits for its children, however they end, then does its own work: their results are
     together already.

@@ -101,15 +101,21 @@ class Model:
         if fact is not None:
             status = self.tasks[governed]["status"]
             answers.append(status in TRUE_AFTER[fact] if status in ENDED else None)
-        whole = self.tasks.get(task["parent"])
-        is_unwanted = whole is not None and whole["status"] == "skipped"
-        if False in answers or (is_unwanted and task["recovers"] is None):
+        if False in answers or self.is_unwanted(alias):
             return "never"
         waits = None in answers or self.has_open_children(alias) or task["asks"]
         return "waiting" if waits or task["rests_until"] is not None else "ready"
 
+    def is_unwanted(self, alias):
+        """Whether what this is a part of, or what it recovers, is skipped."""
+        task = self.tasks[alias]
+        whole = self.tasks.get(task["recovers"] or task["parent"])
+        return whole is not None and whole["status"] == "skipped"
+
     def fate(self, alias):
-        """How a pending task ends by itself, if it does."""
+        """How a task ends by itself, if it does: what runs or is blocked only with the whole."""
+        if self.tasks[alias]["status"] != "pending":
+            return "skipped" if self.is_unwanted(alias) else None
         verdict = self.verdict(alias)
         if verdict == "never":
             return "skipped"
@@ -140,8 +146,8 @@ class Model:
     # what happens
 
     def settle(self):
-        """Skip what can never become ready, until nothing changes any more."""
-        while over := [alias for alias in self.named("pending") if self.fate(alias)]:
+        """Skip what can never become ready, with its parts, until nothing changes any more."""
+        while over := [alias for alias in self.open() if self.fate(alias)]:
             for alias in over:
                 self.tasks[alias]["status"] = self.fate(alias)
 
@@ -296,7 +302,8 @@ class Model:
             return
         task["was_blocked"] = True
         self.become(alias, "blocked")
-        if task["recovers"] is None and task["failures"] < MOST_FAILURES:
+        is_blocked = task["status"] == "blocked"  # or skipped, because of that
+        if is_blocked and task["recovers"] is None and task["failures"] < MOST_FAILURES:
             name, number = f"recover_{alias}", 2
             while name in self.tasks:
                 name, number = f"recover_{alias}_{number}", number + 1
@@ -398,6 +405,7 @@ class Model:
                 other
                 for other in self.named("skipped")
                 if other not in found
+                and self.tasks[other]["recovers"] is None  # nobody waits for an old recovery
                 and (
                     name in self.tasks[other]["needs"]
                     or (is_skipped and self.tasks[other]["parent"] == name)
@@ -424,6 +432,8 @@ class Model:
         self.settle()
         for alias in self.lapsing(now):
             task = self.tasks[alias]
+            if task["status"] != "in_progress":
+                continue
             limit = task["time_limit"]
             times_out_at = limit and task["started_at"] + timedelta(seconds=limit)
             if times_out_at and times_out_at <= task["until"] and times_out_at < now:

@@ -424,6 +424,21 @@ def test_what_if_is_what_happens(plan, chosen):
         assert said == {t.alias for t in orch.query_tasks(status="skipped")} - before
 
 
+def test_what_if_names_the_parts():
+    """What is open below a task goes with it, with recoveries, whether it has begun or not."""
+    with tempfile.TemporaryDirectory() as room, vespera.open(room, store="memory:") as orch:
+        orch.initialize_session("Goal")
+        parts = [{"title": "B"}, {"title": "C"}]
+        whole = {"title": "Whole", "dependencies": ["a"], "children": parts}
+        orch.plan_tasks([{"title": "A"}, whole])
+        orch.execute_task("b")
+        orch.execute_task("c").fail("it broke")
+        said = orch.graph().what_if("a")
+        orch.abandon_task("a")
+        assert {t.alias for t in said} == {"whole", "b", "c", "recover_c"}
+        assert {t.alias for t in orch.query_tasks(status="skipped")} == {t.alias for t in said}
+
+
 def test_what_if_refuses_what_is_no_end():
     """Only an end can be supposed."""
     with pytest.raises(InvalidInputError, match="is not an end"):

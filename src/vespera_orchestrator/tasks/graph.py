@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Container, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
@@ -210,14 +210,32 @@ class TaskGraph:
         task = self.task(ref)
         supposed = {task.id: attrs.evolve(task, status=end)}
         queue, skipped = deque(supposed), []
+        parts = self._open_parts()
         while queue:
-            for task_id in self.nx.successors(queue.popleft()):
-                if task_id not in supposed and self._would_be_skipped(task_id, supposed):
+            current = queue.popleft()
+            after = [
+                task_id
+                for task_id in self.nx.successors(current)
+                if self._would_be_skipped(task_id, supposed)
+            ]
+            if supposed[current].status is TaskStatus.SKIPPED:
+                after += parts[current]
+            for task_id in after:
+                if task_id not in supposed:
                     task = self._tasks[task_id]
                     supposed[task_id] = attrs.evolve(task, status=TaskStatus.SKIPPED)
                     queue.append(task_id)
                     skipped.append(task)
         return skipped
+
+    def _open_parts(self) -> defaultdict[str, list[str]]:
+        """Return what goes with each task when that is skipped: open parts, an open recovery."""
+        parts = defaultdict(list)
+        for task in self._tasks.values():
+            whole_id = task.recovers_task_id or task.parent_task_id
+            if whole_id is not None and not task.status.is_terminal:
+                parts[whole_id].append(task.id)
+        return parts
 
     def _would_be_skipped(self, task_id: str, supposed: dict[str, Task]) -> bool:
         task = self._tasks[task_id]

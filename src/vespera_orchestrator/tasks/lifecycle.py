@@ -65,6 +65,7 @@ class Verb(StrEnum):
     REGAIN = "regain"
     RECOVER = "recovered"
     SKIP = "skip"
+    SKIP_PART = "skip_part"
     CANCEL = "cancel"
     ABANDON = "abandon"
     RETRY = "retry"
@@ -115,6 +116,7 @@ TRANSITIONS: Final[Mapping[Verb, Transition]] = {
         "its recovery is completed", (TaskStatus.BLOCKED,), TaskStatus.PENDING
     ),
     Verb.SKIP: Transition("can never become ready", _PENDING, TaskStatus.SKIPPED),
+    Verb.SKIP_PART: Transition("what it belongs to is skipped", _OPEN, TaskStatus.SKIPPED),
     Verb.CANCEL: Transition("cancel_task", _OPEN, TaskStatus.CANCELLED),
     Verb.ABANDON: Transition("abandon_task", _OPEN, TaskStatus.FAILED),
     Verb.RETRY: Transition("retry_task", _RETRYABLE, TaskStatus.PENDING),

@@ -314,22 +314,3 @@ def _is_new(tx: Transaction, values: tuple[object, ...]) -> bool:
     """
     share = -1.0 if progress is None else progress
     return tx.execute(sql, (task_id, state, note, share, snapshot or "")).fetchone() is None
-
-
-# --- the end ----------------------------------------------------------------
-
-
-def end_attempt(
-    tx: Transaction,
-    task: Task,
-    ending: AttemptEnding,
-    error: str | None,
-    receipt: str | None = None,
-) -> None:
-    """Write how the task's latest attempt ended."""
-    sql = f"""
-        UPDATE attempts SET ended_at = {tx.mark}1, ending = {tx.mark}2, error = {tx.mark}3,
-            receipt = {tx.mark}4
-        WHERE task_id = {tx.mark}5 AND number = {tx.mark}6
-    """
-    tx.execute(sql, (tx.now, str(ending), error, receipt, task.id, task.attempts))

@@ -9,10 +9,10 @@ from collections import deque
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
-from vespera_orchestrator._model import EventKind, Outcome, TaskStatus
+from vespera_orchestrator._model import AttemptEnding, EventKind, Outcome, TaskStatus
 from vespera_orchestrator._text import one_line
 from vespera_orchestrator.stores.sql import events, reading
-from vespera_orchestrator.stores.sql.dialect import quoted
+from vespera_orchestrator.stores.sql.dialect import OPEN, quoted
 from vespera_orchestrator.stores.sql.transaction import first_column
 from vespera_orchestrator.tasks import lifecycle
 
@@ -53,8 +53,29 @@ def end_task(tx: Transaction, task: Task, status: TaskStatus, **columns: Any) ->
         add_blockers(tx, task.parent_task_id, -1)
 
 
+def close_attempt(
+    tx: Transaction,
+    task: Task,
+    ending: AttemptEnding,
+    error: str | None,
+    receipt: str | None = None,
+) -> None:
+    """Write how the task's latest attempt ended."""
+    sql = f"""
+        UPDATE attempts SET ended_at = {tx.mark}1, ending = {tx.mark}2, error = {tx.mark}3,
+            receipt = {tx.mark}4
+        WHERE task_id = {tx.mark}5 AND number = {tx.mark}6
+    """
+    tx.execute(sql, (tx.now, str(ending), error, receipt, task.id, task.attempts))
+
+
 def skip(tx: Transaction, task: Task, reason: str) -> None:
-    """Write that the task can never become ready; its dependents are not looked at yet."""
+    """Write that the task is not to be done; its dependents and parts are not looked at yet.
+
+    Somebody may work on it, if it is a part of what is skipped: that attempt ends.
+    """
+    if task.status is TaskStatus.IN_PROGRESS:
+        close_attempt(tx, task, AttemptEnding.CANCELLED, reason)
     end_task(tx, task, TaskStatus.SKIPPED, reason=reason)
     events.record_for(tx, task, EventKind.TASK_SKIPPED, {"reason": reason})
 
@@ -73,18 +94,33 @@ def follow_ends(tx: Transaction, ended: Iterable[Task]) -> None:
             _recovered(tx, task)
         ended_ids = _follow_edges(tx, task)
         if task.status is TaskStatus.SKIPPED:
-            ended_ids += _follow_parts(tx, task)
+            ended_ids += _skip_parts(tx, task)
         queue.extend(reading.task(tx, task_id) for task_id in ended_ids)
 
 
-def _follow_parts(tx: Transaction, task: Task) -> list[str]:
-    """Skip the parts of a skipped task that have not begun; return those. What runs goes on."""
+def _skip_parts(tx: Transaction, task: Task) -> list[str]:
+    """Skip the open parts of a skipped task, and its open recovery; return those."""
     sql = f"""
         SELECT id FROM tasks
-        WHERE parent_task_id = {tx.mark}1 AND status = '{TaskStatus.PENDING}' ORDER BY seq
+        WHERE status IN {OPEN} AND (parent_task_id = {tx.mark}1 OR recovers_task_id = {tx.mark}1)
+        ORDER BY seq
     """
     part_ids = first_column(tx.execute(sql, (task.id,)).fetchall())
-    return [part_id for part_id in part_ids if _recount_one(tx, part_id)]
+    parts = [reading.task(tx, part_id) for part_id in part_ids]
+    skipped = [part for part in parts if _whole_id(part) == task.id]
+    for part in skipped:
+        skip(tx, part, _part_reason(part, task))
+    return [part.id for part in skipped]
+
+
+def _whole_id(task: Task) -> str | None:
+    """Return the id of the task with which this one is skipped; a recovery is no part."""
+    return task.recovers_task_id or task.parent_task_id
+
+
+def _part_reason(part: Task, whole: Task) -> str:
+    relation = "a part of" if part.recovers_task_id is None else "the recovery of"
+    return f"it is {relation} {whole.alias}, which is skipped"
 
 
 def _recovered(tx: Transaction, recovery: Task) -> None:
@@ -177,7 +213,7 @@ def recount(tx: Transaction, task_id: str) -> None:
 def _recount_one(tx: Transaction, task_id: str) -> bool:
     """Count the task's blockers from scratch; return whether it has ended by that.
 
-    It is skipped when it can never become ready, or is a part of what is skipped. It is completed
+    It is skipped when it can never become ready, or belongs to what is skipped. It is completed
     when all it waited for was its answer, and that has come.
     """
     situation = reading.situation(tx, task_id)
@@ -195,7 +231,7 @@ def _recount_one(tx: Transaction, task_id: str) -> bool:
         return False
     whole = _skipped_whole(tx, task)
     if whole is not None:
-        skip(tx, task, f"it is a part of {whole.alias}, which is skipped")
+        skip(tx, task, _part_reason(task, whole))
         return True
     if task.answered and not blockers:
         _complete_answered(tx, task)
@@ -207,10 +243,11 @@ def _recount_one(tx: Transaction, task_id: str) -> bool:
 
 
 def _skipped_whole(tx: Transaction, task: Task) -> Task | None:
-    """Return the task that this one is a part of, if it is skipped; a recovery is done anyway."""
-    if task.parent_task_id is None or task.recovers_task_id is not None:
+    """Return the task with which this one is skipped, if that is."""
+    whole_id = _whole_id(task)
+    if whole_id is None:
         return None
-    whole = reading.task(tx, task.parent_task_id)
+    whole = reading.task(tx, whole_id)
     return whole if whole.status is TaskStatus.SKIPPED else None
 
 

@@ -17,7 +17,7 @@ from vespera_orchestrator._model import (
     TaskStatus,
 )
 from vespera_orchestrator.stores.sql import changing, claims, events, planning, reading, rows
-from vespera_orchestrator.stores.sql.consequences import set_columns
+from vespera_orchestrator.stores.sql.consequences import close_attempt, set_columns
 
 if TYPE_CHECKING:
     from vespera_orchestrator._model import Effect, JsonValue, Task
@@ -84,7 +84,7 @@ def ask(
         priority=task.priority,
     )
     asking = planning.plan(tx, task.session_id, [draft])[0]
-    claims.end_attempt(tx, task, AttemptEnding.RELEASED, "waits for an answer")
+    close_attempt(tx, task, AttemptEnding.RELEASED, "waits for an answer")
     reason = f"asked {asking.alias}"
     set_columns(tx, task_id, status=str(TaskStatus.PENDING), reason=reason)
     data = {"attempt": attempt, "artifacts": [], "reason": reason}

@@ -22,8 +22,8 @@ from vespera_orchestrator._model import (
 )
 from vespera_orchestrator._text import duration
 from vespera_orchestrator.errors import TransitionError
-from vespera_orchestrator.stores.sql import claims, events, failing, reading, rows, timing
-from vespera_orchestrator.stores.sql.consequences import recount, set_columns
+from vespera_orchestrator.stores.sql import events, failing, reading, rows, timing
+from vespera_orchestrator.stores.sql.consequences import close_attempt, recount, set_columns
 from vespera_orchestrator.stores.sql.transaction import first_column
 from vespera_orchestrator.tasks import lifecycle
 
@@ -194,6 +194,8 @@ def expire(
 def _end(tx: Transaction, attempt: Attempt, taken_by: str, dead: Collection[str]) -> None:
     """End an attempt that is over, in the way that came first."""
     task = reading.task(tx, attempt.task_id)
+    if task.status is not TaskStatus.IN_PROGRESS:
+        return  # a consequence of one that has ended before it
     if attempt.process in dead:
         _crash(tx, task, attempt, "its process has ended", {"process_ended": True})
     elif taken_by:
@@ -235,7 +237,7 @@ def _take_over(tx: Transaction, task: Task, attempt: Attempt, taken_by: str) -> 
 def _abandon(
     tx: Transaction, task: Task, attempt: Attempt, error: str, data: dict[str, JsonValue]
 ) -> None:
-    claims.end_attempt(tx, task, AttemptEnding.ABANDONED, error)
+    close_attempt(tx, task, AttemptEnding.ABANDONED, error)
     data = {"attempt": attempt.number, **data}
     events.record_for(tx, task, EventKind.LEASE_EXPIRED, data, agent=attempt.agent)
 
@@ -243,7 +245,7 @@ def _abandon(
 def _stall(tx: Transaction, task: Task, attempt: Attempt) -> None:
     """End the attempt of a holder that lives, and has brought nothing new for too long."""
     error = f"nothing new for {duration(int(task.stalled_after_s or 0))}"
-    claims.end_attempt(tx, task, AttemptEnding.STALLED, error)
+    close_attempt(tx, task, AttemptEnding.STALLED, error)
     _record_limit(tx, task, attempt, EventKind.ATTEMPT_STALLED, task.stalled_after_s)
     failing.count_crash(tx, task, f"it stalled: {error}", agent=attempt.agent)
 
@@ -251,7 +253,7 @@ def _stall(tx: Transaction, task: Task, attempt: Attempt) -> None:
 def _time_out(tx: Transaction, task: Task, attempt: Attempt) -> None:
     """End an attempt that took too long, which is a failure."""
     reason = f"it took longer than its time limit of {duration(int(task.time_limit_s or 0))}"
-    claims.end_attempt(tx, task, AttemptEnding.TIMED_OUT, reason)
+    close_attempt(tx, task, AttemptEnding.TIMED_OUT, reason)
     _record_limit(tx, task, attempt, EventKind.ATTEMPT_TIMED_OUT, task.time_limit_s)
     context = {"worktree": task.worktree} if task.worktree else {}
     ending = Ending(action=NextAction.BLOCKED, reason=reason, recovery=context, may_retry=True)
@@ -284,7 +286,7 @@ def end_attempt(tx: Transaction, task_id: str, reason: str, *, agent: str, holde
         raise TransitionError(
             task.alias, f"no longer held by {holder}", "have its attempt ended", remedy
         )
-    claims.end_attempt(tx, task, AttemptEnding.GONE, reason)
+    close_attempt(tx, task, AttemptEnding.GONE, reason)
     data: dict[str, JsonValue] = {
         "attempt": attempt.number,
         "holder": attempt.agent,

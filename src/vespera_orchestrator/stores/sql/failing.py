@@ -56,7 +56,9 @@ def fail(
     )
     recovery = lifecycle.recovery_for(blocked, failure)
     follow_ends(tx, [blocked])
-    return None if recovery is None else plan(tx, task.session_id, [recovery])[0]
+    if recovery is None or reading.task(tx, task.id).status is not TaskStatus.BLOCKED:
+        return None  # a condition on the block may have skipped it, with the whole
+    return plan(tx, task.session_id, [recovery])[0]
 
 
 def _schedule_retry(

@@ -28,6 +28,7 @@ from vespera_orchestrator.stores.sql import (
     rows,
 )
 from vespera_orchestrator.stores.sql.consequences import (
+    close_attempt,
     end_task,
     follow_ends,
     recount,
@@ -187,7 +188,7 @@ def _end(
     attempt_ending = _ATTEMPT_ENDING[ending.action]
     if failing.is_retried(task, ending):
         attempt_ending = AttemptEnding.FAILED
-    claims.end_attempt(tx, task, attempt_ending, ending.reason, receipt)
+    close_attempt(tx, task, attempt_ending, ending.reason, receipt)
     match ending.action:
         case NextAction.COMPLETE:
             _complete(tx, task, ending, agent, data)
@@ -248,7 +249,7 @@ def _hand_in(
     data: dict[str, JsonValue],
     receipt: str,
 ) -> None:
-    claims.end_attempt(tx, task, AttemptEnding.HANDED_IN, None, receipt)
+    close_attempt(tx, task, AttemptEnding.HANDED_IN, None, receipt)
     outputs = dump_json(dict(ending.outputs), "outputs")
     set_columns(tx, task.id, summary=ending.summary, outputs=outputs, reason=ending.reason)
     events.record_for(tx, task, EventKind.TASK_HANDED_IN, data, agent=agent)
@@ -322,7 +323,7 @@ def _give_up(
     if task.status.is_terminal:  # a consequence of one that was given up before it
         return
     if task.status is TaskStatus.IN_PROGRESS:
-        claims.end_attempt(tx, task, AttemptEnding.CANCELLED, reason)
+        close_attempt(tx, task, AttemptEnding.CANCELLED, reason)
     end_task(tx, task, status, reason=reason or None)
     data: dict[str, JsonValue] = {"reason": reason}
     if whole not in {None, task.id}:

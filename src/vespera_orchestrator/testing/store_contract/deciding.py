@@ -7,7 +7,6 @@ import pytest
 from vespera_orchestrator._model import (
     ArtifactQuery,
     AttemptEnding,
-    Ending,
     EventKind,
     Outcome,
     TaskDraft,
@@ -88,43 +87,107 @@ class DecidingContract(StoreFixtures):
         assert statuses(store, session_id) == {"top": "failed", "one": "pending"}
 
     def test_skipping_goes_down_and_comes_up_again(self, store, session_id):
-        """Parts that have not begun are skipped with the whole, and restored with it.
-
-        What is under way goes on, and is skipped when it is handed back.
-        """
+        """All open parts are skipped with the whole, at any depth, and restored with it."""
         drafts = [
             draft("a"),
             draft("top", "a"),
             draft("part", parent="top"),
             draft("below", parent="part"),
-            draft("runs", parent="top"),
             draft("after", "part"),
         ]
-        a, _, _, _, runs, _ = store.plan(session_id, drafts)
-        store.claim(session_id, "ada", task_id=runs.id, lease_s=60)
+        a, *_ = store.plan(session_id, drafts)
         store.cancel(a.id, "", subtree=True)
-        assert statuses(store, session_id) == {
-            "a": "cancelled",
-            "top": "skipped",
-            "part": "skipped",
-            "below": "skipped",
-            "runs": "in_progress",
-            "after": "skipped",
-        }
+        skipped = dict.fromkeys(("top", "part", "below", "after"), "skipped")
+        assert statuses(store, session_id) == {"a": "cancelled"} | skipped
         with pytest.raises(TransitionError, match="a part of part"):
             store.retry(store.find_task("below", session_id).id, "")
         store.retry(a.id, "")
-        assert statuses(store, session_id) == {
-            "a": "pending",
-            "top": "pending",
-            "part": "pending",
-            "below": "pending",
-            "runs": "in_progress",
-            "after": "pending",
-        }
+        assert set(statuses(store, session_id).values()) == {"pending"}
+
+    def test_skipping_ends_what_runs(self, store, session_id):
+        """The holder of a part is fenced off, what it saved is kept, and the next one has it."""
+        drafts = [draft("a"), draft("top", "a"), draft("runs", parent="top")]
+        a, top, runs = store.plan(session_id, drafts)
+        store.claim(session_id, "ada", task_id=runs.id, lease_s=60)
+        store.checkpoint(runs.id, 1, {"page": 7}, lease_s=60)
         store.cancel(a.id, "", subtree=True)
-        store.finish(runs.id, 1, Ending(action=None, reason="not now"), agent="ada")
-        assert store.find_task(runs.id, None).status == "skipped"
+        reason = "it is a part of top, which is skipped"
+        ended = store.find_task(runs.id, None)
+        assert (ended.status, ended.reason) == (TaskStatus.SKIPPED, reason)
+        (attempt,) = store.attempts(runs.id)
+        assert (attempt.ending, attempt.error) == (AttemptEnding.CANCELLED, reason)
+        assert kinds(store, runs.id)[-1] == EventKind.TASK_SKIPPED
+        before = everything(store)
+        with pytest.raises(LeaseLostError, match="skipped"):
+            store.finish(runs.id, 1, completion(), agent="ada")
+        assert everything(store) == before
+        store.retry(a.id, "")
+        assert store.find_task(top.id, None).blockers == 2
+        with pytest.raises(LeaseLostError):
+            store.renew(runs.id, 1, lease_s=60)
+        claim = store.claim(session_id, "bob", task_id=runs.id, lease_s=60)
+        assert (claim.attempt.number, claim.resumed_from.state) == (2, {"page": 7})
+
+    def test_skipping_takes_a_blocked_part_and_its_recovery(self, store, session_id):
+        """So goes what is below the recovery; what comes back needs no recovery any more."""
+        drafts = [draft("a"), draft("top", "a"), draft("part", parent="top")]
+        a, _, part = store.plan(session_id, drafts)
+        store.claim(session_id, "ada", task_id=part.id, lease_s=60)
+        recovery = store.finish(part.id, 1, failure(), agent="ada").recovery
+        store.claim(session_id, "ada", task_id=recovery.id, lease_s=60)
+        store.plan(session_id, [draft("look", parent=recovery.id)])
+        store.cancel(a.id, "", subtree=True)
+        gone = dict.fromkeys(("top", "part", recovery.alias, "look"), "skipped")
+        assert statuses(store, session_id) == {"a": "cancelled"} | gone
+        reason = "it is the recovery of part, which is skipped"
+        assert store.find_task(recovery.id, None).reason == reason
+        with pytest.raises(TransitionError, match="no longer needs it"):
+            store.retry(recovery.id, "")
+        with pytest.raises(TransitionError, match="a part of top"):
+            store.retry(part.id, "")
+        store.retry(a.id, "")
+        back = dict.fromkeys(("a", "top", "part"), "pending")
+        assert statuses(store, session_id) == gone | back
+        assert store.find_task(part.id, None).failures == 0
+        assert set(ready_aliases(store, session_id)) == {"a", "part"}
+
+    def test_a_recovery_goes_with_what_it_recovers(self, store, session_id):
+        """It stays when only the whole is skipped from which the blocked task was taken away."""
+        drafts = [draft("a"), draft("top", "a"), draft("part", parent="top")]
+        a, top, part = store.plan(session_id, drafts)
+        store.claim(session_id, "ada", task_id=part.id, lease_s=60)
+        recovery = store.finish(part.id, 1, failure(), agent="ada").recovery
+        store.update_task(part.id, {"parent": None})
+        store.cancel(a.id, "", subtree=True)
+        assert store.find_task(top.id, None).status is TaskStatus.SKIPPED
+        store.finish(recovery.id, None, completion(), agent="ada")
+        assert store.find_task(part.id, None).is_ready
+
+    def test_a_block_that_skips_the_whole_needs_no_recovery(self, store, session_id):
+        """The whole may be wanted only as long as its part is not blocked."""
+        plan = [draft("top", "part", condition="not part.blocked"), draft("part", parent="top")]
+        _, part = store.plan(session_id, plan)
+        store.claim(session_id, "ada", task_id=part.id, lease_s=60)
+        finished = store.finish(part.id, 1, failure(), agent="ada")
+        assert (finished.task.status, finished.recovery) == (TaskStatus.SKIPPED, None)
+        assert statuses(store, session_id) == {"top": "skipped", "part": "skipped"}
+
+    def test_of_two_that_lapse_one_may_skip_the_other(self, store, session_id, clock):
+        """What was skipped in the same step is not handed out again."""
+        plan = [
+            draft("slow", time_limit_s=10.0),
+            draft("top", "slow", condition="not slow.blocked"),
+            draft("part", parent="top"),
+        ]
+        slow, _, part = store.plan(session_id, plan)
+        store.claim(session_id, "ada", task_id=slow.id, lease_s=60)
+        store.claim(session_id, "bob", task_id=part.id, lease_s=61)
+        clock.advance(120)
+        store.expire()
+        assert store.find_task(slow.id, None).status is TaskStatus.BLOCKED
+        assert store.find_task(part.id, None).status is TaskStatus.SKIPPED
+        assert store.attempts(part.id)[0].ending == AttemptEnding.CANCELLED
+        assert kinds(store, part.id)[-1] == EventKind.TASK_SKIPPED
 
     def test_a_whole_that_waits_for_its_own_part_comes_back(self, store, session_id):
         """A part, what waits for it, and the whole were each skipped because of another one."""
