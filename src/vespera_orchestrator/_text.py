@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from vespera_orchestrator._secrets import find_secrets, mask
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 CHARS_PER_TOKEN: Final = 4
 """How many characters of English prose or code are counted as one token.
@@ -312,6 +312,13 @@ def named_error(exc: BaseException) -> str:
     except Exception as failure:  # noqa: BLE001 - it may do anything
         message = f"(its text could not be read: {type(failure).__name__})"
     return f"{type(exc).__name__}: {message}"
+
+
+def first_names(names: Sequence[str], most: int) -> str:
+    """Name the first few, and count the rest: ``a, b and 3 more``."""
+    listed = ", ".join(names[:most])
+    more = len(names) - most
+    return f"{listed} and {more} more" if more > 0 else listed
 
 
 def plural(count: int, noun: str) -> str:

@@ -86,7 +86,7 @@ from vespera_orchestrator._mistakes import (
 )
 from vespera_orchestrator._mistakes import kept_words
 from vespera_orchestrator._model import GitOperation, NextStep, RefusalKind, Why
-from vespera_orchestrator._text import show_value
+from vespera_orchestrator._text import first_names, show_value
 
 _PATHS_SHOWN: Final = 5
 """How many files in conflict a message names."""
@@ -95,9 +95,7 @@ _MISTAKES_SHOWN: Final = 20
 
 
 def _shorten(paths: Sequence[str]) -> str:
-    shown = ", ".join(paths[:_PATHS_SHOWN])
-    more = len(paths) - _PATHS_SHOWN
-    return f"{shown} and {more} more" if more > 0 else shown
+    return first_names(paths, _PATHS_SHOWN)
 
 
 # --- absent -----------------------------------------------------------------

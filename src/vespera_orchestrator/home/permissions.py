@@ -48,18 +48,20 @@ def settle(home: Path, *, for_group: bool) -> None:
 
 def is_shared(home: Path) -> bool:
     """Tell whether a group may write in a home."""
-    try:
-        return bool(home.stat().st_mode & stat.S_IWGRP)
-    except OSError:
-        return False
+    return bool(_rights(home) & stat.S_IWGRP)
 
 
 def was_made_shared(home: Path) -> bool:
     """Tell whether a home has the rights that `settle` gives to one for a group."""
+    return _rights(home) == _SHARED_FOLDER
+
+
+def _rights(home: Path) -> int:
+    """Return the rights of a home, none if there is none."""
     try:
-        return stat.S_IMODE(home.stat().st_mode) == _SHARED_FOLDER
+        return stat.S_IMODE(home.stat().st_mode)
     except OSError:
-        return False
+        return 0
 
 
 def _is_alike(folder: Path, mode: int, group: int) -> bool:

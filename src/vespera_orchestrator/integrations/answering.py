@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from vespera_orchestrator._model import EventKind, Task, TaskStatus
-from vespera_orchestrator._text import show_methods
+from vespera_orchestrator._text import first_names, show_methods
 from vespera_orchestrator.integrations.shell_calls import ANYTHING
 from vespera_orchestrator.tasks import conditions
 
@@ -54,8 +54,7 @@ class Answered:
 
 
 def _aliases(tasks: tuple[Task, ...]) -> str:
-    more = f" and {len(tasks) - _MOST_NAMED} more" if len(tasks) > _MOST_NAMED else ""
-    return ", ".join(task.alias for task in tasks[:_MOST_NAMED]) + more
+    return first_names([task.alias for task in tasks], _MOST_NAMED)
 
 
 def answer(orch: Orchestrator, asked: Task, values: Mapping[str, JsonValue]) -> Answered:

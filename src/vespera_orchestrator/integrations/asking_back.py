@@ -6,6 +6,7 @@ import difflib
 from typing import TYPE_CHECKING, Any, Final
 
 from vespera_orchestrator._model import TaskStatus
+from vespera_orchestrator._text import first_names
 from vespera_orchestrator.errors import PlanError
 from vespera_orchestrator.tasks.aliases import slug
 from vespera_orchestrator.tasks.plan_text import tasks_in
@@ -38,8 +39,7 @@ def second_plan(orch: Orchestrator, text: str) -> str:
     again = [alias for alias in aliases if alias in known]
     if not again:
         return ""
-    more = f" and {len(again) - _MOST_NAMED} more" if len(again) > _MOST_NAMED else ""
-    names = ", ".join(again[:_MOST_NAMED]) + more
+    names = first_names(again, _MOST_NAMED)
     is_there = "is" if len(again) == 1 else "are"
     return (
         f"Nothing is planned yet: {names} {is_there} there already. Which do you mean?\n"

@@ -10,8 +10,8 @@ project answers for it.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final, Literal
 
 import vespera_orchestrator as vespera
@@ -167,10 +167,8 @@ class TaskHandles(Extension):
         params: _UpdateParams,
     ) -> HandlerResult:
         task = await self._known(params.task_id)
-        try:
+        with _refusals():
             await _in_thread(self._carry_out, task, params.input_responses)
-        except (VesperaError, ValidationError) as exc:
-            raise MCPError(code=_INVALID_PARAMS, message=in_tool_names(str(exc))) from exc
         return {"resultType": "complete"}
 
     async def _cancel(
@@ -184,10 +182,8 @@ class TaskHandles(Extension):
         return {"resultType": "complete"}
 
     async def _known(self, task_id: str) -> vespera.Task:
-        try:
+        with _refusals():
             task: vespera.Task = await _in_thread(self._task, task_id)
-        except VesperaError as exc:
-            raise MCPError(code=_INVALID_PARAMS, message=in_tool_names(str(exc))) from exc
         return task
 
     def _task(self, task: Any) -> vespera.Task:
@@ -305,6 +301,15 @@ class TaskHandles(Extension):
         )
 
 
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """Tell a client in the protocol's own way that its request cannot be done."""
+    try:
+        yield
+    except (VesperaError, ValidationError) as exc:
+        raise MCPError(code=_INVALID_PARAMS, message=in_tool_names(str(exc))) from exc
+
+
 async def _in_thread(function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
     """Call the library in a worker thread, as a call of this server's client."""
 
@@ -312,7 +317,7 @@ async def _in_thread(function: Callable[..., Any], *arguments: Any, **options: A
         with calling_tools():
             return function(*arguments, **options)
 
-    return await anyio.to_thread.run_sync(partial(call))
+    return await anyio.to_thread.run_sync(call)
 
 
 def _knows_handles(ctx: ServerRequestContext[Any, Any]) -> bool:

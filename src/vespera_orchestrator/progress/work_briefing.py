@@ -14,7 +14,7 @@ import attrs
 
 from vespera_orchestrator._codec import dump_json
 from vespera_orchestrator._secrets import kinds_of, mask_and_warn, mask_value
-from vespera_orchestrator._text import one_line, plural
+from vespera_orchestrator._text import first_names, one_line, plural
 from vespera_orchestrator.progress.fitting import Fitted, Piece, Section, fit
 from vespera_orchestrator.tasks import dates, simplifying
 
@@ -271,9 +271,7 @@ def _outputs_that_count(facts: WorkFacts) -> list[str]:
 
 
 def _some(names: Sequence[str]) -> str:
-    listed = ", ".join(names[:_MAX_NAMES])
-    more = len(names) - _MAX_NAMES
-    return f"{listed} and {more} more" if more > 0 else listed
+    return first_names(names, _MAX_NAMES)
 
 
 # --- the task ------------------------------------------------------------------

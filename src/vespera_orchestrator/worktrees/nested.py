@@ -35,7 +35,7 @@ from vespera_orchestrator.worktrees.paths import display_path
 from vespera_orchestrator.worktrees.tree_switch import read_file
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
     from vespera_orchestrator._model import Worktree
     from vespera_orchestrator.worktrees.repository import ProjectRepository
@@ -201,7 +201,7 @@ class NestedRepositories:
     def _copy_unreadable(self, copy: _Copy, name: str, folder: Path) -> bool:
         """Copy every file of a repository that git cannot read, unless it is too much."""
         files = _files_below(folder)
-        if sum(_size(folder / file) for file in files) > MOST_GIT_DIR_BYTES:
+        if _is_too_much(folder, files):
             log.warning("the repository %s could not be saved", display_path(str(folder)))
             return False
         is_whole = True
@@ -227,7 +227,7 @@ class NestedRepositories:
 
     def _copy_git_dir(self, copy: _Copy, name: str, git_dir: Path) -> bool:
         files = _list_git_dir(git_dir)
-        if sum(_size(git_dir / file) for file in files) > MOST_GIT_DIR_BYTES:
+        if _is_too_much(git_dir, files):
             return False
         for file in files:
             copy.add(f"{name}/{_GIT}/{file}", git_dir / file, may_be_large=True)
@@ -299,6 +299,10 @@ def _order(path: str) -> tuple[bool, bool, bool, str]:
     is_object = path.startswith("objects/")
     is_pack = path.startswith("objects/pack/")
     return is_object, is_pack, path == "packed-refs", path
+
+
+def _is_too_much(folder: Path, files: Iterable[str]) -> bool:
+    return sum(_size(folder / file) for file in files) > MOST_GIT_DIR_BYTES
 
 
 def _size(file: Path) -> int:

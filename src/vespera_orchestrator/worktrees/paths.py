@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Final
 
+from vespera_orchestrator._text import first_names
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -19,11 +21,7 @@ def display_path(path: str) -> str:
 
 def display_paths(paths: Iterable[str]) -> str:
     """Return the first few of *paths*, and how many more there are."""
-    every = [display_path(path) for path in paths]
-    text = ", ".join(every[:_MOST_NAMED])
-    if len(every) > _MOST_NAMED:
-        text += f" and {len(every) - _MOST_NAMED} more"
-    return text
+    return first_names([display_path(path) for path in paths], _MOST_NAMED)
 
 
 def folders_above(path: str) -> list[str]:

@@ -15,6 +15,7 @@ import attrs
 
 from vespera_orchestrator._text import show_methods
 from vespera_orchestrator.stores.postgres.schema import MIGRATIONS
+from vespera_orchestrator.stores.sql.dialect import sql_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -89,7 +90,6 @@ OWN_TRIGGERS: Final = frozenset(re.findall(r"CREATE CONSTRAINT TRIGGER (\w+)", _
 _OWN_INDEXES: Final = frozenset(re.findall(r"CREATE (?:UNIQUE )?INDEX (\w+)", _SCHEMA))
 _OWN_CHECKS: Final = frozenset({"(blockers >= 0)"})
 _CONSTANT: Final = re.compile(r"(?:'[^']*'|-?\d+)(?:::\w+)?")
-_PLAIN_NAME: Final = re.compile(r"[a-z_][a-z0-9_]*")
 _REMOVALS: Final = {
     "check": "ALTER TABLE {place} DROP CONSTRAINT {name}",
     "column": "ALTER TABLE {place} ALTER {name} TYPE text",
@@ -153,10 +153,3 @@ def read_programs(run: Callable[[str], Iterable[Sequence[Any]]]) -> list[Program
     """Return what is in the schema; *run* returns the rows of a query."""
     names = [field.name for field in attrs.fields(Program)]
     return [Program(**dict(zip(names, row, strict=True))) for row in run(PROGRAMS)]
-
-
-def sql_name(name: str) -> str:
-    """Return a name as a statement may have it, whatever it is made of."""
-    if _PLAIN_NAME.fullmatch(name):
-        return name
-    return '"' + name.replace('"', '""') + '"'

@@ -9,6 +9,7 @@ on a database without them keeps `contracts.Store` by itself.
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,6 +20,8 @@ from vespera_orchestrator._model import AttemptEnding, TaskStatus
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+_PLAIN_NAME: Final = re.compile(r"[a-z_][a-z0-9_]*")
+
 
 def quoted(words: Iterable[str]) -> str:
     """Write *words* of our own, such as statuses, as a list in parentheses for ``IN``.
@@ -27,6 +30,13 @@ def quoted(words: Iterable[str]) -> str:
     """
     items = ", ".join(f"'{word}'" for word in words)
     return f"({items or 'NULL'})"
+
+
+def sql_name(name: str) -> str:
+    """Return a name as a statement may have it, whatever it is made of."""
+    if _PLAIN_NAME.fullmatch(name):
+        return name
+    return '"' + name.replace('"', '""') + '"'
 
 
 OPEN: Final = quoted(status for status in TaskStatus if not status.is_terminal)

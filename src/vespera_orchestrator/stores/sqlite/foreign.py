@@ -12,6 +12,7 @@ import re
 import time
 from typing import TYPE_CHECKING, Final
 
+from vespera_orchestrator.stores.sql.dialect import sql_name
 from vespera_orchestrator.stores.sqlite.schema import MIGRATIONS
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ _OWN_INDEX: Final = re.compile(r"CREATE (?:UNIQUE )?INDEX (\w+)")
 _LIMIT_S: Final = 5.0
 _STEPS: Final = 1_000_000
 """Of SQLite's machine, between two looks at the clock: a few hundredths of a second."""
-_SQL_NAME: Final = re.compile(r"[a-z_][a-z0-9_]*")
 
 
 def foreign_programs(connection: sqlite3.Connection) -> list[str]:
@@ -41,13 +41,6 @@ def foreign_programs(connection: sqlite3.Connection) -> list[str]:
         if not is_own_trigger and not (kind == "index" and name in indexes):
             names.append(f"{kind} {sql_name(name)}")
     return names
-
-
-def sql_name(name: str) -> str:
-    """Return a name as a statement may have it, whatever it is made of."""
-    if _SQL_NAME.fullmatch(name):
-        return name
-    return '"' + name.replace('"', '""') + '"'
 
 
 class CallLimit:

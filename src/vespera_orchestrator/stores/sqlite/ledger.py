@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from vespera_orchestrator.contracts import TABLES
 from vespera_orchestrator.errors import CorruptStoreError
+from vespera_orchestrator.stores.sql.dialect import sql_name
 from vespera_orchestrator.stores.sql.ledger import COUNTED_TABLES, SQLLedger
-from vespera_orchestrator.stores.sqlite.foreign import sql_name
 from vespera_orchestrator.stores.sqlite.schema import MIGRATIONS
 
 if TYPE_CHECKING:
