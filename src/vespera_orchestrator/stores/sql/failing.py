@@ -22,7 +22,12 @@ if TYPE_CHECKING:
 
 def is_retried(task: Task, ending: Ending) -> bool:
     """Tell whether a task whose attempt ends so is tried again by itself."""
-    return ending.may_retry and lifecycle.retry_pause_s(task, task.failures + 1) is not None
+    return _pause_s(task, ending) is not None
+
+
+def _pause_s(task: Task, ending: Ending) -> float | None:
+    """Return how long the task rests before it is tried again; ``None`` if it is not."""
+    return lifecycle.retry_pause_s(task, task.failures + 1) if ending.may_retry else None
 
 
 def fail(
@@ -40,8 +45,9 @@ def fail(
     Returns:
         The recovery task, if one was planned.
     """
-    if is_retried(task, ending):
-        _schedule_retry(tx, task, ending, agent, data)
+    pause_s = _pause_s(task, ending)
+    if pause_s is not None:
+        _schedule_retry(tx, task, ending, agent, data, pause_s=pause_s)
         return None
     failures = task.failures + 1
     _set_failed(tx, task, ending, TaskStatus.BLOCKED, was_blocked=1)
@@ -62,18 +68,21 @@ def fail(
 
 
 def _schedule_retry(
-    tx: Transaction, task: Task, ending: Ending, agent: str, data: Mapping[str, JsonValue]
+    tx: Transaction,
+    task: Task,
+    ending: Ending,
+    agent: str,
+    data: Mapping[str, JsonValue],
+    *,
+    pause_s: float,
 ) -> None:
     """Let the task rest until it is tried again."""
-    failures = task.failures + 1
-    pause_s = lifecycle.retry_pause_s(task, failures)
-    assert pause_s is not None  # noqa: S101 - see `is_retried`
     retry_at = tx.now + claims.lease_length(pause_s)
     rest: dict[str, JsonValue] = {}
     if pause_s:
         rest = {"asleep": 1, "not_before": retry_at, "retry_at": retry_at}
     _set_failed(tx, task, ending, TaskStatus.PENDING, **rest)
-    data = {**data, "failures": failures, "retry_at": str(load_time(retry_at))}
+    data = {**data, "failures": task.failures + 1, "retry_at": str(load_time(retry_at))}
     events.record_for(tx, task, EventKind.RETRY_SCHEDULED, data, agent=agent)
     recount(tx, task.id)
 
