@@ -229,7 +229,6 @@ class Server:
         others = [program for program in programs if not program.is_ours]
         strangers = [program for program in others if not program.owner_may_act_as_us]
         if strangers:
-            connection.close()
             raise InvalidInputError("store", _of_a_stranger(self.name, strangers[0]))
         if not others:
             return

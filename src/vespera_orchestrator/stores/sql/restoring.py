@@ -79,7 +79,7 @@ def restore_dependents(tx: Transaction, tasks: Sequence[Task], reason: str) -> N
         if other.id in affected:
             continue
         affected[other.id] = None
-        if not _stays_skipped(tx, other):
+        if may_be_restored(tx, other):  # or it was reached before over another way
             make_pending(tx, other, EventKind.TASK_REOPENED, reason)
             waiting_again.append(other.id)
             queue.extend(_held_up_by(tx, other))
@@ -100,16 +100,15 @@ def _held_up_by(tx: Transaction, task: Task) -> list[str]:
     return [*first_column(tx.execute(sql, (task.id,)).fetchall()), *dependents]
 
 
-def _stays_skipped(tx: Transaction, task: Task) -> bool:
-    """Tell whether a task that was skipped is left alone.
+def may_be_restored(tx: Transaction, task: Task) -> bool:
+    """Tell whether a task is skipped, and can be decided anew when what it waits for changes.
 
-    It may have been reached before over another way. Nobody waits for an old recovery, or for a
-    part of what is completed.
+    Nobody waits for an old recovery, or for a part of what is completed.
     """
     return (
-        task.status is not TaskStatus.SKIPPED
-        or task.recovers_task_id is not None
-        or completed_parent(tx, task) is not None
+        task.status is TaskStatus.SKIPPED
+        and task.recovers_task_id is None
+        and completed_parent(tx, task) is None
     )
 
 
@@ -126,11 +125,6 @@ def refuse_circle_through(tx: Transaction, task: Task) -> None:
     path = find_path(tx, task.id, task.id)
     if path:
         raise cycle_error(path, remedy="plan a further task instead")
-
-
-def may_be_restored(tx: Transaction, task: Task) -> bool:
-    """Tell whether a task is skipped, and can be decided anew when what it waits for changes."""
-    return not _stays_skipped(tx, task)
 
 
 def restore_skipped(tx: Transaction, task: Task) -> None:
