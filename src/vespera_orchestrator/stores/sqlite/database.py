@@ -13,7 +13,6 @@ import weakref
 from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, TypeVar
 
-from vespera_orchestrator._version import __version__
 from vespera_orchestrator.errors import (
     ClosedError,
     CorruptStoreError,
@@ -34,8 +33,9 @@ from vespera_orchestrator.stores.sqlite.foreign import CallLimit, foreign_progra
 from vespera_orchestrator.stores.sqlite.gate import Gate
 from vespera_orchestrator.stores.sqlite.looking import DisturbedError, Looking, is_writable
 from vespera_orchestrator.stores.sqlite.reserve import Reserve
-from vespera_orchestrator.stores.sqlite.schema import APPLICATION_ID, MIGRATIONS, TODAY
+from vespera_orchestrator.stores.sqlite.schema import APPLICATION_ID, MIGRATIONS
 from vespera_orchestrator.stores.sqlite.transaction import Transaction
+from vespera_orchestrator.stores.sqlite.upgrade import upgrade
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -705,48 +705,17 @@ class Database:
         with self._turn():
             self._patiently(lambda: self._take_missing_steps(connection))
 
-    def _change_schema(self, connection: sqlite3.Connection, sql: str, number: int) -> None:
-        try:
-            connection.execute(sql)
-        except sqlite3.OperationalError as exc:
-            if exc.sqlite_errorcode != sqlite3.SQLITE_ERROR:
-                raise  # the disk is full, or somebody holds the lock
-            problem = f"its version says {number - 1}, and its tables something else: {exc}"
-            raise CorruptStoreError(self.name, problem) from exc
-
     def _take_missing_steps(self, connection: sqlite3.Connection) -> None:
         connection.execute("BEGIN IMMEDIATE")
         try:
             # Another process may have been faster, so the version is read again under the lock.
-            version = self._version(connection) or self._make_tables(connection)
-            for number, step in enumerate(MIGRATIONS[version:], start=version + 1):
-                for statement in _statements(step):
-                    self._change_schema(connection, statement, number)
-                self._record_step(connection, number)
-            connection.execute(f"PRAGMA user_version={len(MIGRATIONS)}")
-            connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
+            version = self._version(connection)
+            upgrade(connection, MIGRATIONS, version=version, name=self.name, clock=self.clock)
             connection.execute("COMMIT")
         except BaseException:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
-
-    def _make_tables(self, connection: sqlite3.Connection) -> int:
-        """Make today's tables in an empty file; return the version that it has then.
-
-        For each column that a step adds, SQLite reads the whole schema again: the steps would take
-        four times as long.
-        """
-        for statement in _statements(TODAY.read_text("utf-8")):
-            connection.execute(statement)
-        version = int(connection.execute("PRAGMA user_version").fetchone()[0])
-        for number in range(1, version + 1):
-            self._record_step(connection, number)
-        return version
-
-    def _record_step(self, connection: sqlite3.Connection, number: int) -> None:
-        record = (number, self.clock(), __version__)
-        connection.execute("INSERT INTO migrations VALUES (?, ?, ?)", record)
 
     def _patiently(self, step: Callable[[], T]) -> T:
         """Repeat *step* while another process holds the lock.
@@ -788,16 +757,6 @@ class Database:
 def _copy(source: sqlite3.Connection, file: Path) -> None:
     with closing(sqlite3.connect(file, isolation_level=None)) as target:
         source.backup(target, pages=2000)
-
-
-def _statements(script: str) -> Iterator[str]:
-    # executescript would commit first; a migration must stay within its transaction.
-    statement = ""
-    for line in script.splitlines():
-        statement += line + "\n"
-        if sqlite3.complete_statement(statement):
-            yield statement
-            statement = ""
 
 
 def _is_pipe(file: Path) -> bool:
