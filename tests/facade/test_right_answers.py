@@ -54,6 +54,16 @@ def test_a_status_of_a_subtree_names_its_own_next_step(orch):
     assert orch.next_step().alias == "urgent_0"
 
 
+def test_a_status_of_a_blocked_task_names_its_recovery(orch):
+    """The recovery stands beside the task, and comes first; while it runs, it is waited for."""
+    orch.execute_task("part_0").fail("it broke")
+    step = orch.get_status(parent_task_id="part_0").next_step
+    assert step.call == "orch.execute_task('recover_part_0')"
+    orch.execute_task("recover_part_0")
+    step = orch.get_status(parent_task_id="part_0").next_step
+    assert "recover_part_0 comes first (in_progress)" in step.sentence
+
+
 def test_the_calls_of_a_cut_status_are_about_the_subtree(orch):
     """An answer within a budget names the call that returns the rest of the same tasks."""
     status = orch.get_status(parent_task_id="other", budget_tokens=60).to_dict(brief=True)

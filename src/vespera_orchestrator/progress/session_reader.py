@@ -207,6 +207,13 @@ class SessionReader:
         )
         return self._store.tasks(query)
 
+    def _recovery_beside(self) -> list[Task]:
+        """Return the ready recovery of the task below which is read, for it stands beside that."""
+        if self._wanted is None or self._wanted.parent_task_id is None or self._named_kinds():
+            return []
+        recovery = self._store.situation(self._wanted.parent_task_id).open_recovery
+        return [recovery] if recovery is not None and recovery.is_ready else []
+
     def _within(self) -> str:
         """Say which tasks are wanted, to follow a noun; empty where all are."""
         wanted = self._wanted
@@ -258,7 +265,7 @@ class SessionReader:
         return best, reason
 
     def _facts(self) -> SessionFacts:
-        candidates = self._takeable(self.everything)
+        candidates = [*self._takeable(self.everything), *self._recovery_beside()]
         in_progress = self.counts.get(TaskStatus.IN_PROGRESS, 0)
         rows = self._running_rows(_MAX_UNMERGED) if in_progress else []
         all_unmerged = [task for task, attempt, _ in rows if attempt.is_handed_in]
