@@ -273,8 +273,13 @@ class AliasTakenError(ConflictError):
     """The task that has it."""
     title: str = ""
     """Its title, if it is a task of the same plan: nobody has seen its id yet."""
+    place: str = ""
+    """Where in the plan; empty if there is only one task."""
 
     def __str__(self) -> str:
+        return f"{self.place}: {self._problem()}" if self.place else self._problem()
+
+    def _problem(self) -> str:
         if self.title:
             return (
                 f"alias {self.alias!r} is that of {self.title!r} in this plan, too; choose another"
@@ -459,9 +464,12 @@ class TransitionError(VesperaError):
     """What the call tried to do."""
     remedy: str = ""
     """What you can do instead."""
+    place: str = ""
+    """Where in the plan that asks for it; empty if there is none."""
 
     def __str__(self) -> str:
-        problem = f"task {self.task_id} is {self.state}: cannot {self.wanted}"
+        place = f"{self.place}: " if self.place else ""
+        problem = f"{place}task {self.task_id} is {self.state}: cannot {self.wanted}"
         return f"{problem}; {self.remedy}" if self.remedy else problem
 
 

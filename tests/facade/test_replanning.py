@@ -464,3 +464,48 @@ def test_a_title_planned_again_says_so(tmp_path, caplog):
         assert str(planned) == "2 new; paint_the_wall_3 is a second paint_the_wall"
         orch.plan_tasks([{"title": "Paint the wall"}], existing="keep")
         assert len(caplog.messages) == 2
+
+
+@pytest.mark.parametrize(
+    ("plan", "place"),
+    [
+        ("- title: New\n- title: Build\n  dependencies: [a]", "task 2 (Build), line 2, column 3: "),
+        ("- title: New\n  parent_task_id: gone", "task 1 (New), line 1, column 3: "),
+        (
+            "- title: A\n  dependencies: [new]\n- title: New\n  dependencies: [a]",
+            "task 1 (A), line 1, column 3: ",
+        ),
+        ("- title: Whole\n  question: why?", "task 1 (Whole), line 1, column 3: "),
+    ],
+)
+def test_a_mistake_against_what_is_there_names_its_place(orch, plan, place):
+    """As every other mistake of a plan does."""
+    orch.plan_tasks(
+        [
+            {"title": "A"},
+            {"title": "Build"},
+            {"title": "Gone"},
+            {"title": "Whole", "children": [{"title": "Part"}]},
+        ]
+    )
+    orch.execute_task("build")
+    orch.cancel_task("gone")
+    before = everything(orch)
+    with pytest.raises(vespera.VesperaError) as caught:
+        orch.plan_tasks(plan, existing="update")
+    assert str(caught.value).startswith(place)
+    assert caught.value.place == place.removesuffix(": ")
+    assert everything(orch) == before
+
+
+def test_a_taken_alias_names_its_place(orch):
+    """In a plan; where one task is planned, there is only one place."""
+    orch.plan_task("Build")
+    with pytest.raises(AliasTakenError, match=r"^task 2 \(B\), line 2, column 3: alias 'build'"):
+        orch.plan_tasks("- title: A\n- title: B\n  alias: build")
+    with pytest.raises(AliasTakenError, match=r"^alias 'build'") as caught:
+        orch.plan_task("B", alias="build")
+    assert pickle.loads(pickle.dumps(caught.value)).place == ""
+    other = orch.plan_task("Other")
+    with pytest.raises(AliasTakenError, match=r"^alias 'build'"):
+        orch.update_task(other, alias="build")

@@ -212,3 +212,31 @@ def test_what_json_writes_is_read_back_as_both(value, indent, is_ascii):
     if "\\ud" not in text:  # half of a character, twice, is JSON's own way to write one
         from_yaml = tasks_in(f"--- {text}")
         assert json.dumps(from_yaml) == json.dumps(value)
+
+
+@pytest.mark.parametrize(
+    ("text", "places"),
+    [
+        ("- title: a\n- hello\n-   3\n", ["task 2, line 2, column 3", "task 3, line 3, column 5"]),
+        (
+            '[{"title": "a"},\n "x", [{"b": 1}]]',
+            ["task 2, line 2, column 2", "task 3, line 2, column 7"],
+        ),
+        (
+            '{"tasks": [3,\n{"title": "a"}, null]}',
+            ["task 1, line 1, column 12", "task 3, line 2, column 17"],
+        ),
+        ('[{"title": "a", "children": [\n"x"]}]', ["task 1 (a), child 1, line 2, column 1"]),
+        ("- title: a\n  children:\n  - x", ["task 1 (a), child 1, line 3, column 5"]),
+        ("- title: a\n  children: x", ["task 1 (a), line 2, column 3"]),
+        ("- title: a\n  children: false", ["task 1 (a), line 2, column 3"]),
+        ('[{"title": "a",\n"children": {}}]', ["task 1 (a), line 2, column 1"]),
+        ('[{"title": "a \\ud800"}]', ["task 1 (a ?), line 1, column 3"]),
+        ('[{"title": "a",\n"description": "\\udc00"}]', ["task 1 (a), line 2, column 1"]),
+    ],
+)
+def test_what_is_no_task_has_a_place_too(text, places):
+    """Something else in a list of tasks, no list where one should be, half a character."""
+    _, mistakes = plans.plan(text)
+    assert [mistake.place for mistake in mistakes] == places
+    assert all(str(mistake).encode() for mistake in mistakes)

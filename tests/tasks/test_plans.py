@@ -66,6 +66,7 @@ def test_changes_are_named_as_the_store_names_them():
         "due_day": "2026-12-24",
         "zone": "UTC",
         "task_type": "standard",
+        "written_dates": {"due_date": "2026-12-24"},
     }
 
 

@@ -52,6 +52,21 @@ class TextMapping(dict[str, Any]):
         self.key_spots: dict[str, Spot] = {}
 
 
+class TextList(list[Any]):
+    """A list of tasks that was read from a text; it knows where its items stand."""
+
+    def __init__(self, items: Iterable[Any] = (), spots: Iterable[Spot] = ()) -> None:
+        super().__init__(items)
+        self.spots = list(spots)
+
+
+def spot_of_item(items: object, number: int) -> Spot | None:
+    """Return where the item of a list stands, if it is known; the first one is 0."""
+    if not isinstance(items, TextList) or number >= len(items.spots):
+        return None
+    return items.spots[number]
+
+
 def spot_of(mapping: Mapping[str, Any], key: object = None) -> Spot | None:
     """Return where a mapping begins, or where one of its keys stands, if it is known."""
     if not isinstance(mapping, TextMapping):
@@ -147,8 +162,8 @@ def _read_json(text: str) -> Any:
     except RecursionError as exc:
         _Spots(text).find([])
         raise PlanError("the text is nested too deeply") from exc
-    _Spots(text).find(mappings)
-    return value
+    spots = _Spots(text).find(mappings)
+    return TextList(value, spots) if isinstance(value, list) else value
 
 
 def _place_of_word(text: str, word: str) -> str:
@@ -159,12 +174,18 @@ def _place_of_word(text: str, word: str) -> str:
     return ""
 
 
+_LISTS_OF_TASKS: Final = frozenset({"tasks", "children"})
+
+
 @attrs.define
 class _Open:
-    """A bracket that is open: its keys, if it is a mapping."""
+    """A bracket that is open: its keys, if it is a mapping; its items, if it is a list."""
 
     spot: Spot
     key_spots: dict[str, Spot] = attrs.field(factory=dict)
+    item_spots: list[Spot] | None = None
+    lists: dict[str, list[Spot]] = attrs.field(factory=dict)
+    """By the last key before them, where the items of its lists stand."""
 
 
 class _Spots:
@@ -185,38 +206,53 @@ class _Spots:
         self._read_to = offset
         return Spot(self._line, offset - self._line_start + 1)
 
-    def find(self, mappings: Sequence[TextMapping]) -> None:
-        """Tell each mapping where it stands.
+    def find(self, mappings: Sequence[TextMapping]) -> list[Spot]:
+        """Tell each mapping where it stands, and its lists of tasks where their items do.
 
         Args:
             mappings: Those of the text, in the order in which they end.
+
+        Returns:
+            Where the items stand, if the text is a list.
 
         Raises:
             PlanError: A key appears twice, or brackets are nested too deeply.
         """
         following = iter(mappings)
         around: list[_Open] = []
-        previous = Spot(1, 1), ""
+        closed = _Open(Spot(1, 1))
+        previous = closed.spot, ""
         for token in _TOKEN.finditer(self._text):
             spot, word = self.spot(token.start()), token[0]
+            if around and around[-1].item_spots is not None and word not in ",]":
+                around[-1].item_spots.append(spot)
             if word in "{[":
-                around.append(_Open(spot))
+                around.append(_Open(spot, item_spots=[] if word == "[" else None))
                 if len(around) > _MOST_LEVELS:
                     raise PlanError("this is nested too deeply", str(spot))
             elif word in "}]":
                 closed = around.pop()
                 mapping = next(following, None) if word == "}" else None
                 if mapping is not None:
-                    mapping.spot, mapping.key_spots = closed.spot, closed.key_spots
+                    _place_mapping(mapping, closed)
+                if around and closed.item_spots and around[-1].key_spots:
+                    around[-1].lists[next(reversed(around[-1].key_spots))] = closed.item_spots
             elif word == ":":
                 self._add_key(around[-1].key_spots, *previous)
             previous = spot, word
+        return closed.item_spots or []
 
     def _add_key(self, key_spots: dict[str, Spot], spot: Spot, word: str) -> None:
         key = json.loads(word) if "\\" in word else word[1:-1]
         if key in key_spots:
             raise _repeated(key, str(spot))
         key_spots[key] = spot
+
+
+def _place_mapping(mapping: TextMapping, closed: _Open) -> None:
+    mapping.spot, mapping.key_spots = closed.spot, closed.key_spots
+    for key in _LISTS_OF_TASKS & closed.lists.keys():
+        mapping[key] = TextList(mapping[key], closed.lists[key])
 
 
 def _repeated(key: str, place: str) -> PlanError:
@@ -329,7 +365,7 @@ class _YamlReader:
         _refuse_other_tag(event, "map" if is_mapping else "seq")
         if is_mapping:
             return self._mapping(event, depth)
-        return list(self._items(depth))
+        return self._list(depth)
 
     def _repeat(self, event: Any) -> Any:
         name = event.anchor
@@ -345,11 +381,14 @@ class _YamlReader:
             raise PlanError(problem, _place(event))
         return anchored.value
 
-    def _items(self, depth: int) -> Iterator[Any]:
+    def _list(self, depth: int) -> TextList:
         from yaml import SequenceEndEvent
 
+        items = TextList()
         while not isinstance(event := next(self._events), SequenceEndEvent):
-            yield self._value(event, depth + 1)
+            items.append(self._value(event, depth + 1))
+            items.spots.append(_spot(event))
+        return items
 
     def _mapping(self, start: Any, depth: int) -> TextMapping:
         from yaml import MappingEndEvent

@@ -16,13 +16,14 @@ from vespera_orchestrator._text import show_value
 from vespera_orchestrator.errors import InvalidInputError, PlanError, UnknownDependencyError
 from vespera_orchestrator.tasks import arguments, dates, specialists
 from vespera_orchestrator.tasks.date_words import UTC_CALENDAR, Calendar
-from vespera_orchestrator.tasks.plan_text import at_spot, spot_of, tasks_in
+from vespera_orchestrator.tasks.plan_text import at_spot, spot_of, spot_of_item, tasks_in
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from vespera_orchestrator._model import Dependency, JsonValue
     from vespera_orchestrator.errors import VesperaError
+    from vespera_orchestrator.tasks.plan_text import Spot
 
 PROJECT_TYPES: Final = ("software_development", "research_project", "creative_writing")
 """Project types for which documents are kept."""
@@ -170,12 +171,23 @@ def _number_refusal(number: str, place: str = "") -> UnknownDependencyError:
 def _checked(name: str, value: Any, calendar: Calendar) -> dict[str, Any]:
     """Return the fields of the draft that a parameter stands for."""
     parameter = _PARAMETERS[name]
+    _refuse_half_characters(name, value)
     if parameter.empty_is_none and value == "":
         value = None
     if parameter.by_calendar:
         fields: dict[str, Any] = parameter.check(name, value, calendar)
         return fields
     return {parameter.field or name: parameter.check(name, value)}
+
+
+def _refuse_half_characters(name: str, value: object) -> None:
+    """Refuse here what no store can hold: only here is it known where it stands."""
+    try:
+        if isinstance(value, str):
+            value.encode()
+    except UnicodeEncodeError as exc:
+        problem = f"holds half of a surrogate pair at position {exc.start}, which no file can store"
+        raise InvalidInputError(name, problem) from None
 
 
 def _means_default(name: str, checked: Mapping[str, Any]) -> bool:
@@ -304,6 +316,20 @@ def draft_reference(number: int) -> str:
 _KEY_CHARS: Final = 40
 
 
+def _shown_title(spec: Mapping[str, Any]) -> str:
+    """Return a title as a place names it: any terminal can show it."""
+    title = str(spec.get("title", "without title"))
+    return title.encode(errors="replace").decode()
+
+
+def _is_list(specs: object) -> bool:
+    return isinstance(specs, Iterable) and not isinstance(specs, str | bytes | Mapping)
+
+
+def _not_a_list(specs: object) -> str:
+    return f"{show_value(specs)} should be a list of tasks{_list_hint(specs)}"
+
+
 def _list_hint(specs: object) -> str:
     """Say how something that is no list becomes one."""
     if isinstance(specs, Mapping):
@@ -341,9 +367,8 @@ class _PlanReader:
         self.mistakes: list[VesperaError] = []
 
     def read(self, specs: Any, parent: str | None, place: str, depth: int) -> None:
-        if isinstance(specs, str | Mapping) or not isinstance(specs, Iterable):
-            problem = f"{show_value(specs)} should be a list of tasks{_list_hint(specs)}"
-            self._refuse(problem, "the plan" if parent is None else place)
+        if not _is_list(specs):
+            self._refuse(_not_a_list(specs), "the plan")
             return
         for number, spec in enumerate(listed("specs", specs), 1):
             if len(self.mistakes) >= _MOST_MISTAKES:
@@ -352,13 +377,16 @@ class _PlanReader:
                 limits = f"{_MAX_DEPTH} levels or larger than {_MAX_TASKS} tasks"
                 self._refuse(f"the plan is deeper than {limits}", place)
                 return
-            self._read_one(spec, parent, f"{place} {number}", depth)
+            spot = spot_of_item(specs, number - 1)
+            self._read_one(spec, parent, f"{place} {number}", depth, spot)
 
     def _refuse(self, problem: str, place: str) -> None:
         mistake = PlanError(problem, place)
         self.mistakes.append(mistake)
 
-    def _read_one(self, spec: Any, parent: str | None, place: str, depth: int) -> None:
+    def _read_one(
+        self, spec: Any, parent: str | None, place: str, depth: int, spot: Spot | None
+    ) -> None:
         if isinstance(spec, TaskDraft):
             place = f"{place} ({spec.title})"
             draft = attrs.evolve(
@@ -371,10 +399,11 @@ class _PlanReader:
             )
             self.drafts.append(_with_specialist(draft))
         elif isinstance(spec, Mapping):
-            place = f"{place} ({spec.get('title', 'without title')!s})"
+            place = f"{place} ({_shown_title(spec)})"
             self._read_mapping(spec, parent, place, depth)
         else:
-            self._refuse(f"{show_value(spec)} is not a task; write a mapping with a title", place)
+            problem = f"{show_value(spec)} is not a task; write a mapping with a title"
+            self._refuse(problem, at_spot(place, spot))
 
     def _read_mapping(
         self, spec: Mapping[str, Any], parent: str | None, place: str, depth: int
@@ -393,4 +422,14 @@ class _PlanReader:
         self.mistakes += mistakes
         self.drafts.append(result)
         own = draft_reference(len(self.drafts) - 1)
-        self.read(spec.get("children") or (), own, f"{place}, child", depth + 1)
+        self._read_children(spec, own, place, depth + 1)
+
+    def _read_children(self, spec: Mapping[str, Any], parent: str, place: str, depth: int) -> None:
+        children = spec.get("children")
+        if children is None:
+            return
+        if not _is_list(children):
+            problem = f"children: {_not_a_list(children)}"
+            self._refuse(problem, at_spot(place, spot_of(spec, "children")))
+            return
+        self.read(children, parent, f"{place}, child", depth)

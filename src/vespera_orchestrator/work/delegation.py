@@ -93,7 +93,7 @@ class Coordination:
             task_id=first.id,
             alias=first.alias,
         )
-        return NothingReadyError("", sentence, "start a task", call, step)
+        return NothingReadyError("", sentence, "start a task", call, next_step=step)
 
 
 class Gathering:

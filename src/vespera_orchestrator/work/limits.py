@@ -49,4 +49,6 @@ def _refusal(pressure: Pressure, running: int, limit: int) -> PressureLimitError
         call="orch.pressure()",
     )
     remedy = "end one first, or pass despite_pressure=True"
-    return PressureLimitError("", state, "start a task", remedy, step, running, limit)
+    return PressureLimitError(
+        "", state, "start a task", remedy, next_step=step, running=running, limit=limit
+    )

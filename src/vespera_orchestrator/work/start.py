@@ -432,7 +432,7 @@ class Starter:
         if request.parents is not None:
             wanted = attrs.evolve(wanted or TaskQuery(), parents=request.parents)
         step = self._overview.next_step(wanted)
-        return NothingReadyError("", step.sentence, "start a task", step.call, step)
+        return NothingReadyError("", step.sentence, "start a task", step.call, next_step=step)
 
     def _assign(self, claim: Claim, choice: WorktreeChoice) -> Assignment | None:
         try:
@@ -478,7 +478,7 @@ def _with_advice_to_holder(exc: NotReadyError, task: Task, agent: str) -> NotRea
         is_own = _is_held_by(cause, agent)
         causes.append(attrs.evolve(cause, sentence=sentence) if is_own else cause)
     why = attrs.evolve(exc.why, causes=tuple(causes))
-    return NotReadyError(exc.task_id, exc.state, exc.wanted, exc.remedy, why)
+    return NotReadyError(exc.task_id, exc.state, exc.wanted, exc.remedy, why=why)
 
 
 def _is_held_by(cause: Cause, agent: str) -> bool:

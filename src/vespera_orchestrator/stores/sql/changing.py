@@ -12,7 +12,13 @@ from vespera_orchestrator._model import Dependency, EventKind, TaskDraft, TaskSt
 from vespera_orchestrator.errors import TransitionError, UnknownDependencyError
 from vespera_orchestrator.stores.sql import claims, cycles, events, reading, rows, timing, waiting
 from vespera_orchestrator.stores.sql.consequences import recount, set_columns
-from vespera_orchestrator.stores.sql.drafts import Change, Drafts, refuse_ungoverned, reopening
+from vespera_orchestrator.stores.sql.drafts import (
+    Change,
+    Drafts,
+    place_in_plan,
+    refuse_ungoverned,
+    reopening,
+)
 from vespera_orchestrator.stores.sql.restoring import (
     follow_restored,
     may_be_restored,
@@ -114,7 +120,7 @@ def _restored(tx: Transaction, changes: Sequence[Change]) -> list[Task]:
 
 
 def _refuse_late(tx: Transaction, change: Change) -> None:
-    task = change.task
+    task, place = change.task, place_in_plan(change.place, change.task.title)
     late = sorted(_WAITING & change.fields.keys())
     if not late or may_be_restored(tx, task):
         return
@@ -122,10 +128,12 @@ def _refuse_late(tx: Transaction, change: Change) -> None:
         remedy = "release it first"
         if task.status is not TaskStatus.IN_PROGRESS:
             remedy = reopening(task.alias, task.status)
-        raise TransitionError(task.alias, task.status, f"change its {late[0]}", remedy)
+        wanted = f"change its {late[0]}"
+        raise TransitionError(task.alias, task.status, wanted, remedy, place=place)
     if task.answered:
         remedy = "it is answered, and done as soon as it waits for nothing else"
-        raise TransitionError(task.alias, task.status, f"change its {late[0]}", remedy)
+        wanted = f"change its {late[0]}"
+        raise TransitionError(task.alias, task.status, wanted, remedy, place=place)
 
 
 def _edges_after(change: Change) -> dict[str, Outcome]:
@@ -147,7 +155,8 @@ def _write(tx: Transaction, change: Change) -> None:
     _govern(tx, change)
     if _asks(change) and reading.has_open_children(tx, task.id):
         remedy = "what waits for an answer or a signal has no subtasks"
-        raise TransitionError(task.alias, task.status, "wait for the world", remedy)
+        place = place_in_plan(change.place, task.title)
+        raise TransitionError(task.alias, task.status, "wait for the world", remedy, place=place)
     names = fields.keys() - {"dependencies", "condition_names"}
     if names:
         data = {name: _plain(fields[name]) for name in sorted(names)}
@@ -204,10 +213,10 @@ def _refuse_circles(tx: Transaction, change: Change) -> None:
     before = {edge.task for edge in task.dependencies}
     starts = _edges_after(change).keys() - before
     if starts and cycles.reaches(tx, starts, task.id):
-        raise cycles.cycle_error(cycles.find_path(tx, task.id, task.id), task.title)
+        raise cycles.cycle_error(cycles.find_path(tx, task.id, task.id), change.place)
     parent = change.fields.get("parent_task_id")
     if parent is not None and cycles.reaches(tx, [task.id], parent):
-        raise cycles.cycle_error(cycles.find_path(tx, parent, parent), task.title)
+        raise cycles.cycle_error(cycles.find_path(tx, parent, parent), change.place)
 
 
 def _follow(tx: Transaction, change: Change) -> None:

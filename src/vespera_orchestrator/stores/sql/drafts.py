@@ -75,6 +75,11 @@ def reopening(alias: str, status: str) -> str:
     return f"orch.retry_task({alias!r}) makes it pending again"
 
 
+def place_in_plan(place: str, title: str) -> str:
+    """Return where a task stands in its plan; empty for a single task, whose error names it."""
+    return "" if place == title else place
+
+
 @attrs.frozen(kw_only=True)
 class Change:
     """What a draft makes of a task that was planned before."""
@@ -85,6 +90,8 @@ class Change:
     """What will be different, by field of the task; references are ids."""
     written_dates: Mapping[str, str] = attrs.field(factory=dict)
     """The dates that were named, as they were written."""
+    place: str = ""
+    """Where the draft stands in its plan, or the title of the only task."""
 
 
 class Drafts:
@@ -198,7 +205,8 @@ class Drafts:
         if owner not in {None, task_id}:
             other = None if owner in self._before else self._draft_of.get(str(owner))
             title = "" if other is None else other.title
-            raise AliasTakenError(alias, str(owner), title)
+            place = place_in_plan(draft.place, draft.title)
+            raise AliasTakenError(alias, str(owner), title, place=place)
         self._names.of_plan[alias] = task_id
         return alias
 
@@ -254,7 +262,8 @@ class Drafts:
         after = attrs.evolve(task, **{name: wanted[name] for name in _JUDGED & wanted.keys()})
         with self._mistakes:
             _refuse_contradiction(after, different, draft.place, load_time(self._tx.now))
-        return Change(task=task, fields=different, written_dates=draft.written_dates)
+        written = draft.written_dates
+        return Change(task=task, fields=different, written_dates=written, place=draft.place)
 
     def _names_after(
         self, task: Task, draft: TaskDraft, edges: tuple[Dependency, ...]
@@ -343,7 +352,8 @@ class Drafts:
             return parent  # it is a part of it already, whatever became of the whole
         if task is not None and task.status.is_terminal and not is_recovery:
             remedy = reopening(task.alias, task.status)
-            raise TransitionError(task.alias, task.status, "take a subtask", remedy)
+            place = place_in_plan(draft.place, draft.title)
+            raise TransitionError(task.alias, task.status, "take a subtask", remedy, place=place)
         return parent
 
     def _refuse_parts_of_questions(
