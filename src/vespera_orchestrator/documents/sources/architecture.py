@@ -229,11 +229,12 @@ class _Graph:
 
     def __init__(self, modules: Mapping[str, _Module]) -> None:
         self._modules = modules
-        self._component_of = _components_of(self._imports_of())
+        self._imports = self._imports_of()
+        component_of = _components_of(self._imports)
         self._members: dict[str, list[str]] = {}
         for name in modules:
-            self._members.setdefault(self._component_of[name], []).append(name)
-        self._arrows = self._count_arrows()
+            self._members.setdefault(component_of[name], []).append(name)
+        self._arrows = _arrows_between(component_of, self._imports)
         self.shared_package = _shared_package(self._members)
         """The package in which all components are; empty if there is none."""
 
@@ -249,15 +250,11 @@ class _Graph:
                 modules[name] = _read_module(work, path, stamp, name)
         return cls(modules)
 
-    def _count_arrows(self) -> dict[str, dict[str, int]]:
-        arrows: dict[str, dict[str, int]] = {name: {} for name in self._members}
-        for name, module in self._modules.items():
-            source = self._component_of[name]
-            for target in set(filter(None, map(self._known, module.imports))):
-                other = self._component_of[target]
-                if other != source:
-                    arrows[source][other] = arrows[source].get(other, 0) + 1
-        return arrows
+    def _imports_of(self) -> dict[str, set[str]]:
+        return {
+            name: set(filter(None, map(self._known, module.imports))) - {name}
+            for name, module in self._modules.items()
+        }
 
     def _known(self, imported: str) -> str | None:
         """Return the module of the project that an import leads to."""
@@ -312,17 +309,11 @@ class _Graph:
 
     def circles(self) -> Iterator[str]:
         """Yield each group of modules of which every one imports every other, or leads to it."""
-        for circle in _circles(self._imports_of()):
+        for circle in _circles(self._imports):
             names = [self._shown(name) for name in circle[:_MOST_IN_CIRCLE]]
             if len(circle) > _MOST_IN_CIRCLE:
                 names.append(f"{len(circle) - _MOST_IN_CIRCLE} more")
             yield f"{', '.join(names[:-1])} and {names[-1]}"
-
-    def _imports_of(self) -> dict[str, set[str]]:
-        return {
-            name: set(filter(None, map(self._known, module.imports))) - {name}
-            for name, module in self._modules.items()
-        }
 
     def all_arrows(self) -> list[tuple[str, str]]:
         """Return which component imports which other, by name."""
@@ -397,21 +388,22 @@ def _layered(component_of: Mapping[str, str], imports: Mapping[str, set[str]]) -
     all of them build on.
     """
     layered = dict(component_of)
-    for circle in _circles(_between(component_of, imports)):
+    for circle in _circles(_arrows_between(component_of, imports)):
         for component in circle:
             below = {name for name in circle if name.startswith(f"{component}.")}
             layered |= _layers(component, below, component_of, imports)
     return layered
 
 
-def _between(
+def _arrows_between(
     component_of: Mapping[str, str], imports: Mapping[str, set[str]]
-) -> dict[str, set[str]]:
-    """Return for each component which others it imports."""
-    arrows: dict[str, set[str]] = {name: set() for name in component_of.values()}
+) -> dict[str, Counter[str]]:
+    """Return for each component which others it imports, and how often."""
+    arrows: dict[str, Counter[str]] = {name: Counter() for name in component_of.values()}
     for name, targets in imports.items():
         component = component_of[name]
-        arrows[component].update({component_of[target] for target in targets} - {component})
+        others = (component_of[target] for target in targets)
+        arrows[component].update(other for other in others if other != component)
     return arrows
 
 
@@ -492,7 +484,7 @@ def _openings(package: str, component_of: Mapping[str, str]) -> Iterator[dict[st
             yield {**component_of, **packages, **dict.fromkeys(rest, package + _OTHERS)}
 
 
-def _circles(imports: Mapping[str, set[str]]) -> Iterator[list[str]]:
+def _circles(imports: Mapping[str, Collection[str]]) -> Iterator[list[str]]:
     """Yield the groups of modules that lead to each other, by name."""
     left = {name: set(targets) for name, targets in imports.items()}
     while True:
@@ -505,24 +497,13 @@ def _circles(imports: Mapping[str, set[str]]) -> Iterator[list[str]]:
             del left[name]
         for targets in left.values():
             targets.intersection_update(left)
-    reached = {name: _reached_from(name, left) for name in left}
+    reached = {name: _spread(targets, left) for name, targets in left.items()}
     placed: set[str] = set()
     for name in sorted(left):
         circle = sorted(other for other in reached[name] if name in reached[other])
         if name not in placed and len(circle) > 1:
             placed.update(circle)
             yield circle
-
-
-def _reached_from(name: str, imports: Mapping[str, set[str]]) -> set[str]:
-    reached: set[str] = set()
-    waiting = [name]
-    while waiting:
-        for target in imports[waiting.pop()]:
-            if target not in reached:
-                reached.add(target)
-                waiting.append(target)
-    return reached
 
 
 def _without_mark(component: str) -> str:
