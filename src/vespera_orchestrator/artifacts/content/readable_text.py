@@ -59,8 +59,12 @@ class ReadableText:
         return f"{kind}s {number}-{last_number}"
 
     def _section_at(self, offset: int) -> Section:
-        starts = [section.start for section in self.sections]
-        return self.sections[max(0, bisect_right(starts, offset) - 1)]
+        behind = bisect_right(self.sections, offset, key=_start_of)
+        return self.sections[max(0, behind - 1)]
+
+
+def _start_of(section: Section) -> int:
+    return section.start
 
 
 def joined(sections: Iterable[tuple[str, str]]) -> ReadableText:
