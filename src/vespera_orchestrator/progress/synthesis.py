@@ -21,7 +21,7 @@ from vespera_orchestrator._text import inert, one_line, plain_start
 from vespera_orchestrator.progress.fitting import Piece, Section, fit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 _MAX_LISTED: Final = 50
 """Most unfinished subtasks that are named; the rest are counted."""
@@ -97,10 +97,10 @@ def synthesis(
     texts = {each.id: text_of(each) for each in results.artifacts if _is_report(each)}
     lines = [inert(f"# {one_line(parent.title, 200)}"), "", _count_line(results)]
     lines += _missing_sections(results, rest_call)
-    lines += _list_section("Tests", _tests(results, texts), rest_call)
+    by_task = _by_task(results.artifacts)
+    lines += _list_section("Tests", _tests(results.subtasks, by_task, texts), rest_call)
     lines += _list_section("What the reports leave open", _gaps(results, texts), rest_call)
     lines += _list_section("What does not agree", results.contradictions, rest_call)
-    by_task = _by_task(results.artifacts)
     productive = [task for task in results.subtasks if _is_completed(task) or task.id in by_task]
     sections = [_result_section(task, by_task.get(task.id, ()), texts) for task in productive]
     body = fit(sections, budget_tokens).text
@@ -131,15 +131,19 @@ def _gaps(results: SubtaskResults, texts: Mapping[str, str]) -> list[str]:
     return list(gaps)
 
 
-def _tests(results: SubtaskResults, texts: Mapping[str, str]) -> list[str]:
+def _tests(
+    subtasks: Iterable[Task],
+    by_task: Mapping[str, Sequence[Artifact]],
+    texts: Mapping[str, str],
+) -> list[str]:
     """Return how the tests ended: what is in the outputs, or else in the words of the reports."""
     from vespera_orchestrator.progress.open_points import words_on_tests
 
     lines = []
-    for task in filter(_is_completed, results.subtasks):
+    for task in filter(_is_completed, subtasks):
         words = _test_outputs(task)
         if not words:
-            own = [texts[each.id] for each in results.artifacts if _is_of(each, task, texts)]
+            own = [texts[each.id] for each in by_task.get(task.id, ()) if each.id in texts]
             words = next(filter(None, map(words_on_tests, reversed(own))), "")
         if words:
             lines.append(f"{task.alias}: {words}")
@@ -153,10 +157,6 @@ def _test_outputs(task: Task) -> str:
         if any(word in name.casefold() for word in _TEST_WORDS)
     ]
     return ", ".join(named)
-
-
-def _is_of(artifact: Artifact, task: Task, texts: Mapping[str, str]) -> bool:
-    return artifact.task_id == task.id and artifact.id in texts
 
 
 def _is_planned(task: Task) -> bool:
