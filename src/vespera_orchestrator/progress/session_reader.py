@@ -271,10 +271,9 @@ class SessionReader:
         all_unmerged = [task for task, attempt, _ in rows if attempt.is_handed_in]
         places = self._places_elsewhere(all_unmerged)
         running = in_progress - len(all_unmerged)
-        recent = self._recent()
-        uses_worktrees = self._uses_worktrees(recent)
+        uses_worktrees = self._uses_worktrees
         ready, obstacle = self._best_here(candidates, lands=uses_worktrees)
-        unfinished = self._unfinished(recent, lands=uses_worktrees)
+        unfinished = self._unfinished()
         facts = SessionFacts(
             counts=self.counts,
             within=self._within(),
@@ -349,7 +348,9 @@ class SessionReader:
             unreached=self._first_unreached() if is_over else None,
         )
 
+    @cached_property
     def _recent(self) -> list[Event]:
+        """The session's last milestones, the newest first."""
         return self._store.events(
             session_id=self._session_id,
             kinds=lifecycle.MILESTONES,
@@ -399,11 +400,11 @@ class SessionReader:
             is_here=self._rooms.attempts.get(task.id) == attempt.number,
         )
 
-    def _unfinished(self, recent: Sequence[Event], *, lands: bool) -> Task | None:
+    def _unfinished(self) -> Task | None:
         """Return what the caller had in hand last, if it can go on with it now, and here."""
-        tasks = unfinished_tasks(self._store, recent, self._scope.agent)
+        tasks = unfinished_tasks(self._store, self._recent, self._scope.agent)
         ready = [task for task in tasks if task.is_ready and self._is_wanted(task.id)]
-        best, obstacle = self._best_here(ready, lands=lands)
+        best, obstacle = self._best_here(ready, lands=self._uses_worktrees)
         return None if obstacle else best
 
     def _last_note(self, task: Task | None) -> str:
@@ -425,11 +426,12 @@ class SessionReader:
     def _is_in_git(self) -> bool:
         return git_common_dir(self._scope.home.project) is not None
 
-    def _uses_worktrees(self, recent: Sequence[Event]) -> bool:
-        """Tell whether the session's tasks work in worktrees, and can do so here."""
+    @cached_property
+    def _uses_worktrees(self) -> bool:
+        """Whether the session's tasks work in worktrees, and can do so here."""
         if not self._is_in_git:
             return False
-        is_new = any(event.kind == EventKind.WORKTREE_CREATED for event in recent)
+        is_new = any(event.kind == EventKind.WORKTREE_CREATED for event in self._recent)
         return is_new or bool(self.worktrees)
 
     def _report(self, task: Task) -> str | None:
@@ -567,14 +569,14 @@ class SessionReader:
         return attrs.evolve(why, causes=placed, obstacle=self._obstacle(task) if why.ready else "")
 
     def _obstacle(self, task: Task) -> str:
-        lands = self._uses_worktrees(self._recent())
-        obstacle = self._obstacles.of(task, lands=lands)
+        obstacle = self._obstacles.of(task, lands=self._uses_worktrees)
         return "" if obstacle is None else str(obstacle)
 
     def other_open_sessions(self) -> int:
         """Return how many other sessions have open tasks."""
         count = self._store.open_sessions()
-        counts = self._store.count(all_of(self._session_id))
+        is_whole = self._wanted is None
+        counts = self.counts if is_whole else self._store.count(all_of(self._session_id))
         if any(not status.is_terminal for status in counts):
             count -= 1
         return max(0, count)
