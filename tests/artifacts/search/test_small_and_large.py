@@ -184,7 +184,7 @@ def test_a_visitor_leaves_a_killed_writers_traces_and_finds_everything(tmp_path)
     """The journal of its half-done commit stays for the next writer, who rolls it back."""
     with vespera.open(tmp_path) as orch:
         orch.initialize_session("kettle")
-        for number in range(300):
+        for number in range(40):
             orch.artifacts.save(f"Note {number}", f"ocelot number {number} " + "tail " * 200)
         orch.artifacts.catch_up()
     (database,) = (tmp_path / ".task_orchestrator" / "index.lance").rglob("passages.db")
@@ -193,6 +193,7 @@ def test_a_visitor_leaves_a_killed_writers_traces_and_finds_everything(tmp_path)
     journal = database.with_name("passages.db-journal")
     left = journal.read_bytes(), database.read_bytes()
     assert left[0]
+    assert b"gone wrong" in left[1]
     with vespera.open(tmp_path, readonly=True) as orch:
         assert orch.artifacts.search("number 17")[0].title == "Note 17"
     assert (journal.read_bytes(), database.read_bytes()) == left
