@@ -310,7 +310,9 @@ def test_a_save_looks_at_no_earlier_snapshot_again(project, trees, monkeypatch):
     looked_at = []
     look = durability.new_in_tree
     monkeypatch.setattr(
-        durability, "new_in_tree", lambda tree, known: looked_at.append(tree) or look(tree, known)
+        durability,
+        "new_in_tree",
+        lambda repo, tree, known: looked_at.append(tree) or look(repo, tree, known),
     )
     counts = []
     for number in range(6):
