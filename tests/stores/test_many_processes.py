@@ -35,6 +35,23 @@ def complete(store, claim):
     attempt, ending = claim.attempt, Ending(action=NextAction.COMPLETE, summary="s")
     task_id, number = claim.task.id, attempt.number
     return store.finish(task_id, number, ending, agent=attempt.agent, artifacts=[artifact])
+def at_once(count, work):  # all is imported before the processes part
+    opened().close()
+    gate, go = os.pipe()
+    pipes = []
+    for number in range(count):
+        readable, writable = os.pipe()
+        if os.fork() == 0:
+            try:
+                os.close(go)
+                os.read(gate, 1)
+                os.write(writable, json.dumps(work(opened(), f"{name} {number}")).encode())
+            finally:
+                os._exit(0)
+        os.close(writable)
+        pipes.append(readable)
+    os.close(go)
+    return [json.loads(os.read(readable, 65536)) for readable in pipes]
 """
 
 
@@ -100,30 +117,20 @@ def test_32_processes_win_each_task_once(store, url, session_id):
     total = 96
     store.plan(session_id, [TaskDraft(title=f"T{n}", alias=f"t{n}") for n in range(total)])
     code = """
-opened().close()  # all is imported before the processes part
-gate, go = os.pipe()
-pipes = []
-for number in range(32):
-    readable, writable = os.pipe()
-    if os.fork() == 0:
-        try:
-            os.close(go)
-            os.read(gate, 1)
-            store, won, me = opened(), [], f"{name} {number}"
-            while (claim := store.claim(session, me, lease_s=600)) is not None:
-                won.append(claim.task.alias)
-                complete(store, claim)
-            os.write(writable, json.dumps(won).encode())
-        finally:
-            os._exit(0)
-    os.close(writable)
-    pipes.append(readable)
-os.close(go)
-done(won=[json.loads(os.read(readable, 65536)) for readable in pipes])
+def work(store, me):
+    won = []
+    while (claim := store.claim(session, me, lease_s=600)) is not None:
+        won.append(claim.task.alias)
+        complete(store, claim)
+    return won
+done(won=at_once(32, work))
 """
     won = [alias for each in answer(child(code, url, session_id, "agent"))["won"] for alias in each]
     assert sorted(won) == sorted(f"t{n}" for n in range(total))
     verify(store, session_id)
+    assert store.count(TaskQuery(session_id=session_id)) == {TaskStatus.COMPLETED: total}
+    kinds = [event.kind for event in store.events(limit=None)]
+    assert (kinds.count("task_started"), kinds.count("task_completed")) == (total, total)
 
 
 def test_dense_convergence_never_deadlocks(store, url, session_id, request):
@@ -145,16 +152,18 @@ def test_dense_convergence_never_deadlocks(store, url, session_id, request):
         ],
     )
     code = """
-store, finished = opened(), 0
-while store.count(TaskQuery(session_id=session, status=(TaskStatus.PENDING,))):
-    claim = store.claim(session, name, lease_s=600)
-    if claim is not None:
-        complete(store, claim)
-        finished += 1
-done(finished=finished)
+def work(store, me):
+    finished = 0
+    while store.count(TaskQuery(session_id=session, status=(TaskStatus.PENDING,))):
+        claim = store.claim(session, me, lease_s=600)
+        if claim is not None:
+            complete(store, claim)
+            finished += 1
+    return finished
+done(finished=at_once(8, work))
 """
-    workers = [child(code, url, session_id, f"agent {n}") for n in range(8)]
-    assert sum(answer(worker)["finished"] for worker in workers) == width * depth
+    finished = answer(child(code, url, session_id, "agent"))["finished"]
+    assert sum(finished) == width * depth
     verify(store, session_id)
     if url.startswith("postgresql"):
         with psycopg.connect(request.getfixturevalue("postgres")) as db:

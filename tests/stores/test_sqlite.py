@@ -208,28 +208,6 @@ def test_a_store_that_is_being_made_is_not_taken_for_another_programs(path, monk
     opened.close()
 
 
-def test_eight_processes_win_each_task_once(store, session_id, path):
-    """Eight processes take from one queue until it is empty: each task is won and completed once,
-    and nobody meets a locked store.
-    """
-    total = 160
-    store.plan(session_id, [TaskDraft(title=f"T{n}", alias=f"t{n}") for n in range(total)])
-    code = """
-store = SQLiteStore.open(argv[1])
-won = []
-while (claim := store.claim(argv[2], f"agent {argv[0]}", lease_s=600)) is not None:
-    won.append(claim.task.alias)
-    ending = Ending(action=NextAction.COMPLETE, summary="s")
-    store.finish(claim.task.id, claim.attempt.number, ending, agent=f"agent {argv[0]}")
-done(won=won)
-"""
-    won = [alias for said in at_once(code, 8, path, session_id) for alias in said["won"]]
-    assert sorted(won) == sorted(f"t{n}" for n in range(total))
-    assert store.count(TaskQuery(session_id=session_id)) == {TaskStatus.COMPLETED: total}
-    kinds = [event.kind for event in store.events(limit=None)]
-    assert (kinds.count("task_started"), kinds.count("task_completed")) == (total, total)
-
-
 def test_threads_share_one_orchestrator(tmp_path):
     """Eight threads on one object: each task is won once, and what they write adds up."""
     orch = Orchestrator.open(tmp_path, home=tmp_path / "home")
