@@ -35,23 +35,6 @@ def complete(store, claim):
     attempt, ending = claim.attempt, Ending(action=NextAction.COMPLETE, summary="s")
     task_id, number = claim.task.id, attempt.number
     return store.finish(task_id, number, ending, agent=attempt.agent, artifacts=[artifact])
-def at_once(count, work):  # all is imported before the processes part
-    opened().close()
-    gate, go = os.pipe()
-    pipes = []
-    for number in range(count):
-        readable, writable = os.pipe()
-        if os.fork() == 0:
-            try:
-                os.close(go)
-                os.read(gate, 1)
-                os.write(writable, json.dumps(work(opened(), f"{name} {number}")).encode())
-            finally:
-                os._exit(0)
-        os.close(writable)
-        pipes.append(readable)
-    os.close(go)
-    return [json.loads(os.read(readable, 65536)) for readable in pipes]
 """
 
 
@@ -117,8 +100,9 @@ def test_32_processes_win_each_task_once(store, url, session_id):
     total = 96
     store.plan(session_id, [TaskDraft(title=f"T{n}", alias=f"t{n}") for n in range(total)])
     code = """
-def work(store, me):
-    won = []
+opened().close()  # all is imported before the processes part
+def work(number):
+    store, won, me = opened(), [], f"{name} {number}"
     while (claim := store.claim(session, me, lease_s=600)) is not None:
         won.append(claim.task.alias)
         complete(store, claim)
@@ -152,10 +136,11 @@ def test_dense_convergence_never_deadlocks(store, url, session_id, request):
         ],
     )
     code = """
-def work(store, me):
-    finished = 0
+opened().close()
+def work(number):
+    store, finished = opened(), 0
     while store.count(TaskQuery(session_id=session, status=(TaskStatus.PENDING,))):
-        claim = store.claim(session, me, lease_s=600)
+        claim = store.claim(session, f"{name} {number}", lease_s=600)
         if claim is not None:
             complete(store, claim)
             finished += 1

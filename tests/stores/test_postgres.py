@@ -224,14 +224,14 @@ except errors.MissingDependencyError as exc:
 def test_processes_may_open_a_new_store_at_the_same_moment(postgres_url):
     """However many open a store that does not exist yet, all succeed, and there is one schema."""
     code = """
-store = PostgresStore.open(url)
-start_session(store)
-done(ok=True)
-store.close()
+def work(number):
+    store = PostgresStore.open(url)
+    start_session(store)
+    store.close()
+    return True
+done(ok=at_once(6, work))
 """
-    assert [answer(one) for one in [child(code, postgres_url) for _ in range(6)]] == [
-        {"ok": True}
-    ] * 6
+    assert answer(child(code, postgres_url)) == {"ok": [True] * 6}
     store = PostgresStore.open(postgres_url)
     assert len(store.sessions()) == 6
     store.close()

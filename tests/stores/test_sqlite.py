@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import os
 import shutil
 import signal
@@ -78,20 +77,6 @@ def child(code, *args, **how):
     return python(PRELUDE + code, *args, **how)
 
 
-def at_once(code, count, *args):
-    """Start several children, let them go at the same moment when all are ready, and return what
-    each said.
-    """
-    go = "done(ready=True)\nsys.stdin.readline()\n"
-    children = [child(go + code, number, *args) for number in range(count)]
-    for one in children:
-        assert json.loads(one.stdout.readline()) == {"ready": True}
-    for one in children:
-        one.stdin.write("go\n")
-        one.stdin.flush()
-    return [answer(one) for one in children]
-
-
 def bytes_of(folder):
     """Every file below *folder* with its bytes, a database's own side files left out when they are
     empty.
@@ -150,13 +135,15 @@ def test_memory_is_of_this_process_only():
 def test_processes_may_open_a_new_store_at_the_same_moment(path, count):
     """However many open a store that does not exist yet, all succeed, and there is one schema."""
     code = """
-store = SQLiteStore.open(argv[1])
-start_session(store, f"s_{argv[0]}")
-done(seq=store.last_seq())
-store.close()
+def work(number):
+    store = SQLiteStore.open(argv[0])
+    start_session(store, f"s_{number}")
+    seq = store.last_seq()
+    store.close()
+    return seq
+done(seqs=at_once(int(argv[1]), work))
 """
-    said = at_once(code, count, path)
-    assert max(one["seq"] for one in said) == count
+    assert max(answer(child(code, path, count))["seqs"]) == count
     store = SQLiteStore.open(path)
     assert len(store.sessions()) == count
     store.close()
