@@ -28,6 +28,11 @@ class Saying:
     def __init__(self, text: str) -> None:
         self._text = text
 
+    @property
+    def has_a_run(self) -> bool:
+        """Whether there are enough words to tell a copy from a coincidence."""
+        return len(self._terms) >= _RUN_WORDS
+
     def is_within(self, other: Saying) -> bool:
         """Tell whether the shorter of the two says little that is not in the other one."""
         if not self._has_words_of(other):
@@ -52,6 +57,10 @@ class Saying:
 
     @cached_property
     def _runs(self) -> _Runs:
-        words = terms(self._text)
+        words = self._terms
         count = max(1, len(words) - _RUN_WORDS + 1)
         return frozenset(tuple(words[start : start + _RUN_WORDS]) for start in range(count))
+
+    @cached_property
+    def _terms(self) -> list[str]:
+        return terms(self._text)

@@ -151,15 +151,16 @@ def _folded(hits: Iterable[Hit], outlines: Mapping[str, _Outline], limit: int) -
     """Return the first hits that say something each, and note there which ones only repeat them.
 
     One that has a passage in common with another, such as a licence, does not repeat it: it would
-    be as long, and have that passage in the same place. What is superseded stays by itself: who
-    asks for it wants to see the difference.
+    be as long, and have that passage in the same place. A few words are no copy of others: the
+    titles tell them apart. What is superseded stays by itself: who asks for it wants to see the
+    difference.
     """
     kept: list[Hit] = []
     sayings: list[Saying] = []
     for hit in hits:
         saying = Saying(hit.text)
         same = None
-        if hit.text and not hit.superseded:
+        if saying.has_a_run and not hit.superseded:
             outline = outlines[hit.artifact_id]
             may_repeat = [outlines[other.artifact_id] == outline for other in kept]
             same = _first_equal(saying, compress(enumerate(sayings), may_repeat))
