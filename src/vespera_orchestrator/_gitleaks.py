@@ -23,7 +23,8 @@ import attrs
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-log = logging.getLogger("vespera_orchestrator")
+log = logging.getLogger("vespera_orchestrator.secrets")
+"""Not the logger of all others: that one masks its lines, for which it asks for these rules."""
 
 PACKAGE: Final = "secretscreen"
 _FILE: Final = "gitleaks.toml"
