@@ -125,7 +125,7 @@ FUNCTIONS = {
     "CSL": read_csl,
     "passages": lambda text: passages.split(text, "text/markdown"),
 }
-LENGTHS = {"YAML of the home": 1_000, "passages": 4_000}
+LENGTHS = {"YAML of the home": 2_000, "passages": 4_000}
 """Of those that are slow without being steep."""
 
 
