@@ -23,6 +23,7 @@ from vespera_orchestrator import (
     InvalidInputError,
     MissingDependencyError,
 )
+from vespera_orchestrator.artifacts.content import pdfs
 from vespera_orchestrator.artifacts.search import (
     embedders,
     index,
@@ -315,6 +316,24 @@ def test_an_embedder_that_fails_costs_nothing_but_its_vectors(home, monkeypatch,
     monkeypatch.setattr(orch.artifacts._index._vectors, "paused_until", 0.0)
     assert orch.artifacts.search("bison")[0].mode == "hybrid"
     assert vectors(orch) == {"A": True, "B": True}
+
+
+def test_a_pdf_read_later_gets_its_vectors_later_still(home, monkeypatch):
+    """Its reader comes while the embedder fails: once that is back, it has vectors like others."""
+    letters = Letters()
+    orch = home(letters)
+    with monkeypatch.context() as patch:
+        patch.setattr(pdfs, "reader_folder", lambda: None)
+        orch.artifacts.save("Sheet.pdf", b"%PDF-1.7 \0 sheet")
+        orch.catch_up()
+    monkeypatch.setattr(pdfs, "reader_folder", lambda: "somewhere")
+    monkeypatch.setattr(pdfs, "_ask", lambda *_: b'{"page": "A quasar"}\n{"end": ""}\n')
+    letters.fails = RuntimeError("the server is away")
+    assert orch.artifacts.search("quasar")[0].place == "page 1"
+    letters.fails = None
+    monkeypatch.setattr(orch.artifacts._index._vectors, "paused_until", 0.0)
+    assert orch.artifacts.search("quasar")[0].mode == "hybrid"
+    assert vectors(orch) == {"Sheet.pdf": True}
 
 
 def test_rebuilt_with_vectors_it_is_equal(home):

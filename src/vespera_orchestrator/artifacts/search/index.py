@@ -384,13 +384,12 @@ class ArtifactIndex:
         table.replace(
             batch.artifacts, batch.rows, vectors, state.epoch, superseded=batch.superseded_ids
         )
-        lacks_vectors = bool(state.dimensions and batch.rows) and vectors is None
         return attrs.evolve(
             state,
             cursor=last_event.seq,
             stamp=event_stamp(last_event),
             version=table.version,
-            bare=state.bare or lacks_vectors,
+            bare=state.bare or _lacks_vectors(state, batch, vectors),
             unread=state.unread or batch.lacks_reader,
         )
 
@@ -473,10 +472,12 @@ class ArtifactIndex:
         table = self._table(state)
         gaps = {name: entry.gap for name, entry in table.artifacts().items()}
         unread = [name for name, gap in gaps.items() if gap == SearchGap.NO_READER]
+        is_bare = state.bare
         for batch in self._batches_of(unread):
             vectors = self._vectors.of_rows(state, batch.rows)
             table.replace(batch.artifacts, batch.rows, vectors, state.epoch)
-        return attrs.evolve(state, version=table.version, unread=False)
+            is_bare = is_bare or _lacks_vectors(state, batch, vectors)
+        return attrs.evolve(state, version=table.version, bare=is_bare, unread=False)
 
     def _batches_of(self, artifact_ids: Iterable[str]) -> Iterator[_Batch]:
         batch = _Batch()
@@ -883,6 +884,11 @@ class ArtifactIndex:
 def _can_read_more(state: IndexState) -> bool:
     """Tell whether PDFs that were left out can be read here."""
     return state.unread and pdfs.reader_folder() is not None
+
+
+def _lacks_vectors(state: IndexState, batch: _Batch, vectors: Any) -> bool:
+    """Tell whether a batch should have vectors, and they could not be made."""
+    return bool(state.dimensions and batch.rows) and vectors is None
 
 
 def _new_generation() -> str:
