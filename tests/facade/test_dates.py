@@ -176,3 +176,32 @@ def test_whoever_asks_for_a_task_first_finds_it_awake(orch, clock):
     orch.snooze_task("eat", "in 1 hour")
     clock.advance(7200)
     assert orch.get_task("eat").is_ready
+
+
+@pytest.mark.parametrize("week", ["2026-W48", "2026W48", " 2026-W48 "])
+def test_a_week_without_a_day_is_asked_back(orch, week):
+    """It is no day; ISO format would read it as its Monday, which may be over."""
+    for name in ("due_date", "not_before"):
+        with pytest.raises(PlanError, match=r"a whole week; .* 2026-11-27 for its Friday"):
+            orch.plan_task("Call", **{name: week})
+
+
+def test_a_day_of_a_week_is_a_day(orch):
+    """ISO format writes it so, too."""
+    assert orch.plan_task("Call", due_date="2031-W10-3").due_day == "2031-03-05"
+
+
+def test_a_question_of_nothing_is_refused(orch):
+    """Planned or changed; an empty text still clears it."""
+    with pytest.raises(PlanError, match="question: ' ' asks nothing"):
+        orch.plan_task("Ask", question=" ")
+    asking = orch.plan_task("Ask", question="Red?")
+    with pytest.raises(InvalidInputError, match="asks nothing"):
+        orch.update_task(asking, question="\t")
+    assert orch.update_task(asking, question="").question is None
+
+
+def test_dates_that_contradict_each_other_are_told_in_words(orch):
+    """As every other text tells them."""
+    with pytest.raises(PlanError, match="not start before 2 April 2031, but is due 1 April 2031;"):
+        orch.plan_task("Call", not_before="2031-04-02", due_date="2031-04-01")

@@ -40,7 +40,7 @@ def test_it_tells_what_happened_to_a_task(orch, clock):
     assert sentences(orch, "roof") == [
         "roof: planned",
         "roof: no longer waits for walls",
-        "roof: changed: due date to 2027-01-01, priority to 5",
+        "roof: changed: due date to 1 January 2027, priority to 5",
         "roof: waits for walls (done)",
         "roof: changed: no due date",
         "roof: started, attempt 1 (ada)",
@@ -149,8 +149,8 @@ def test_a_rest_tells_where_the_due_date_went(orch):
     orch.snooze_task("a", "2027-02-01")
     orch.snooze_task("a", None)
     assert [line.partition(": ")[2] for line in sentences(orch, "a")[-2:]] == [
-        "rests until 2027-02-01 00:00; it is due 2027-02-01 now",
-        "its rest is over; it is due 2027-01-01 now",
+        "rests until 1 February 2027; it is due 1 February 2027 now",
+        "its rest is over; it is due 1 January 2027 now",
     ]
 
 
@@ -168,8 +168,8 @@ def test_moments_are_told_by_the_person_s_clock(tmp_path, clock):
         orch.execute_task("fetch").fail("no answer")
         told = [event.sentence for event in orch.history("fetch")]
     retry_at = clock.now.astimezone(ZoneInfo("Asia/Tokyo")) + timedelta(minutes=10)
-    assert told[1] == "fetch: rests until 2027-03-01 00:00"
-    words = f"attempt 1 failed, next try at {retry_at:%Y-%m-%d %H:%M}"
+    assert told[1] == "fetch: rests until 1 March 2027"
+    words = f"attempt 1 failed, next try at {retry_at.day} January 2026, {retry_at:%H:%M}"
     assert told[-1] == f"fetch: {words} (ada): no answer"
 
 

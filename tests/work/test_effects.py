@@ -5,6 +5,7 @@ nothing.
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -118,6 +119,10 @@ def test_an_answer_that_settles_nothing_is_refused(orch, words):
     with pytest.raises(InvalidInputError, match="happened=True or happened=False"):
         orch.answer(caught.value.question, *words)
     assert orch.get_task(caught.value.question).status == "pending"
+    asked = orch.get_task(caught.value.question).question
+    assert re.search(r"began it \(\d+ [A-Z][a-z]+ \d{4}, \d\d:\d\d\)", asked)
+    assert "answer yes or no" in asked
+    assert "True" not in asked
     orch.answer(caught.value.question, happened=False)
     orch.execute_task("write").once("letter", lambda: send(orch))
     assert letters(orch) == 2, "the person said that it had not happened"

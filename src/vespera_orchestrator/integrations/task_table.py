@@ -163,7 +163,8 @@ def _nothing(choice: Choice) -> str:
 def _row(task: Task, why: Why, now: datetime) -> tuple[str, ...]:
     if task.status.is_terminal:
         return task.alias, task.title, _WORDS[task.status], "", ""
-    return task.alias, task.title, _word(task, why), _due(task, now), _waits(task, why, now)
+    due = dates.due_date_words(task, now)
+    return task.alias, task.title, _word(task, why), due, _waits(task, why, now)
 
 
 def _word(task: Task, why: Why) -> str:
@@ -171,11 +172,6 @@ def _word(task: Task, why: Why) -> str:
         return _READY
     is_pause = any(cause.kind in _PAUSES for cause in why.causes)
     return "resting" if is_pause else _WORDS[task.status]
-
-
-def _due(task: Task, now: datetime) -> str:
-    words, _, _ = dates.due_words(task, now).partition(";")
-    return words.removeprefix("is meant for ")
 
 
 def _waits(task: Task, why: Why, now: datetime) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, date, datetime, time, tzinfo
 from itertools import groupby
 from typing import TYPE_CHECKING, Final
 
@@ -15,6 +15,7 @@ from vespera_orchestrator._model import Event, EventKind, JsonValue, PastEvent
 from vespera_orchestrator._records import to_text
 from vespera_orchestrator._text import duration, one_line, show_methods
 from vespera_orchestrator.progress.resume import CHANGE_WORDS
+from vespera_orchestrator.tasks import dates
 
 if TYPE_CHECKING:
     from vespera_orchestrator.contracts import Store
@@ -181,7 +182,7 @@ class _Wording:
             template = _lost_words(event)
         if event.kind == EventKind.TASK_SNOOZED:
             template = _rest_words(event)
-        values = _Values({key: self._value(value) for key, value in event.data.items()})
+        values = _Values({key: self._value(value, key) for key, value in event.data.items()})
         values["length"] = _length(event.data.get("limit_s"))
         values["changes"] = ", ".join(dict.fromkeys(self._changes(event.data)))
         return template.format_map(values)
@@ -192,27 +193,29 @@ class _Wording:
             if name in _UNSPOKEN or (name == "due_at" and data.get("due_day")):
                 continue
             field = _FIELD_WORDS.get(name, name.replace("_", " "))
-            words = _length(value) if name.endswith("_s") else self._value(value)
+            words = _length(value) if name.endswith("_s") else self._value(value, name)
             yield f"{field} to {words}" if value not in _NOTHING else f"no {field}"
 
-    def _value(self, value: JsonValue) -> str:
+    def _value(self, value: JsonValue, name: str) -> str:
         if isinstance(value, list):
             text = ", ".join(str(each) for each in value)
         elif isinstance(value, str):
-            text = self._local(self.names.get(value, value))
+            text = self._date(self.names.get(value, value), name)
         else:
             text = str(value)
         return one_line(text, _VALUE_WIDTH)
 
-    def _local(self, text: str) -> str:
-        """Tell a moment by the person's clock, to the minute; any other text stays."""
-        if _MOMENT.fullmatch(text) is None:
-            return text
+    def _date(self, text: str, name: str) -> str:
+        """Tell a day, or a moment by the person's clock, in words; any other text stays."""
         try:
+            if name == "due_day":
+                return dates.day_words(date.fromisoformat(text))
+            if _MOMENT.fullmatch(text) is None:
+                return text
             at = datetime.fromisoformat(text).astimezone(self.zone)
         except (ValueError, OverflowError):
             return text
-        return f"{at:%Y-%m-%d %H:%M}"
+        return dates.day_words(at) if at.time() == time() else dates.moment_words(at, self.zone)
 
 
 def _lost_words(event: Event) -> str:

@@ -147,6 +147,11 @@ def words(name: str, value: object, problem: str) -> str:
     return value
 
 
+def question(name: str, value: object) -> str | None:
+    """Return what a person is asked, or ``None``."""
+    return None if value is None else words(name, value, "asks nothing; write a sentence")
+
+
 def signal_name(name: str, value: object) -> str | None:
     """Return the name of a signal, or ``None``."""
     return None if value is None else signal_that_came(name, value)

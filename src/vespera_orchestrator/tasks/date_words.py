@@ -79,6 +79,7 @@ _DAY_MONTH: Final = re.compile(r"(?P<day>\d{1,2})\.? (?P<month>[a-z]{3,9})\.?(?:
 _MONTH_DAY: Final = re.compile(r"(?P<month>[a-z]{3,9})\.? (?P<day>\d{1,2})(?: (?P<year>\d{4}))?")
 _NUMBERS_ONLY: Final = re.compile(r"\d{1,4}([./-])\d{1,2}(?:\1(?:\d{1,4})?)?")
 _YEAR_FIRST: Final = re.compile(r"\d{4}(?:-\d{1,2}){1,2}")
+_WHOLE_WEEK: Final = re.compile(r"\d{4}-?W\d{2}(?!-?\d)")
 _FEWEST_LETTERS: Final = 3
 """How many letters of a weekday or a month are enough."""
 _EVENING: Final = time(18)
@@ -151,9 +152,19 @@ def read_when(name: str, text: str, calendar: Calendar, use: Use) -> date | date
     """
     machine = _from_iso(text.strip())
     if machine is not None:
+        _refuse_whole_week(name, text.strip(), machine)
         return machine
     reader = _Reader(name=name, text=text, now=calendar.here(), use=use)
     return reader.read(_BEFORE.sub("", _plain(text), count=1))
+
+
+def _refuse_whole_week(name: str, text: str, monday: date) -> None:
+    """Refuse a week of the calendar without its day, which ISO format reads as its Monday."""
+    if _WHOLE_WEEK.match(text) is None:
+        return
+    friday = monday + timedelta(days=4)
+    problem = f"names a whole week; write a day of it, such as {friday:%Y-%m-%d} for its Friday"
+    raise InvalidInputError(name, f"{show_value(text)} {problem}")
 
 
 def _plain(text: str) -> str:

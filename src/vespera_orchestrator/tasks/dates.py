@@ -133,7 +133,8 @@ def snooze_until(name: str, value: object, calendar: Calendar) -> datetime | Non
         raise InvalidInputError(name, f"{show_value(value)} names no day; write one, or now")
     until = _start(name, value, calendar)
     if until is not None and until <= calendar.now():
-        problem = f"{until:%Y-%m-%d %H:%M} UTC is over; write a later day, or now to start it"
+        when = moment_words(until, calendar.zone())
+        problem = f"{when} is over; write a later day, or now to start it"
         raise InvalidInputError(name, problem)
     return until
 
@@ -291,6 +292,24 @@ def rest_words(task: Task, now: datetime) -> str:
     zone = _zone_of(task)
     with_time = task.not_before.astimezone(zone).time() != time()
     return _when(task.not_before, now, zone, with_time=with_time)
+
+
+def due_date_words(task: Task, now: datetime) -> str:
+    """Say on which day, or when, the task is meant to be done; empty if it has no such date."""
+    if task.due_at is None:
+        return ""
+    return _when(task.due_at, now, _zone_of(task), with_time=task.due_day is None)
+
+
+def moment_words(at: datetime, zone: tzinfo) -> str:
+    """Say when something is by the clock of *zone*, in words that stay right on any day."""
+    local = at.astimezone(zone)
+    return f"{day_words(local.date())}, {local:%H:%M}"
+
+
+def day_words(day: date) -> str:
+    """Say which day it is, in words that stay right on any day."""
+    return f"{day.day} {MONTHS[day.month - 1]} {day.year}"
 
 
 def _when(at: datetime, now: datetime, zone: tzinfo, *, with_time: bool) -> str:

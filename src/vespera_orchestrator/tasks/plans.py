@@ -71,7 +71,7 @@ _PARAMETERS: Final[dict[str, _Parameter]] = {
     "retry_after": _Parameter(arguments.pause_s, "retry_after_s", empty_is_none=True),
     "time_limit": _Parameter(arguments.length_s, "time_limit_s", empty_is_none=True),
     "stalled_after": _Parameter(arguments.length_s, "stalled_after_s", empty_is_none=True),
-    "question": _Parameter(arguments.text, empty_is_none=True),
+    "question": _Parameter(arguments.question, empty_is_none=True),
     "signal": _Parameter(arguments.signal_name, empty_is_none=True),
     "context": _Parameter(arguments.mapping),
     "for_agent": _Parameter(arguments.optional_agent, empty_is_none=True),

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from vespera_orchestrator._model import TaskStatus
 from vespera_orchestrator._text import one_line
 from vespera_orchestrator.errors import AnswerNeededError, InvalidInputError, LeaseLostError
-from vespera_orchestrator.tasks import arguments
+from vespera_orchestrator.tasks import arguments, dates
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -103,11 +103,10 @@ class Effects:
 
     def _ask_about(self, known: Effect) -> AnswerNeededError:
         key = one_line(known.key, _KEY_WIDTH)
+        begun = dates.moment_words(known.begun_at, self._rooms.zone)
         asking = self.ask(
-            f"Has {key!r} happened? Attempt {known.attempt} began it on "
-            f"{known.begun_at:%Y-%m-%d %H:%M:%S} UTC and did not record its end. "
-            "Look, and answer happened=True (and result=…, if it returned anything) or "
-            "happened=False.",
+            f"Has {key!r} happened? Attempt {known.attempt} began it ({begun}) and did not record "
+            "its end. Look, and answer yes or no; if it returned anything, add it as result.",
             effect=known.key,
         )
         remedy = (

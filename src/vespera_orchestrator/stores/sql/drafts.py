@@ -446,7 +446,7 @@ def _refuse_contradiction(task: Task, names: Collection[str], place: str, now: d
         return
     if task.not_before > over_at or (task.due_day and task.not_before == over_at):
         start = dates.rest_words(task, now)
-        due = task.due_day or dates.rest_words(attrs.evolve(task, not_before=task.due_at), now)
+        due = dates.due_date_words(task, now)
         problem = (
             f"it may not start before {start}, but is due {due}; change not_before or due_date"
         )

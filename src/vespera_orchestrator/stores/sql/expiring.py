@@ -273,6 +273,16 @@ def _holder(tx: Transaction, task_id: str) -> Attempt | None:
     return reading.attempt(tx, task) if task.status is TaskStatus.IN_PROGRESS else None
 
 
+def _not_the_holder(tx: Transaction, task: Task, attempt: Attempt, holder: str) -> TransitionError:
+    """Make the error for a task that another agent holds than the one that was named."""
+    state = f"not held by {holder}"
+    remedy = f"{attempt.agent} holds it (attempt {attempt.number}); {holder} never has"
+    if any(each.agent == holder for each in reading.attempts(tx, task.id)):
+        state = f"no longer held by {holder}"
+        remedy = f"{attempt.agent} has taken it since (attempt {attempt.number})"
+    return TransitionError(task.alias, state, "have its attempt ended", remedy)
+
+
 def end_attempt(tx: Transaction, task_id: str, reason: str, *, agent: str, holder: str) -> Attempt:
     """See `contracts.Store.end_attempt`."""
     task = reading.task(tx, task_id)
@@ -282,10 +292,7 @@ def end_attempt(tx: Transaction, task_id: str, reason: str, *, agent: str, holde
         remedy = f"nobody holds it; orch.why({task.alias!r}) says what comes next"
         raise TransitionError(task.alias, task.status, "have its attempt ended", remedy)
     if holder and attempt.agent != holder:
-        remedy = f"{attempt.agent} has taken it since (attempt {attempt.number})"
-        raise TransitionError(
-            task.alias, f"no longer held by {holder}", "have its attempt ended", remedy
-        )
+        raise _not_the_holder(tx, task, attempt, holder)
     close_attempt(tx, task, AttemptEnding.GONE, reason)
     data: dict[str, JsonValue] = {
         "attempt": attempt.number,

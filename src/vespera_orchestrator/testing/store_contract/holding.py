@@ -315,7 +315,7 @@ class HoldingContract(StoreFixtures):
         assert everything(store) == before
         store.claim(session_id, "bob", lease_s=60)
         before = everything(store)
-        with pytest.raises(TransitionError, match=r"bob has taken it since \(attempt 1\)"):
+        with pytest.raises(TransitionError, match=r"bob holds it \(attempt 1\); ada never has"):
             store.end_attempt(task.id, "killed", agent="lead", holder="ada")
         assert everything(store) == before
         store.finish(task.id, 1, attrs.evolve(completion(), later=True), agent="bob")
