@@ -32,7 +32,7 @@ OWN_FILES = {
     "integrations/command.py": "the null device",
     "integrations/instructions.py": "the skill is packaged",
     "maintenance/export.py": "writes a new file",
-    "stores/sqlite/database.py": "the tables are packaged",
+    "stores/sqlite/upgrade.py": "the tables are packaged",
     "stores/sqlite/filesystem.py": "a file of the system",
     "stores/sqlite/reserve.py": "a file that it has just looked at",
     "worktrees/ignored_files.py": "copies what it has just looked at",
