@@ -237,6 +237,11 @@ class Model:
         asking = self.tasks.get(self.tasks[alias]["effects"][key]["question"])
         return asking["says"] if asking is not None and asking["status"] == "completed" else None
 
+    def effect_questions(self):
+        """The questions that were asked about effects in doubt."""
+        effects = [effect for task in self.tasks.values() for effect in task["effects"].values()]
+        return {effect["question"] for effect in effects}
+
     def doubts(self):
         """The effects of running tasks of which nobody knows whether they have happened."""
         return [
@@ -282,6 +287,7 @@ class Model:
 
     def complete(self, alias):
         """Complete a task; what it recovers is pending again."""
+        self.tasks[alias]["has_content"] = True
         self.become(alias, "completed")
         target = self.tasks[alias]["recovers"]
         if target is not None and self.tasks[target]["status"] == "blocked":
@@ -807,9 +813,16 @@ class Predicted(RuleBasedStateMachine):
     @precondition(lambda self: self.model.tasks)
     @rule(number=some, likely=st.booleans())
     def answer(self, number, likely):
-        """Answer a task, also before it can be; what runs, or has ended, is not answered."""
-        asking = [alias for alias, task in self.model.tasks.items() if task["asks"]]
-        own = [alias for alias, task in self.model.tasks.items() if task["recovers"] is None]
+        """Answer a task, also before it can be; what runs, or has ended, is not answered.
+
+        Questions about effects want another answer, see `tell`.
+        """
+        own = [
+            alias
+            for alias, task in self.model.tasks.items()
+            if task["recovers"] is None and alias not in self.model.effect_questions()
+        ]
+        asking = [alias for alias in own if self.model.tasks[alias]["asks"]]
         named = (likely and asking) or own
         alias = named[number % len(named)]
         task = self.model.tasks[alias]
