@@ -422,6 +422,8 @@ def test_watching_is_interrupted_like_anything_else(tmp_path):
 import signal
 signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever started us may ignore it
 orch = vespera.open(argv[0]); orch.initialize_session("x")
+# Python swallows a Ctrl-C that meets a callback of its imports: load what watching needs before.
+list(orch.watch(timeout_s=0))
 try:
     print("on", flush=True)
     list(orch.watch())
