@@ -39,8 +39,8 @@ def git(folder, *arguments, check=True, text=None):
     return run.stdout.decode("utf-8", "surrogateescape").rstrip("\n")
 
 
-def begin(folder, files):
-    """Make a repository with one commit on ``main`` that has these files.
+def make_repository(folder, files):
+    """Make a repository with one commit on ``main`` that has these files; return its folder.
 
     Done within the process: git would be started four times for each of a thousand tests.
     """
@@ -52,6 +52,7 @@ def begin(folder, files):
     ada = pygit2.Signature("Ada", "ada@example.org")
     repository.create_commit("HEAD", ada, ada, "first", index.write_tree(), [])
     repository.free()
+    return folder
 
 
 def write(folder, files):
@@ -122,13 +123,6 @@ class Project:
         return {block.split("\n")[0].removeprefix("worktree "): block for block in blocks if block}
 
 
-def make_repository(folder, files):
-    """Make a repository with one commit on ``main`` that has these files; return its folder."""
-    folder.mkdir(parents=True, exist_ok=True)
-    begin(folder, files)
-    return folder
-
-
 @pytest.fixture
 def identity(monkeypatch, tmp_path):
     """Git knows who commits, and nothing of the machine's own configuration."""
@@ -156,7 +150,7 @@ def make(tmp_path, identity):  # noqa: ARG001 - git must know who commits
             if files is not None:
                 project.commit("first", files)
         else:
-            begin(project.folder, files)
+            make_repository(project.folder, files)
         return project
 
     yield make_project
