@@ -158,13 +158,7 @@ class RecordList(list[_Listed]):
 
     @showing
     def __str__(self) -> str:
-        table = _table(self)
-        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-        lines = []
-        for row in table:
-            cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
-            lines.append("  ".join(cells).rstrip())
-        return "\n".join(lines) or "(none)"
+        return "\n".join(in_columns(_table(self))) or "(none)"
 
     @showing
     def _repr_html_(self) -> str:
@@ -174,6 +168,16 @@ class RecordList(list[_Listed]):
             return text_html("(none)")
         head, *rows = _table(self[:_ROWS_SHOWN])
         return table_html(head, rows, more=len(self) - len(rows))
+
+
+def in_columns(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return the rows with their columns below each other."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+        lines.append("  ".join(cells).rstrip())
+    return lines
 
 
 def _table(records: Sequence[Record]) -> list[list[str]]:

@@ -25,7 +25,7 @@ from vespera_orchestrator._text import printable
 from vespera_orchestrator.errors import VesperaError
 from vespera_orchestrator.home.locate import Home
 from vespera_orchestrator.integrations import answering, asking_back, task_words
-from vespera_orchestrator.integrations.shell_calls import TEXT_FLAGS, WORDS, in_commands
+from vespera_orchestrator.integrations.shell_calls import TEXT_FLAGS, WORDS, flag, in_commands
 from vespera_orchestrator.integrations.tools.table import PREFIX, TABLE, ToolSpec
 from vespera_orchestrator.tasks import dates
 
@@ -567,7 +567,6 @@ def _add_arguments(parser: argparse.ArgumentParser, spec: ToolSpec) -> None:
     """Offer what the call needs as words, and what it may take as flags."""
     function = getattr(vespera.Orchestrator, spec.path)
     for name, parameter in inspect.signature(function).parameters.items():
-        flag = f"--{name.replace('_', '-')}"
         if name == "self" or parameter.kind in _VARIADIC:
             continue
         if parameter.default is inspect.Parameter.empty:
@@ -576,8 +575,8 @@ def _add_arguments(parser: argparse.ArgumentParser, spec: ToolSpec) -> None:
             default = parameter.default
             parser.add_argument(name, metavar=name.upper(), nargs="?", default=default)
         elif name in TEXT_FLAGS:
-            parser.add_argument(flag, dest=name, metavar=TEXT_FLAGS[name])
+            parser.add_argument(flag(name), dest=name, metavar=TEXT_FLAGS[name])
         elif name in _LIST_FLAGS:
-            parser.add_argument(flag, dest=name, metavar="TASK", nargs="+", default=())
+            parser.add_argument(flag(name), dest=name, metavar="TASK", nargs="+", default=())
         elif parameter.default is False:
-            parser.add_argument(flag, dest=name, action="store_true")
+            parser.add_argument(flag(name), dest=name, action="store_true")

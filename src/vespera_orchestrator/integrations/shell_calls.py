@@ -178,16 +178,17 @@ def _row_words(path: str, values: dict[str, Any]) -> Iterator[str]:
         if is_needed or (name in WORDS and name in values):
             yield _word(values.pop(name, ANYTHING))
         elif name in TEXT_FLAGS and name in values:
-            flags += [_flag(name), _word(values.pop(name))]
+            flags += [flag(name), _word(values.pop(name))]
         elif parameter.default is False and values.get(name) is True:
-            flags.append(_flag(name))
+            flags.append(flag(name))
             del values[name]
     if values:
         raise _NotACommandError(path)
     yield from flags
 
 
-def _flag(name: str) -> str:
+def flag(name: str) -> str:
+    """Return the flag by which a command takes a parameter."""
     return f"--{name.replace('_', '-')}"
 
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from vespera_orchestrator._model import CauseKind, Task, TaskStatus
-from vespera_orchestrator._text import one_line, show_methods
+from vespera_orchestrator._records import in_columns
+from vespera_orchestrator._text import first_names, one_line, show_methods
 from vespera_orchestrator.tasks import dates
 from vespera_orchestrator.tasks.date_words import UTC_CALENDAR
 
@@ -176,8 +177,7 @@ def _word(task: Task, why: Why) -> str:
 
 def _waits(task: Task, why: Why, now: datetime) -> str:
     names = list(dict.fromkeys(name for cause in why.causes for name in _names(task, cause, now)))
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more
+    return first_names(names, _NAMED)
 
 
 def _names(task: Task, cause: Cause, now: datetime) -> tuple[str, ...]:
@@ -194,12 +194,7 @@ def _names(task: Task, cause: Cause, now: datetime) -> tuple[str, ...]:
 
 
 def _lines(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    """Return the rows with their columns below each other."""
     cells = [
         [one_line(cell, most) for cell, most in zip(row, _WIDTHS, strict=True)] for row in rows
     ]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in cells
-    ]
+    return in_columns(cells)

@@ -305,13 +305,14 @@ class _Reader:
         week_later = coming + timedelta(days=DAYS_OF_WEEK)
         is_this_week = today.weekday() + days_ahead < DAYS_OF_WEEK
         if which == "next" and days_ahead and (is_this_week or days_ahead == 1):
-            raise self._unclear(_spoken(coming), _spoken(week_later))
+            raise self._unclear(day_and_month(coming), day_and_month(week_later))
         if which == "this" and not is_this_week:
-            raise self._unclear(_spoken(coming - timedelta(days=DAYS_OF_WEEK)), _spoken(coming))
+            week_before = coming - timedelta(days=DAYS_OF_WEEK)
+            raise self._unclear(day_and_month(week_before), day_and_month(coming))
         if days_ahead or which == "this":
             return coming
         if which == "" and self.use is Use.DUE:
-            raise self._unclear(f"today, {_spoken(coming)},", _spoken(week_later))
+            raise self._unclear(f"today, {day_and_month(coming)},", day_and_month(week_later))
         return week_later  # nobody lets a task rest until the day that it is
 
     def _written_date(self, words: str) -> date | None:
@@ -332,5 +333,6 @@ class _Reader:
         return day
 
 
-def _spoken(day: date) -> str:
+def day_and_month(day: date) -> str:
+    """Return a day as people say it, without its year."""
     return f"{day.day} {MONTHS[day.month - 1]}"

@@ -14,10 +14,10 @@ from vespera_orchestrator.errors import InvalidInputError
 from vespera_orchestrator.home.timezone import zone_name, zone_named
 from vespera_orchestrator.tasks.date_words import (
     DAYS_OF_WEEK,
-    MONTHS,
     WEEKDAYS,
     Calendar,
     Use,
+    day_and_month,
     length_of,
     read_when,
 )
@@ -309,7 +309,7 @@ def moment_words(at: datetime, zone: tzinfo) -> str:
 
 def day_words(day: date) -> str:
     """Say which day it is, in words that stay right on any day."""
-    return f"{day.day} {MONTHS[day.month - 1]} {day.year}"
+    return f"{day_and_month(day)} {day.year}"
 
 
 def _when(at: datetime, now: datetime, zone: tzinfo, *, with_time: bool) -> str:
@@ -325,7 +325,7 @@ def _day(day: date, today: date) -> str:
         return close[days]
     if abs(days) < DAYS_OF_WEEK:
         return WEEKDAYS[day.weekday()]
-    text = f"{day.day} {MONTHS[day.month - 1]}"
+    text = day_and_month(day)
     return text if day.year == today.year else f"{text} {day.year}"
 
 

@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from vespera_orchestrator._model import TaskStatus
-from vespera_orchestrator._text import one_line
+from vespera_orchestrator._text import first_names, one_line, plural
 from vespera_orchestrator.tasks import graph_layout
 
 if TYPE_CHECKING:
@@ -91,11 +91,10 @@ def draw(tasks: Sequence[Task], edges: Sequence[Edge], *, hidden: int = 0) -> st
 def _picture(body: str, arrow: str, width: float, height: float, count: int) -> str:
     # The arrow's name is the drawing's own: a page may hold several, and hide the first.
     style = "max-width:100%;height:auto;font:12px sans-serif"
-    tasks = "1 task" if count == 1 else f"{count} tasks"
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" '
         f'width="{width:g}" height="{height:g}" role="img" '
-        f'aria-label="Task graph with {tasks}" style="{style}" '
+        f'aria-label="Task graph with {plural(count, "task")}" style="{style}" '
         'fill="currentColor" stroke="none">'
         f'<defs><marker id="{arrow}" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="7" '
         'markerHeight="7" orient="auto"><path d="M0 0 L8 4 L0 8 z"/></marker></defs>'
@@ -125,12 +124,7 @@ def _references(tasks: Sequence[Task], layout: Layout) -> dict[str, str]:
     for edge in layout.references:
         if not edge.words:
             names.setdefault(edge.after, []).append(_short(titles[edge.before]))
-    references = {}
-    for task, before in names.items():
-        more = len(before) - _TITLES_NAMED
-        listed = ", ".join(before[:_TITLES_NAMED])
-        references[task] = f"after {listed}" + (f" and {more} more" if more > 0 else "")
-    return references
+    return {task: f"after {first_names(before, _TITLES_NAMED)}" for task, before in names.items()}
 
 
 def _short(title: str) -> str:
@@ -167,8 +161,7 @@ def _box(task: Task, box: Box, notes: Sequence[str]) -> str:
 def _frame(task: Task, box: Box, notes: Sequence[str]) -> str:
     left = box.x + 12
     title = _fitting(task.title, int((box.width - 24) / _TITLE_LETTER))
-    words = f"{_SIGNS[task.status]} {task.status.replace('_', ' ')}"
-    said = _fitting(" · ".join([words, *notes]), int((box.width - 24) / _TITLE_LETTER))
+    said = _fitting(" · ".join([_state(task), *notes]), int((box.width - 24) / _TITLE_LETTER))
     return (
         f"{_opening(task)}{_rectangle(task, box)}"
         f'<text x="{left:g}" y="{box.y + 18:g}" font-weight="bold">{escape(title)}</text>'
@@ -191,7 +184,7 @@ def _rectangle(task: Task, box: Box) -> str:
 
 
 def _state(task: Task) -> str:
-    return f"{_SIGNS[task.status]} {escape(task.status.replace('_', ' '))}"
+    return f"{_SIGNS[task.status]} {task.status.replace('_', ' ')}"
 
 
 def _written(notes: Sequence[str], middle: float, box: Box, first: float) -> str:
