@@ -274,14 +274,18 @@ class _Rows:
         self._edges = self._drawn(edges)
         referring = elsewhere | {edge.after for edge in set(edges) - set(self._edges)}
         self._notes = {task: count + (task in referring) for task, count in notes.items()}
-        self._ways = {edge: self._way(edge) for edge in self._edges}
+        self._lanes = {
+            edge: [_Lane(edge, row) for row in self._passed(edge)] for edge in self._edges
+        }
+        self._ways: dict[Edge, list[_Item]] = {
+            edge: [edge.before, *lanes, edge.after] for edge, lanes in self._lanes.items()
+        }
         rows: list[list[_Item]] = [[] for _ in range(self._count)]
         for task in members:
             rows[self._row[task]].append(task)
-        for way in self._ways.values():
-            for lane in way[1:-1]:
-                if isinstance(lane, _Lane):
-                    rows[lane.row].append(lane)
+        for lanes in self._lanes.values():
+            for lane in lanes:
+                rows[lane.row].append(lane)
         self._rows = _ordered(rows, list(self._ways.values()))
 
     def _drawn(self, edges: Sequence[Edge]) -> list[Edge]:
@@ -289,7 +293,7 @@ class _Rows:
         lanes = [0] * self._count
         drawn = []
         for edge in sorted(edges, key=self._span):
-            passed = range(self._row[edge.before] + 1, self._row[edge.after])
+            passed = self._passed(edge)
             if len(passed) < _LONGEST_SPAN and all(lanes[row] < _MOST_LANES for row in passed):
                 for row in passed:
                     lanes[row] += 1
@@ -299,9 +303,9 @@ class _Rows:
     def _span(self, edge: Edge) -> int:
         return self._row[edge.after] - self._row[edge.before]
 
-    def _way(self, edge: Edge) -> list[_Item]:
-        passed = range(self._row[edge.before] + 1, self._row[edge.after])
-        return [edge.before, *(_Lane(edge, row) for row in passed), edge.after]
+    def _passed(self, edge: Edge) -> range:
+        """Return the rows that the line of an edge passes."""
+        return range(self._row[edge.before] + 1, self._row[edge.after])
 
     def layout(self) -> Layout:
         """Place the rows below each other, and the items of each near what they are joined to."""
@@ -346,13 +350,12 @@ class _Rows:
         starts = self._ports(middles, is_start=True)
         ends = self._ports(middles, is_start=False)
         lines = []
-        for edge, way in self._ways.items():
+        for edge, lanes in self._lanes.items():
             first, last = self._row[edge.before], self._row[edge.after]
             points = [(starts[edge], tops[first] + heights[first])]
-            for lane in way[1:-1]:
-                row = first + len(points) // 2 + 1
-                x, top = middles[lane], tops[row]
-                points += [(x, top), (x, top + heights[row])]
+            for lane in lanes:
+                x, top = middles[lane], tops[lane.row]
+                points += [(x, top), (x, top + heights[lane.row])]
             points.append((ends[edge], tops[last]))
             lines.append(Line(edge=edge, points=tuple(points)))
         return tuple(lines)
