@@ -13,6 +13,7 @@ import json
 import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any, Final
 
 from vespera_orchestrator.integrations import task_words
@@ -105,9 +106,9 @@ def _command(path: str, call: str) -> list[str]:
     values = _values(path, call)
     try:
         if path in _WRITERS:
-            return list(_WRITERS[path](dict(values)))
+            return _all_said(_WRITERS[path], values)
         if spec.command:
-            return [spec.command, *_row_words(path, dict(values))]
+            return [spec.command, *_all_said(partial(_row_words, path), values)]
     except _NotACommandError:
         pass
     return _tool_words(spec, values)
@@ -148,6 +149,18 @@ def _value(node: ast.expr) -> Any:
 
 # --- writing a command --------------------------------------------------------
 
+_Writer = Callable[[dict[str, Any]], Iterator[str]]
+"""Yields the words of a command, and takes the values out that they say."""
+
+
+def _all_said(writer: _Writer, values: Mapping[str, Any]) -> list[str]:
+    """Return the words of a command, if they say all the values."""
+    unsaid = dict(values)
+    words = list(writer(unsaid))
+    if unsaid:
+        raise _NotACommandError(str(unsaid))
+    return words
+
 
 def _tool_words(spec: ToolSpec, values: Mapping[str, Any]) -> list[str]:
     """Return the words that call any tool: its arguments are JSON."""
@@ -182,8 +195,6 @@ def _row_words(path: str, values: dict[str, Any]) -> Iterator[str]:
         elif parameter.default is False and values.get(name) is True:
             flags.append(flag(name))
             del values[name]
-    if values:
-        raise _NotACommandError(path)
     yield from flags
 
 
@@ -209,26 +220,21 @@ def _start_words(values: dict[str, Any]) -> Iterator[str]:
     worktree = values.pop("worktree", None)
     if worktree is not None:
         yield "--worktree" if worktree else "--no-worktree"
-    if values:
-        raise _NotACommandError(str(values))
 
 
 def _work_words(values: dict[str, Any]) -> Iterator[str]:
     yield "start"
     yield _word(values.pop("task"))
-    if values:
-        raise _NotACommandError(str(values))
 
 
 def _done_words(values: dict[str, Any]) -> Iterator[str]:
-    summary = values.get("summary", ANYTHING)
     if "summary" in values and "detailed_work" not in values:
         raise _NotACommandError(str(values))  # the text goes on to say what else to hand in
+    summary = values.pop("summary", ANYTHING)
+    values.pop("detailed_work", None)
     yield "done"
-    yield _word(values.get("task_id", ANYTHING))
+    yield _word(values.pop("task_id", ANYTHING))
     yield _DONE_WORDS if summary == ANYTHING else _word(summary)
-    if values.keys() - {"task_id", "summary", "detailed_work"}:
-        raise _NotACommandError(str(values))
 
 
 def _answer_words(values: dict[str, Any]) -> Iterator[str]:
@@ -236,8 +242,8 @@ def _answer_words(values: dict[str, Any]) -> Iterator[str]:
     yield _word(values.pop("task"))
     if values.get("answer") == ANYTHING:  # whoever has no value in mind writes words
         yield values.pop("answer")
-    for name, value in values.items():
-        yield f"{name}={_answer_value(value)}"
+    for name in list(values):
+        yield f"{name}={_answer_value(values.pop(name))}"
 
 
 def _answer_value(value: Any) -> str:
@@ -250,14 +256,14 @@ def _plan_words(values: dict[str, Any]) -> Iterator[str]:
     yield from ("plan", "-")
     if "existing" in values:
         yield from ("--existing", _word(values.pop("existing")))
-    if values.pop("specs", ANYTHING) != ANYTHING or values:
+    if values.pop("specs", ANYTHING) != ANYTHING:
         raise _NotACommandError(str(values))
 
 
 def _signal_words(values: dict[str, Any]) -> Iterator[str]:
     yield "signal"
     yield _word(values.pop("name"))
-    if values.pop("payload", ANYTHING) != ANYTHING or values:
+    if values.pop("payload", ANYTHING) != ANYTHING:
         raise _NotACommandError(str(values))
 
 
@@ -269,19 +275,17 @@ def _tasks_words(values: dict[str, Any]) -> Iterator[str]:
         yield from ("--status", _word(values.pop("status")))
     elif "limit" in values:
         yield "--all"
+    values.pop("limit", None)
+    values.pop("include_children", None)
     if "parent_task_id" in values:
         yield from ("--parent", _word(values.pop("parent_task_id")))
-    if values.keys() - {"limit", "include_children"}:
-        raise _NotACommandError(str(values))
 
 
 def _change_words(values: dict[str, Any]) -> Iterator[str]:
     yield "change"
     yield _word(values.pop("task"))
-    for name, value in values.items():
-        if name not in _FIELDS:
-            raise _NotACommandError(name)
-        yield f"{_FIELDS[name]}={_field_value(value)}"
+    for name in [name for name in values if name in _FIELDS]:
+        yield f"{_FIELDS[name]}={_field_value(values.pop(name))}"
 
 
 def _field_value(value: Any) -> str:
@@ -290,7 +294,7 @@ def _field_value(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-_WRITERS: Final[Mapping[str, Callable[[dict[str, Any]], Iterator[str]]]] = {
+_WRITERS: Final[Mapping[str, _Writer]] = {
     "execute_task": _start_words,
     "work": _work_words,
     "complete_task": _done_words,
