@@ -224,23 +224,17 @@ class TaskHandles(Extension):
 
     def _requests(self, task: vespera.Task) -> dict[str, Any]:
         """Return what a person has to say before the task can go on, under a key of its own."""
-        model = self._form(task)
+        why = self._orch.why(task)
+        model = _form(why)
         if model is None:
             return {}
-        why = in_tool_names(str(self._orch.why(task)))
-        message = task.question if model is _Answer else f"{why}. What should happen?"
+        is_answer = model is _Answer
+        message = task.question if is_answer else f"{in_tool_names(str(why))}. What should happen?"
         form = ElicitRequestFormParams(
             message=message or task.title, requested_schema=model.model_json_schema()
         )
         request = ElicitRequest(params=form)
         return {self._key(task): request.model_dump(by_alias=True, mode="json", exclude_none=True)}
-
-    def _form(self, task: vespera.Task) -> type[_Answer | _Decision] | None:
-        """Return what a person can say about a task; nothing if no person is needed."""
-        kinds = {cause.kind for cause in self._orch.why(task).causes}
-        if vespera.CauseKind.PERSON in kinds:
-            return _Decision
-        return _Answer if kinds == {vespera.CauseKind.ANSWER} else None
 
     def _key(self, task: vespera.Task) -> str:
         """Return the key of the question: another one as soon as anything has happened since."""
@@ -249,7 +243,7 @@ class TaskHandles(Extension):
 
     def _carry_out(self, task: vespera.Task, responses: dict[str, Any]) -> None:
         """Do what a person chose. Answers to what is no longer asked are left alone."""
-        form = self._form(task)
+        form = _form(self._orch.why(task))
         response = responses.get(self._key(task))
         if form is None or response is None or response.get("action") != "accept":
             return
@@ -299,6 +293,14 @@ class TaskHandles(Extension):
             structured_content=task.to_dict(budget_tokens=1000),
             is_error=task.status is not vespera.TaskStatus.COMPLETED,
         )
+
+
+def _form(why: vespera.Why) -> type[_Answer | _Decision] | None:
+    """Return what a person can say about a task; nothing if no person is needed."""
+    kinds = {cause.kind for cause in why.causes}
+    if vespera.CauseKind.PERSON in kinds:
+        return _Decision
+    return _Answer if kinds == {vespera.CauseKind.ANSWER} else None
 
 
 @contextmanager

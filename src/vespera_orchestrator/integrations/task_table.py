@@ -98,7 +98,7 @@ def read_table(orch: Orchestrator, choice: Choice) -> TaskTable:
     tasks = _chosen(orch, choice)
     shown = tasks[: choice.limit]
     now = UTC_CALENDAR.now()
-    rows = [_row(task, orch.why(task), now) for task in shown]
+    rows = [_row(orch, task, now) for task in shown]
     lines = _lines([_HEAD, *rows]) if rows else []
     more = len(tasks) - len(shown)
     if more:
@@ -161,9 +161,10 @@ def _nothing(choice: Choice) -> str:
 # --- a line for each ----------------------------------------------------------
 
 
-def _row(task: Task, why: Why, now: datetime) -> tuple[str, ...]:
+def _row(orch: Orchestrator, task: Task, now: datetime) -> tuple[str, ...]:
     if task.status.is_terminal:
         return task.alias, task.title, _WORDS[task.status], "", ""
+    why = orch.why(task)
     due = dates.due_date_words(task, now)
     return task.alias, task.title, _word(task, why), due, _waits(task, why, now)
 
