@@ -13,7 +13,7 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple
 
 import attrs
@@ -49,7 +49,6 @@ _CHANGE: Final = "change"
 _STDIN: Final = "-"
 _BY_DEFAULT: Final = "resume"
 _EXISTING: Final = {
-    None: Existing.ERROR,
     "keep": Existing.KEEP,
     "update": Existing.UPDATE,
     "again": Existing.ERROR,
@@ -218,6 +217,11 @@ def _show(out: _Terminal, record: Record | vespera.History, options: argparse.Na
         out.say(str(record))
 
 
+def _print_tasks(out: _Terminal, tasks: Iterable[vespera.Task]) -> None:
+    """Print tasks as JSON."""
+    out.print(to_text([task.to_dict() for task in tasks]))
+
+
 def _how_it_ends(step: vespera.NextStep) -> str:
     """Say how a person hands in the task of a step."""
     if step.action != "execute" or step.alias is None:
@@ -245,9 +249,9 @@ def _plan(
         if problem:
             err.say(problem)
             return 1
-    planned = orch.plan_tasks(text, existing=_EXISTING[options.existing])
+    planned = orch.plan_tasks(text, existing=_EXISTING[options.existing or "error"])
     if options.json:
-        out.print(to_text([task.to_dict() for task in planned]))
+        _print_tasks(out, planned)
         return 0
     out.say(str(planned))
     for task in planned.new:
@@ -313,9 +317,10 @@ def _answer(
 ) -> int:
     """Answer a task: words are its answer, and ``name=value`` a value that conditions can read."""
     words, values = _words_and_values(options.answer)
+    meaning = _value(words)
     asked = orch.get_task(options.task)
     if words and not values:
-        problem = answering.unread_words(orch, asked, words, _value(words))
+        problem = answering.unread_words(orch, asked, words, meaning)
         if problem:
             err.say(problem)
             return 1
@@ -324,9 +329,9 @@ def _answer(
     try:
         answered = answering.answer(orch, asked, values)
     except vespera.InvalidInputError:
-        if not isinstance(_value(words), bool):
+        if not isinstance(meaning, bool):
             raise
-        answered = answering.answer(orch, asked, values | {"answer": _value(words)})
+        answered = answering.answer(orch, asked, values | {"answer": meaning})
     if options.json:
         out.print(answered.task.to_json())
     else:
@@ -350,7 +355,7 @@ def _tasks(
     )
     table = task_table.read_table(orch, choice)
     if options.json:
-        out.print(to_text([task.to_dict() for task in table.tasks]))
+        _print_tasks(out, table.tasks)
     else:
         out.print(str(table))
     return 0
@@ -389,7 +394,7 @@ def _signal(
         values["payload"] = words
     tasks = orch.signal(options.name, values, key=options.key)
     if options.json:
-        out.print(to_text([task.to_dict() for task in tasks]))
+        _print_tasks(out, tasks)
         return 0
     for task in tasks:
         out.say(str(task))
@@ -459,7 +464,7 @@ def _parser() -> argparse.ArgumentParser:
         _add_arguments(_add(commands, name, _HELP[name]), spec)
     commands.choices[_PLAN].add_argument(
         "--existing",
-        choices=["keep", "update", "again", "error"],
+        choices=list(_EXISTING),
         help="with -: leave tasks that are there already, change them, or plan them again",
     )
     _add_for_people(commands)
