@@ -222,6 +222,25 @@ def date_columns(task: Task, changes: Mapping[str, JsonValue], now: int) -> dict
     return columns
 
 
+@attrs.frozen(kw_only=True)
+class _Due:
+    """A due date, with the names of a task's fields."""
+
+    due_at: datetime | None
+    due_day: str | None
+    zone: str | None = attrs.field(eq=False)
+    """Where the day is meant. The same day and moment elsewhere are the same due date."""
+
+    @classmethod
+    def of(cls, task: Task | TaskDraft) -> _Due:
+        """Return the due date of a task."""
+        return cls(due_at=task.due_at, due_day=task.due_day, zone=task.zone)
+
+    def plain(self) -> JsonValue:
+        """Return it as an event keeps it."""
+        return attrs.asdict(self) | {"due_at": str(self.due_at)}
+
+
 def snooze(
     tx: Transaction, task_id: str, until: datetime | None, *, zone: str, whole_subtree: bool
 ) -> list[Task]:
@@ -246,14 +265,14 @@ def snooze(
 def _snooze_one(tx: Transaction, task: Task, until: datetime | None, zone: str) -> None:
     planned = _due_before_rests(tx, task)
     due = _due_with_rest(task, planned, until, zone, load_time(tx.now))
-    changes: dict[str, JsonValue] = {"not_before": until, **due}
-    if due["due_at"] is None:  # the day of a due date stays that of its own zone
+    changes: dict[str, JsonValue] = {"not_before": until, **attrs.asdict(due)}
+    if due.due_at is None:  # the day of a due date stays that of its own zone
         changes["zone"] = zone
     data: dict[str, JsonValue] = {"until": None if until is None else str(until)}
-    if (due["due_at"], due["due_day"]) != (task.due_at, task.due_day):
-        data |= {"due_at": str(due["due_at"]), "due_day": due["due_day"]}
-    if (due["due_at"], due["due_day"]) != (planned["due_at"], planned["due_day"]):
-        data["due_moved"] = {"to": str(due["due_at"]), "from": _plain_due(planned)}
+    if due != _Due.of(task):
+        data |= {"due_at": str(due.due_at), "due_day": due.due_day}
+    if due != planned:
+        data["due_moved"] = {"to": str(due.due_at), "from": planned.plain()}
     set_columns(tx, task.id, **date_columns(task, changes, tx.now))
     events.record_for(tx, task, EventKind.TASK_SNOOZED, data)
     if task.answered:  # and done, if it rested and waits for nothing else now
@@ -261,37 +280,28 @@ def _snooze_one(tx: Transaction, task: Task, until: datetime | None, zone: str) 
 
 
 def _due_with_rest(
-    task: Task, planned: Mapping[str, Any], until: datetime | None, zone: str, now: datetime
-) -> dict[str, Any]:
+    task: Task, planned: _Due, until: datetime | None, zone: str, now: datetime
+) -> _Due:
     """Return the due date of a task that rests *until* then, or is woken now.
 
     It is the one that was planned, unless that would be over by then.
     """
-    over_at = dates.due_until(attrs.evolve(task, **planned))
+    over_at = dates.due_until(attrs.evolve(task, **attrs.asdict(planned)))
     wakes_at = until or now
     if over_at is None or over_at > wakes_at:
-        return dict(planned)
-    if until is not None:
-        return dates.moved_due(task, until, zone)
-    return _due_of(task)
+        return planned
+    due = _Due.of(task)
+    return due if until is None else attrs.evolve(due, **dates.moved_due(task, until, zone))
 
 
-def _due_of(task: Task) -> dict[str, Any]:
-    return {"due_at": task.due_at, "due_day": task.due_day, "zone": task.zone}
-
-
-def _plain_due(due: Mapping[str, Any]) -> JsonValue:
-    return {**due, "due_at": str(due["due_at"])}
-
-
-def _due_before_rests(tx: Transaction, task: Task) -> dict[str, Any]:
+def _due_before_rests(tx: Transaction, task: Task) -> _Due:
     """Return the due date as it was before rests moved it, if nobody has set another since."""
     moved = _last_rest(tx, task).get("due_moved")
     if not isinstance(moved, dict) or moved.get("to") != str(task.due_at):
-        return _due_of(task)
+        return _Due.of(task)
     try:
         planned = dict(moved["from"])
-        return {**planned, "due_at": datetime.fromisoformat(planned["due_at"])}
+        return _Due(**planned | {"due_at": datetime.fromisoformat(planned["due_at"])})
     except (KeyError, TypeError, ValueError) as exc:
         problem = "an event does not say what its due date was before it rested"
         raise CorruptRecordError(f"task {task.id}", problem) from exc
@@ -343,7 +353,7 @@ def _without_moved_due_date(tx: Transaction, draft: TaskDraft, task: Task) -> Ta
     if not task.asleep or not _DUE_FIELDS & draft.named or "not_before" in draft.named:
         return draft
     planned = _due_before_rests(tx, task)
-    if (planned["due_at"], planned["due_day"]) != (draft.due_at, draft.due_day):
+    if planned != _Due.of(draft):
         return draft
     return attrs.evolve(draft, named=draft.named - _DUE_FIELDS)
 
