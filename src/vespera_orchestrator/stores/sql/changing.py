@@ -60,8 +60,8 @@ def update_task(tx: Transaction, task_id: str, changes: Mapping[str, JsonValue])
     draft = TaskDraft(**{"title": task.title, **fields}, place=task.title, named=named)
     drafts = Drafts(tx, task.session_id, [draft], matches={0: task})
     drafts.tasks()
-    detach(tx, drafts.changes)
-    apply_changes(tx, drafts.changes)
+    restored = detach(tx, drafts.changes)
+    apply_changes(tx, drafts.changes, restored)
     if "worktree" in changes and changes["worktree"] != task.worktree:
         set_columns(tx, task_id, worktree=changes["worktree"])
         data = {"worktree": changes["worktree"]}
@@ -69,17 +69,22 @@ def update_task(tx: Transaction, task_id: str, changes: Mapping[str, JsonValue])
     return reading.task(tx, task_id)
 
 
-def detach(tx: Transaction, changes: Sequence[Change]) -> None:
+def detach(tx: Transaction, changes: Sequence[Change]) -> list[Task]:
     """Remove edges that are no longer meant, and take tasks from under their old parents.
 
     All changes of a plan are detached before any is applied: so two tasks may change places.
+
+    Returns:
+        The tasks that were skipped, as they were; they are pending now, and decided anew.
 
     Raises:
         TransitionError: What a task waits for can be changed only while it is pending or skipped.
     """
     for change in changes:
         _refuse_late(tx, change)
-    for task in _restored(tx, changes):
+    changed = [change.task for change in changes if _SKIPPING & change.fields.keys()]
+    restored = [task for task in changed if may_be_restored(tx, task)]
+    for task in restored:
         restore_skipped(tx, task)
     for change in changes:
         task, after = change.task, _edges_after(change)
@@ -88,10 +93,18 @@ def detach(tx: Transaction, changes: Sequence[Change]) -> None:
                 _delete_edge(tx, task, edge.task)
         if "parent_task_id" in change.fields:
             set_columns(tx, task.id, touch=False, parent_task_id=None)
+    return restored
 
 
-def apply_changes(tx: Transaction, changes: Sequence[Change]) -> dict[str, tuple[str, ...]]:
+def apply_changes(
+    tx: Transaction, changes: Sequence[Change], restored: Sequence[Task] = ()
+) -> dict[str, tuple[str, ...]]:
     """Write what is different, and carry out what follows from it.
+
+    Args:
+        tx: The transaction.
+        changes: What is different.
+        restored: What `detach` has made pending.
 
     Returns:
         For the id of each task that has changed, the arguments of planning that have.
@@ -105,18 +118,12 @@ def apply_changes(tx: Transaction, changes: Sequence[Change]) -> dict[str, tuple
         _refuse_circles(tx, change)
     for change in changes:
         _follow(tx, change)
-    follow_restored(tx, _restored(tx, changes))
+    follow_restored(tx, restored)
     return {
         change.task.id: tuple(sorted(map(plans.argument_of, change.fields.keys() - _DERIVED)))
         for change in changes
         if change.fields
     }
-
-
-def _restored(tx: Transaction, changes: Sequence[Change]) -> list[Task]:
-    """Return the tasks that were skipped, and for which that is decided anew."""
-    changed = [change.task for change in changes if _SKIPPING & change.fields.keys()]
-    return [task for task in changed if may_be_restored(tx, task)]
 
 
 def _refuse_late(tx: Transaction, change: Change) -> None:

@@ -55,9 +55,9 @@ def plan(
         ]
     named = Drafts(tx, session_id, drafts, mistakes, matches=matches)
     new = named.tasks()
-    changing.detach(tx, named.changes)
+    restored = changing.detach(tx, named.changes)
     planned = {task.id: task for task in _insert(tx, named, new)}
-    changed = changing.apply_changes(tx, named.changes)
+    changed = changing.apply_changes(tx, named.changes, restored)
     if matches:
         planned = {task.id: task for task in reading.tasks_by_id(tx, named.ids)}
     return PlannedTasks(
