@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from itertools import islice
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Final
@@ -21,7 +21,7 @@ from vespera_orchestrator.tasks.plan_text import at_spot, spot_of, spot_of_item,
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from vespera_orchestrator._model import Dependency, JsonValue
+    from vespera_orchestrator._model import Dependency, JsonValue, Task
     from vespera_orchestrator.errors import VesperaError
     from vespera_orchestrator.tasks.plan_text import Spot
 
@@ -83,6 +83,9 @@ _ARGUMENTS: Final = {
     **{each.field: name for name, each in _PARAMETERS.items() if each.field is not None},
 }
 """By field of a task, the argument that sets it, where that has another name."""
+_DATES: Final = frozenset({"due_at", "due_day", "not_before"})
+MUST_FIT: Final = _DATES | {"zone", "question", "signal"}
+"""Fields that must fit each other; see `refuse_contradiction`."""
 
 
 def argument_of(field: str) -> str:
@@ -306,6 +309,36 @@ def plan(
     if not reader.drafts and not reader.mistakes:
         reader.mistakes.append(PlanError("the plan is empty; give at least one task with a title"))
     return reader.drafts, reader.mistakes
+
+
+def refuse_contradiction(task: Task, names: Collection[str], place: str, now: datetime) -> None:
+    """Refuse what no task can keep.
+
+    Args:
+        task: The task as it would be.
+        names: The fields that are new; what was planned before is not judged again.
+        place: Its place in the plan, or its title.
+        now: The time now, for words.
+
+    Raises:
+        PlanError: It waits for the world in two ways, or could not start before it is due.
+    """
+    if {"question", "signal"} & set(names) and None not in {task.question, task.signal}:
+        problem = (
+            "it waits for an answer or for a signal, not for both; plan a task for each, and let "
+            "one depend on the other"
+        )
+        raise PlanError(problem, place)
+    over_at = dates.due_until(task)
+    if not _DATES & set(names) or task.not_before is None or over_at is None:
+        return
+    if task.not_before > over_at or (task.due_day and task.not_before == over_at):
+        start = dates.rest_words(task, now)
+        due = dates.due_date_words(task, now)
+        problem = (
+            f"it may not start before {start}, but is due {due}; change not_before or due_date"
+        )
+        raise PlanError(problem, place)
 
 
 def draft_reference(number: int) -> str:

@@ -35,13 +35,12 @@ from vespera_orchestrator.errors import (
 from vespera_orchestrator.stores.sql import reading, rows
 from vespera_orchestrator.stores.sql.cycles import refuse_circles_within
 from vespera_orchestrator.stores.sql.transaction import first_column
-from vespera_orchestrator.tasks import dates, specialists
+from vespera_orchestrator.tasks import plans, specialists
 from vespera_orchestrator.tasks.aliases import is_alias, slug
 from vespera_orchestrator.tasks.conditions import parse
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
-    from datetime import datetime
     from types import TracebackType
 
     from vespera_orchestrator.errors import VesperaError
@@ -59,9 +58,6 @@ _COPIED: Final = tuple(
     if field.name in _TASK_FIELDS - {"alias", "dependencies"}
 )
 """Fields that a task takes over from its draft as they are."""
-_DATES: Final = frozenset({"due_at", "due_day", "not_before"})
-_JUDGED: Final = _DATES | {"zone", "question", "signal"}
-"""Fields that must fit each other."""
 _copied_values: Final = attrgetter(*_COPIED)
 
 
@@ -259,9 +255,10 @@ class Drafts:
         if wanted.get("alias") is None:
             wanted.pop("alias", None)
         different = {name: value for name, value in wanted.items() if value != getattr(task, name)}
-        after = attrs.evolve(task, **{name: wanted[name] for name in _JUDGED & wanted.keys()})
+        must_fit = plans.MUST_FIT & wanted.keys()
+        after = attrs.evolve(task, **{name: wanted[name] for name in must_fit})
         with self._mistakes:
-            _refuse_contradiction(after, different, draft.place, load_time(self._tx.now))
+            plans.refuse_contradiction(after, different, draft.place, load_time(self._tx.now))
         written = draft.written_dates
         return Change(task=task, fields=different, written_dates=written, place=draft.place)
 
@@ -315,7 +312,7 @@ class Drafts:
             ended_at=None,
         )
         with self._mistakes:
-            _refuse_contradiction(task, _JUDGED, draft.place, planned_at)
+            plans.refuse_contradiction(task, plans.MUST_FIT, draft.place, planned_at)
         return task
 
     def _edges(self, task_id: str, draft: TaskDraft) -> tuple[Dependency, ...]:
@@ -421,36 +418,6 @@ class Drafts:
         """Return the alias of a task that a draft names by its id."""
         task = self.existing.get(reference)
         return reference if task is None else task.alias
-
-
-def _refuse_contradiction(task: Task, names: Collection[str], place: str, now: datetime) -> None:
-    """Refuse what no task can keep.
-
-    Args:
-        task: The task as it would be.
-        names: The fields that are new; what was planned before is not judged again.
-        place: Its place in the plan, or its title.
-        now: The time now, for words.
-
-    Raises:
-        PlanError: It waits for the world in two ways, or could not start before it is due.
-    """
-    if {"question", "signal"} & set(names) and None not in {task.question, task.signal}:
-        problem = (
-            "it waits for an answer or for a signal, not for both; plan a task for each, and let "
-            "one depend on the other"
-        )
-        raise PlanError(problem, place)
-    over_at = dates.due_until(task)
-    if not _DATES & set(names) or task.not_before is None or over_at is None:
-        return
-    if task.not_before > over_at or (task.due_day and task.not_before == over_at):
-        start = dates.rest_words(task, now)
-        due = dates.due_date_words(task, now)
-        problem = (
-            f"it may not start before {start}, but is due {due}; change not_before or due_date"
-        )
-        raise PlanError(problem, place)
 
 
 def _hint_for(name: str, dependencies: Collection[str], *, is_task: bool) -> str:
