@@ -125,7 +125,9 @@ class Drafts:
         ]
         self._draft_of = dict(zip(self._ids, self._drafts, strict=True))
         self._names = _Names(tx, session_id)
-        self._names.of_plan = {f"#{number}": task_id for number, task_id in enumerate(self._ids)}
+        self._names.of_plan = {
+            plans.draft_reference(number): task_id for number, task_id in enumerate(self._ids)
+        }
         self._names.existing |= self._before
         self._mistakes = _Mistakes(mistakes)
         """What is wrong with the plan; all of it is reported at once."""
@@ -584,7 +586,7 @@ class _Names:
 
     def all_aliases(self) -> list[str]:
         """Return aliases to suggest: those of the plan, then those of the session."""
-        of_plan = [alias for alias in self.of_plan if not alias.startswith("#")]
+        of_plan = [name for name in self.of_plan if is_alias(name)]
         mark = self._tx.mark
         sql = f"SELECT alias FROM tasks WHERE session_id = {mark}1 LIMIT {_MAX_SUGGESTED_FROM}"
         return [*of_plan, *first_column(self._tx.execute(sql, (self._session_id,)))]
