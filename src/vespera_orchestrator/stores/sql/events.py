@@ -6,7 +6,7 @@ import json
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from vespera_orchestrator._codec import dump_json
+from vespera_orchestrator._codec import dump_json, load_json
 from vespera_orchestrator._model import EventKind
 from vespera_orchestrator.stores.sql import rows
 from vespera_orchestrator.stores.sql.dialect import Conditions, quoted
@@ -104,6 +104,32 @@ def _index_of(kinds: set[str]) -> str | None:
         if kinds <= {str(kind) for kind in indexed}:
             return name
     return None
+
+
+def data_of(
+    tx: Transaction, task_id: str, kinds: Iterable[EventKind]
+) -> list[Mapping[str, JsonValue]]:
+    """Return what the events of these kinds say about a task, the oldest first."""
+    sql = f"""
+        SELECT data FROM events WHERE task_id = {tx.mark}1 AND kind IN {quoted(kinds)} ORDER BY seq
+    """
+    return _read_data(task_id, tx.execute(sql, (task_id,)).fetchall())
+
+
+def last_data_of(
+    tx: Transaction, task_id: str, kinds: Iterable[EventKind]
+) -> Mapping[str, JsonValue]:
+    """Return what the last event of these kinds says about a task; empty if there is none."""
+    sql = f"""
+        SELECT data FROM events WHERE task_id = {tx.mark}1 AND kind IN {quoted(kinds)}
+        ORDER BY seq DESC LIMIT 1
+    """
+    return next(iter(_read_data(task_id, tx.execute(sql, (task_id,)).fetchall())), {})
+
+
+def _read_data(task_id: str, found: Iterable[Sequence[str]]) -> list[Mapping[str, JsonValue]]:
+    described = [load_json(text, f"events of task {task_id}") for (text,) in found]
+    return [data for data in described if isinstance(data, dict)]
 
 
 def last_seq(tx: Transaction, session_id: str | None) -> int:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from vespera_orchestrator._codec import dump_json, load_json
+from vespera_orchestrator._codec import dump_json
 from vespera_orchestrator._model import (
     AttemptEnding,
     EventKind,
@@ -35,7 +35,6 @@ from vespera_orchestrator.stores.sql.consequences import (
     set_columns,
 )
 from vespera_orchestrator.stores.sql.cycles import cycle_error, find_path
-from vespera_orchestrator.stores.sql.dialect import quoted
 from vespera_orchestrator.stores.sql.drafts import reopening
 from vespera_orchestrator.stores.sql.restoring import (
     completed_parent,
@@ -71,10 +70,8 @@ _ATTEMPT_ENDING: Final = {
     NextAction.NEEDS_REVISION: AttemptEnding.REVISED,
     None: AttemptEnding.RELEASED,
 }
-
-
-_GIVEN_UP: Final = quoted([EventKind.TASK_CANCELLED, EventKind.TASK_FAILED])
-"""Events that tell how a task was taken out of the plan, as a list for SQL."""
+_GIVEN_UP: Final = (EventKind.TASK_CANCELLED, EventKind.TASK_FAILED)
+"""Events that tell how a task was taken out of the plan."""
 _WAITS_AGAIN: Final = frozenset({TaskStatus.PENDING, TaskStatus.BLOCKED, TaskStatus.SKIPPED})
 
 # --- endings ----------------------------------------------------------------
@@ -352,14 +349,8 @@ def _asked_about(tx: Transaction, task: Task) -> list[Task]:
     """Return the questions that were asked on the way by those who worked on a task."""
     if not task.attempts:
         return []
-    sql = f"""
-        SELECT data FROM events
-        WHERE task_id = {tx.mark}1 AND kind = '{EventKind.QUESTION_ASKED}' ORDER BY seq
-    """
-    asked = [
-        load_json(text, f"events of task {task.id}") for (text,) in tx.execute(sql, (task.id,))
-    ]
-    ids = [str(data.get("question")) for data in asked if isinstance(data, dict)]
+    asked = events.data_of(tx, task.id, (EventKind.QUESTION_ASKED,))
+    ids = [str(data.get("question")) for data in asked]
     needed = {edge.task for edge in task.dependencies}
     return reading.tasks_by_id(tx, [each for each in ids if each in needed])
 
@@ -534,15 +525,7 @@ def _was_cancelled_with(tx: Transaction, task: Task, whole: str) -> bool:
 
 def _cancelled_with(tx: Transaction, task_id: str) -> str | None:
     """Return the whole with which a task was cancelled; ``None`` if that was meant for itself."""
-    sql = f"""
-        SELECT data FROM events WHERE task_id = {tx.mark}1 AND kind IN {_GIVEN_UP}
-        ORDER BY seq DESC LIMIT 1
-    """
-    row = tx.execute(sql, (task_id,)).fetchone()
-    if row is None:
-        return None
-    data = load_json(row[0], f"events of task {task_id}")
-    whole = data.get("with") if isinstance(data, dict) else None
+    whole = events.last_data_of(tx, task_id, _GIVEN_UP).get("with")
     return None if whole is None else str(whole)
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from vespera_orchestrator._codec import dump_time, load_json, load_time
+from vespera_orchestrator._codec import dump_time, load_time
 from vespera_orchestrator._model import EventKind, TaskStatus
 from vespera_orchestrator.errors import CorruptRecordError, TransitionError
 from vespera_orchestrator.stores.sql import events, reading, rows
@@ -338,12 +338,9 @@ def _without_same_words(draft: TaskDraft, before: Mapping[str, JsonValue]) -> Ta
 
 def _last_written(tx: Transaction, task: Task) -> Mapping[str, JsonValue]:
     """Return the dates of a task as somebody last wrote them, as far as the log tells."""
-    kinds = f"'{EventKind.TASK_PLANNED}', '{EventKind.TASK_UPDATED}'"
-    sql = f"SELECT data FROM events WHERE task_id = {tx.mark}1 AND kind IN ({kinds}) ORDER BY seq"
     written: dict[str, JsonValue] = {}
-    for (data,) in tx.execute(sql, (task.id,)).fetchall():
-        described = load_json(data, f"events of task {task.id}")
-        words = described.get("written_dates") if isinstance(described, dict) else None
+    for data in events.data_of(tx, task.id, (EventKind.TASK_PLANNED, EventKind.TASK_UPDATED)):
+        words = data.get("written_dates")
         written |= words if isinstance(words, dict) else {}
     return written
 
@@ -360,13 +357,7 @@ def _without_moved_due_date(tx: Transaction, draft: TaskDraft, task: Task) -> Ta
 
 def _last_rest(tx: Transaction, task: Task) -> Mapping[str, JsonValue]:
     """Return what the last event says by which somebody let the task rest, or woke it."""
-    sql = f"""
-        SELECT data FROM events WHERE task_id = {tx.mark}1 AND kind = '{EventKind.TASK_SNOOZED}'
-        ORDER BY seq DESC LIMIT 1
-    """
-    row = tx.execute(sql, (task.id,)).fetchone()
-    data = {} if row is None else load_json(row[0], f"events of task {task.id}")
-    return data if isinstance(data, dict) else {}
+    return events.last_data_of(tx, task.id, (EventKind.TASK_SNOOZED,))
 
 
 def wake_for_answer(tx: Transaction, task: Task) -> None:
