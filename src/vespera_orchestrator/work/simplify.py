@@ -59,8 +59,7 @@ class Simplifier:
     def undo(self, task: Task) -> Task:
         """Remove the pieces that nobody has begun; see `Orchestrator.undo_simplify`."""
         store = self._rooms.store
-        pieces = [each for each in self._children(task) if simplifying.is_piece_of(each, task)]
-        unbegun = [piece for piece in pieces if not _has_begun([piece])]
+        unbegun = [piece for piece in self._pieces(task) if not _has_begun([piece])]
         self._refuse_needed(unbegun)
         for piece in reversed(unbegun):  # the last first: none is skipped because of another
             if not piece.status.is_terminal:
@@ -91,13 +90,16 @@ class Simplifier:
         )
         return self._rooms.store.tasks(query)
 
+    def _pieces(self, task: Task) -> list[Task]:
+        return [each for each in self._children(task) if simplifying.is_piece_of(each, task)]
+
     def _plan(self, task: Task, drafts: list[TaskDraft]) -> list[Task]:
         planner = self._rooms.scope.planner
         drafts = [attrs.evolve(draft, planned_by=planner) for draft in drafts]
         try:
             return self._rooms.store.plan(task.session_id, drafts)
         except AliasTakenError:
-            pieces = [each for each in self._children(task) if simplifying.is_piece_of(each, task)]
+            pieces = self._pieces(task)
             if pieces:
                 return pieces  # somebody else was faster
         return self._rooms.store.plan(task.session_id, _with_free_aliases(task, drafts))
