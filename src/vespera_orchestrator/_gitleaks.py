@@ -28,7 +28,6 @@ log = logging.getLogger("vespera_orchestrator.secrets")
 
 PACKAGE: Final = "secretscreen"
 _FILE: Final = "gitleaks.toml"
-_GENERIC: Final = "generic-api-key"
 _BEFORE: Final = 120
 """How many characters before a keyword a rule may need."""
 _AFTER: Final = 600

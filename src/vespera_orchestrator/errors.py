@@ -235,9 +235,6 @@ class SourceFileNotFoundError(NotFoundError):
         return f"{problem}; correct file_paths and call again, {written}"
 
 
-# --- bad input --------------------------------------------------------------
-
-
 # --- somebody else was first ------------------------------------------------
 
 

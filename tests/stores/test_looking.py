@@ -26,8 +26,6 @@ from vespera_orchestrator.stores.sqlite.looking import READING_METHODS, Disturbe
 from vespera_orchestrator.stores.sqlite.schema import MIGRATIONS
 from vespera_orchestrator.testing import ManualClock
 
-LONG_FIRST = (Dependency(task="long"),)
-
 
 def stamps(folder):
     """Return names, sizes and times of all files of *folder*.

@@ -28,14 +28,14 @@ ALL_TASKS: Final = TaskQuery(limit=None, include_archived=True)
 # --- records ----------------------------------------------------------------
 
 
-def start_session(store, *, session_id=None, goal="test", context=None) -> str:
+def start_session(store, *, session_id=None) -> str:
     """Record a new session and return its id."""
     session = Session(
         id=session_id or new_id("s"),
-        goal=goal,
+        goal="test",
         project_type=None,
         parent_session_id=None,
-        context=context or {},
+        context={},
         created_at=utcnow(),
         updated_at=utcnow(),
     )
