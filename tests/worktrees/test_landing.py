@@ -1317,7 +1317,9 @@ def test_work_that_was_removed_is_not_called_done(orch, project, merge):
             vespera.GitFailedError, match=f"before its work had landed.*{ref}"
         ) as caught:
             orch.complete_task("one", summary="done", detailed_work="all of it")
-        assert "kept as artifact" in caught.value.__notes__[0]
+        kept_id = caught.value.kept_artifact_id
+        assert caught.value.__notes__ == [f"your work is kept as artifact {kept_id}"]
+        assert orch.artifacts.text(kept_id) == "all of it"
     assert orch.get_task("one").status == "in_progress"
     with orch.execute_task("one", worktree=False, take_over=True) as again:
         assert finish(again).status == "completed"

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, cast
 import attrs
 
 from vespera_orchestrator._codec import dump_json
+from vespera_orchestrator._mistakes import kept_words
 from vespera_orchestrator._model import (
     Artifact,
     ArtifactKind,
@@ -289,8 +290,8 @@ class Completion:
             f"orch.execute_task({alias!r}, worktree=False, take_over=True), "
             "and complete what that returns",
         )
-        artifact_id = self._keep(holder, drafts, "not landed")
-        error.add_note(f"your work is kept as artifact {artifact_id}")
+        error.kept_artifact_id = self._keep(holder, drafts, "not landed")
+        error.add_note(kept_words(error))
         raise error
 
     def _refuse_elsewhere(
@@ -697,7 +698,7 @@ class Completion:
             is_refused = type(exc) is TransitionError or exc.state == TaskStatus.IN_PROGRESS
             if drafts and is_refused:
                 exc.kept_artifact_id = self._keep(holder, drafts, "late")
-                exc.add_note(f"your work is kept as artifact {exc.kept_artifact_id}")
+                exc.add_note(kept_words(exc))
             raise
         if ending.action is not NextAction.CONTINUE:
             self.attempts.pop(task.id, None)
