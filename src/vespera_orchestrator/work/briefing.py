@@ -38,10 +38,11 @@ from vespera_orchestrator.work.related import NO_RECORDS, RelatedTexts, beginnin
 from vespera_orchestrator.work.upstream_files import UpstreamFiles
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
-    from vespera_orchestrator._model import Artifact, Attempt, JsonValue, Session, Task
+    from vespera_orchestrator._model import Artifact, Attempt, Session, Task
     from vespera_orchestrator._rooms import Rooms
+    from vespera_orchestrator.agents.shared import SharedContext
     from vespera_orchestrator.artifacts import Artifacts
     from vespera_orchestrator.progress.work_briefing import FileNote
     from vespera_orchestrator.tasks.durations import UsualTime
@@ -89,7 +90,7 @@ class _TaskRecords:
     """What earlier attempts saved, the newest first; files are in the worktree."""
     upstream: Sequence[tuple[Task, int, Sequence[Artifact]]]
     """What the task builds on, how far it is, and its records: the nearest first."""
-    agreed: Mapping[str, JsonValue]
+    shared: SharedContext
     usual_time: UsualTime | None
 
 
@@ -108,6 +109,7 @@ class _Collection:
 
     def facts(self) -> WorkFacts:
         records = self._rooms.store.read_together(self._records)
+        self._rooms.shared.note(records.session, records.shared)
         role, role_problem = self._role()
         earlier = [self._record(artifact) for artifact in records.earlier_work]
         upstream = [
@@ -127,7 +129,7 @@ class _Collection:
             earlier_attempts=records.earlier_attempts,
             earlier_work=earlier,
             upstream=upstream,
-            agreed=records.agreed,
+            agreed=dict(records.shared),
             files=self._files(upstream),
             related=related,
             unread=texts.unread,
@@ -147,7 +149,7 @@ class _Collection:
             earlier_attempts=[each for each in store.attempts(task.id) if each.number < number],
             earlier_work=self._earlier_work(recovers),
             upstream=self._upstream(),
-            agreed=dict(self._rooms.shared.read(session)),
+            shared=self._rooms.shared.peek(session),
             usual_time=usual_time_of(store, task),
         )
 
