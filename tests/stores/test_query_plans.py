@@ -28,6 +28,7 @@ from vespera_orchestrator.stores.sqlite import SQLiteStore
 FEW_ROWS = {
     "SCAN latest",
     "SCAN needed",
+    "SCAN affected",
     "SCAN CONSTANT ROW",
     "SCAN attempts USING INDEX attempts_lease",
 }

@@ -134,9 +134,12 @@ def _recovered(tx: Transaction, recovery: Task) -> None:
 
 
 def _follow_edges(tx: Transaction, task: Task) -> list[str]:
-    """Count down the dependents whose edge is met now; return those that were skipped."""
+    """Count down the dependents whose edge is met now; return those that have ended by that.
+
+    The task's parent is counted down already, and may have ended by that, too.
+    """
     count_down = _count_down_at_once if tx.dialect.writing_with else _count_down
-    affected = count_down(tx, task.id, *_decided(task.status, was_blocked=task.was_blocked))
+    affected = count_down(tx, task, *_decided(task.status, was_blocked=task.was_blocked))
     return [task_id for task_id in affected if _recount_one(tx, task_id)]
 
 
@@ -152,24 +155,25 @@ def _decided(status: TaskStatus, *, was_blocked: bool) -> tuple[str, str]:
     return quoted(met), quoted(never)
 
 
-def _count_down(tx: Transaction, task_id: str, met: str, never: str) -> list[str]:
+def _count_down(tx: Transaction, task: Task, met: str, never: str) -> list[str]:
     """Count down the dependents that waited for an outcome in *met*.
 
     Returns:
-        The dependents whose condition or unmet edge must be looked at, in the order planned.
+        The tasks that must be looked at, see `_affected`, in the order planned.
     """
     sql = f"""
         UPDATE dependencies SET met = 1
         WHERE needs_id = {tx.mark}1 AND governed = 0 AND met = 0 AND on_outcome IN {met}
         RETURNING task_id
     """
-    counted = tx.execute(sql, (task_id,)).fetchall()
+    counted = tx.execute(sql, (task.id,)).fetchall()
     sql = f"UPDATE tasks SET blockers = blockers - 1 WHERE id = {tx.mark}1"
     tx.executemany(sql, counted)
-    return first_column(tx.execute(_affected(tx, never), (task_id,)).fetchall())
+    values = (task.id, task.parent_task_id)
+    return first_column(tx.execute(_affected(tx, never), values).fetchall())
 
 
-def _count_down_at_once(tx: Transaction, task_id: str, met: str, never: str) -> list[str]:
+def _count_down_at_once(tx: Transaction, task: Task, met: str, never: str) -> list[str]:
     """Do what `_count_down` does in one statement, for databases that are asked over a network.
 
     The rows that are counted down may be locked in any order: nobody who holds one of them waits
@@ -185,19 +189,22 @@ def _count_down_at_once(tx: Transaction, task_id: str, met: str, never: str) -> 
         )
         {_affected(tx, never)}
     """
-    return first_column(tx.execute(sql, (task_id,)).fetchall())
+    return first_column(tx.execute(sql, (task.id, task.parent_task_id)).fetchall())
 
 
 def _affected(tx: Transaction, never: str) -> str:
-    """Select the dependents that may end now.
+    """Select what may end now: dependents of one task, and another one, its parent.
 
     A condition decides, or an edge that will never be met, or an answer that came before.
     """
     return f"""
-        SELECT task_id FROM dependencies JOIN tasks ON tasks.id = task_id
-        WHERE needs_id = {tx.mark}1 AND tasks.status = '{TaskStatus.PENDING}'
-            AND (governed = 1 OR answered = 1 OR (met = 0 AND on_outcome IN {never}))
-        ORDER BY tasks.seq
+        SELECT id FROM (
+            SELECT tasks.id, tasks.seq FROM dependencies JOIN tasks ON tasks.id = task_id
+            WHERE needs_id = {tx.mark}1 AND tasks.status = '{TaskStatus.PENDING}'
+                AND (governed = 1 OR answered = 1 OR (met = 0 AND on_outcome IN {never}))
+            UNION SELECT id, seq FROM tasks
+            WHERE id = {tx.mark}2 AND status = '{TaskStatus.PENDING}' AND answered = 1
+        ) AS affected ORDER BY seq
     """
 
 

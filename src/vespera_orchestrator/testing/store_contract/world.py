@@ -119,6 +119,29 @@ class WorldContract(StoreFixtures):
         with pytest.raises(PlanError, match="is answered"):
             store.plan(session_id, [draft("part", parent="early")])
 
+    @pytest.mark.parametrize("last", ["part", "need"])
+    @pytest.mark.parametrize("end", ["finish", "cancel"])
+    def test_an_answered_whole_waits_for_a_part_that_is_opened_again(
+        self, store, session_id, last, end
+    ):
+        """It is done with the last of all that it waits for, its parts among that."""
+        plan = [draft("need"), draft("whole", "need"), draft("part", parent="whole")]
+        need, whole, part = store.plan(session_id, [*plan, draft("after", "whole")])[:3]
+        store.finish(part.id, None, completion(), agent="ada")
+        store.answer(whole.id, YES, agent="eve")
+        store.reopen(part.id, "again")
+        if last == "part":
+            store.finish(need.id, None, completion(), agent="ada")
+        assert status_of(store, whole.id) == "pending"
+        if end == "finish":
+            store.finish(part.id, None, completion(), agent="ada")
+        else:
+            store.cancel(part.id, "", subtree=False)
+        if last == "need":
+            store.finish(need.id, None, completion(), agent="ada")
+        assert store.find_task(whole.id, None).outputs == YES
+        assert ready_aliases(store, session_id) == ["after"]
+
     def test_what_was_answered_before_its_moment_is_done_then(self, store, session_id, clock):
         """Or when somebody wakes it; `why` says that the answer has come."""
         later = clock.now + timedelta(hours=1)
