@@ -14,6 +14,7 @@ import pytest
 import vespera_orchestrator as vespera
 from support.git_project import git
 from vespera_orchestrator.documents.sections import section_contents
+from vespera_orchestrator.integrations import answering
 from vespera_orchestrator.integrations.command import main
 from vespera_orchestrator.integrations.instructions import (
     AGENTS_BLOCK,
@@ -348,6 +349,24 @@ def test_an_answer_says_what_it_led_to(run):
     run("reopen", "gate", "again")
     _, out, _ = run("answer", "gate", "answer=perhaps")
     assert out.count("Skipped: ") == 2
+
+
+def test_what_others_do_meanwhile_is_no_effect_of_an_answer(folder):
+    """Neither what they complete between the answer and its report, nor what the clock does."""
+    with vespera.open(folder) as orch, vespera.open(folder, agent="bob") as bob:
+        orch.plan_tasks(GATE)
+        orch.plan_task("Oil", dependencies=["lid"])
+        orch.plan_task("Smith", dependencies=[vespera.Dependency("lid", "failure")])
+
+        def complete_lid(event):
+            if event.kind == "task_answered":
+                bob.complete_task("lid", summary="closes", detailed_work="d")
+
+        orch.on_event(complete_lid)
+        report = answering.answer(orch, orch.get_task("gate"), {"approved": True})
+        assert {task.alias for task in orch.ready_tasks()} == {"oil", "ship", "spout"}
+    assert [task.alias for task in report.ready] == ["ship"]
+    assert [task.alias for task in report.skipped] == ["improve"]
 
 
 def test_an_early_answer_is_kept(run):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -12,7 +13,7 @@ from vespera_orchestrator.integrations.shell_calls import ANYTHING
 from vespera_orchestrator.tasks import conditions
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from vespera_orchestrator._model import Event, JsonValue
     from vespera_orchestrator.orchestrator import Orchestrator
@@ -21,11 +22,13 @@ _WORDS: Final = "answer"
 """The output that free words become."""
 _MOST_READY: Final = 1000
 _MOST_NAMED: Final = 5
+_ENDS: Final = (EventKind.TASK_COMPLETED, EventKind.TASK_SKIPPED)
+"""How an answer ends tasks."""
 
 
 @show_methods
 @attrs.frozen(kw_only=True)
-class Answered:
+class AnswerReport:
     """An answer that is recorded, and what it led to."""
 
     task: Task
@@ -57,28 +60,53 @@ def _aliases(tasks: tuple[Task, ...]) -> str:
     return first_names([task.alias for task in tasks], _MOST_NAMED)
 
 
-def answer(orch: Orchestrator, asked: Task, values: Mapping[str, JsonValue]) -> Answered:
+def answer(orch: Orchestrator, asked: Task, values: Mapping[str, JsonValue]) -> AnswerReport:
     """Record an answer, and find what it led to.
+
+    What another agent does at the same moment is no part of it: what was skipped is read from the
+    events of this answer, and what is ready now had waited for something that they ended.
 
     Args:
         orch: The project.
         asked: The task that waits for it.
         values: The answer.
     """
-    before = {task.id for task in orch.ready_tasks(_MOST_READY)}
+    ready_before = {task.id for task in orch.ready_tasks(_MOST_READY)}
     events: list[Event] = []
     stop_listening = orch.on_event(events.append)
     try:
         task = orch.answer(asked, dict(values))
     finally:
         stop_listening()
-    ready = [task for task in orch.ready_tasks(_MOST_READY) if task.id not in before]
-    skipped = [
-        orch.get_task(event.task_id)
-        for event in events
-        if event.kind == EventKind.TASK_SKIPPED and event.task_id is not None
+    ends = _ends_after(events, asked.id)
+    ended = [orch.get_task(task_id) for task_id in ends]
+    ready = [
+        task
+        for task in orch.ready_tasks(_MOST_READY)
+        if task.id not in ready_before and _has_waited_for(task, ended)
     ]
-    return Answered(task=task, ready=tuple(ready), skipped=tuple(skipped))
+    skipped = [each for each in ended if ends[each.id] == EventKind.TASK_SKIPPED]
+    return AnswerReport(task=task, ready=tuple(ready), skipped=tuple(skipped))
+
+
+def _ends_after(events: Iterable[Event], asked_id: str) -> dict[str, str]:
+    """Return which tasks an answer has ended, by id, and the kinds of the events that say it.
+
+    What happens by the clock is recorded before the answer.
+    """
+    following = itertools.dropwhile(lambda event: not _is_answer(event, asked_id), events)
+    ends = [event for event in following if event.kind in _ENDS]
+    return {str(event.task_id): event.kind for event in ends}
+
+
+def _is_answer(event: Event, asked_id: str) -> bool:
+    return event.kind == EventKind.TASK_ANSWERED and event.task_id == asked_id
+
+
+def _has_waited_for(task: Task, ended: Iterable[Task]) -> bool:
+    """Tell whether a task waited for one of these: it depends on one, or one is its part."""
+    needed_ids = {edge.task for edge in task.dependencies}
+    return any(each.id in needed_ids or each.parent_task_id == task.id for each in ended)
 
 
 def unread_words(orch: Orchestrator, asked: Task, words: str, value: JsonValue) -> str:
