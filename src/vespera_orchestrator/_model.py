@@ -983,6 +983,23 @@ class Artifact(Record):
 
 
 @attrs.frozen(kw_only=True)
+class TaskArtifact(Record):
+    """An artifact that holds now, as the work of a task."""
+
+    task_id: str
+    """The task whose work it is."""
+    artifact: Artifact
+    """What the task saved; or what has taken its place, which may be of any task."""
+    replaces: Artifact | None = None
+    """What the task saved, where something of another title or task has taken its place."""
+
+    @property
+    def saved(self) -> Artifact:
+        """What the task itself saved."""
+        return self.replaces or self.artifact
+
+
+@attrs.frozen(kw_only=True)
 class Tombstone(Record):
     """What the store keeps of something that was removed for good: never what it said."""
 

@@ -60,6 +60,7 @@ from vespera_orchestrator._model import (
     SharedValue,
     Situation,
     Task,
+    TaskArtifact,
     TaskDraft,
     TaskQuery,
     TaskStatus,
@@ -105,6 +106,7 @@ __all__ = [
     "Store",
     "Table",
     "Task",
+    "TaskArtifact",
     "TaskDraft",
     "TaskQuery",
     "TaskStatus",
@@ -868,6 +870,14 @@ class Store(Protocol):
 
     def artifacts(self, query: ArtifactQuery) -> list[Artifact]:
         """Return the artifacts that match *query*."""
+
+    def task_artifacts(self, task_ids: Iterable[str]) -> list[TaskArtifact]:
+        """Return what holds now of what the tasks saved, in the order in which they saved it.
+
+        Where an artifact of another title or task has taken the place of one, that artifact stands
+        for it, or whatever holds in its place by now: once for each task, however many it has
+        replaced. Earlier versions are left out.
+        """
 
     def content_digests(self) -> set[str]:
         """Return the digest of every content that any record refers to, as of one moment.

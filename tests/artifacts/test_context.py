@@ -183,6 +183,19 @@ def test_damaged_reliances_are_told_and_repaired(chain):
     assert orch.artifacts.context_uses(task=tests) == before
 
 
+def test_what_has_taken_the_place_of_a_dependency_is_as_near(chain):
+    """Whoever saved it: it is in the context, and is inherited."""
+    orch, design, _, tests = chain
+    (record,) = orch.artifacts.list(task=design)
+    better = orch.artifacts.save("Rewired", "Everything hangs on pin 7.", supersedes=record)
+    context = orch.artifacts.context("readings", task=tests)
+    (passage,) = [each for each in context if each.artifact_id == better.id]
+    assert passage.nearness == "dependency"
+    assert record.id not in context.artifact_ids
+    inherited = orch.spawn_agent_with_context(tests).inherited_artifacts
+    assert better.id in {artifact.id for artifact in inherited}
+
+
 def test_a_task_is_not_given_its_own_work_and_unknown_ids_do_not_count(chain):
     """A task does not rely on its own work."""
     orch, *_, tests = chain

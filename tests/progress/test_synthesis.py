@@ -6,7 +6,7 @@ import attrs
 import pytest
 
 from support.records import artifact, task, why
-from vespera_orchestrator._model import ArtifactKind
+from vespera_orchestrator._model import ArtifactKind, TaskArtifact
 from vespera_orchestrator.progress.synthesis import SubtaskResults, results_of, synthesis
 
 
@@ -15,7 +15,7 @@ def results(*subtasks, artifacts=(), open_whys=()):
     return SubtaskResults(
         parent=task("top", title="Make tea"),
         subtasks=subtasks,
-        artifacts=artifacts,
+        work=[TaskArtifact(task_id=each.task_id, artifact=each) for each in artifacts],
         open_whys=open_whys,
     )
 
@@ -185,16 +185,23 @@ def test_no_text_of_others_forms_a_heading():
     assert headings == ["# Make tea", "## x # Not ours ## Neither"]
 
 
-def test_what_something_newer_replaces_is_left_out():
-    """Also where the newer one has another title."""
-    old = artifact("Design", superseded_by="a_new")
-    assert results_of([old], [task("a", "completed")]) == []
+def test_what_has_taken_the_place_of_results_is_named_once():
+    """Where the first of them was; or with the subtask that saved it."""
+    old, older = artifact("Design", task_id="t_a"), artifact("Draft", task_id="t_b")
+    outside, own = artifact("Review", task_id=None), artifact("Better", task_id="t_b")
+    tasks = [task("a", "completed"), task("b", "completed")]
+    first = TaskArtifact(task_id="t_a", artifact=outside, replaces=old)
+    again = TaskArtifact(task_id="t_b", artifact=outside, replaces=older)
+    assert results_of([first, again], tasks) == [first]
+    moved = TaskArtifact(task_id="t_a", artifact=own, replaces=old)
+    saved = TaskArtifact(task_id="t_b", artifact=own)
+    assert results_of([moved, saved], tasks) == [saved]
 
 
 @pytest.mark.parametrize("status", ["completed", "blocked"])
 @pytest.mark.parametrize("kind", ArtifactKind)
 def test_late_work_and_failures_stand_behind_a_result(kind, status):
     """Of a task that was completed; of any other they are all there is."""
-    made = artifact(kind=kind)
+    made = TaskArtifact(task_id="t_a", artifact=artifact(kind=kind, task_id="t_a"))
     is_behind = kind in {"late", "failure"} and status == "completed"
     assert results_of([made], [task("a", status)]) == ([] if is_behind else [made])

@@ -54,6 +54,31 @@ def test_the_record_of_an_indirect_dependency_is_there(orch):
     assert used == {"Contract", "Sensor"}
 
 
+def test_what_has_taken_the_place_of_a_record_is_there(orch):
+    """Whoever saved it; and it is quoted once, where its own task is upstream, too."""
+    orch.plan_tasks(
+        [
+            {"title": "Sensor"},
+            {"title": "Board", "dependencies": ["sensor"]},
+            {"title": "Timer", "dependencies": ["sensor"]},
+            {"title": "Case", "dependencies": ["sensor", "board"]},
+        ]
+    )
+    orch.complete_task("sensor", summary="on pin 4", detailed_work="The sensor is on pin 4.")
+    (record,) = orch.artifacts.list(task="sensor")
+    note = orch.artifacts.save("Rewired", "The sensor is on pin 7 by now.", supersedes=record)
+    text = str(orch.execute_task("timer").briefing())
+    line = f"- Rewired ({note.id}, by {orch.agent}, it holds now, instead of {record.id})"
+    assert f"{line}\n> The sensor is on pin 7 by now." in text
+    assert "The sensor is on pin 4." not in text
+    orch.complete_task(
+        "board", summary="new", detailed_work="A board with 9 pins.", supersedes=note
+    )
+    text = str(orch.execute_task("case").briefing())
+    assert f"instead of {record.id}): see board" in text
+    assert text.count("> A board with 9 pins.") == 1
+
+
 def test_what_was_handed_back_comes_whole(orch):
     """A review handed in with needs_revision is more than one clipped line."""
     orch.plan_task("Parser")

@@ -8,7 +8,7 @@ from vespera_orchestrator._model import SECONDARY_KINDS, ArtifactQuery
 from vespera_orchestrator.artifacts.surroundings import upstream
 
 if TYPE_CHECKING:
-    from vespera_orchestrator._model import Artifact, Task
+    from vespera_orchestrator._model import Artifact, Task, TaskArtifact
     from vespera_orchestrator.contracts import Store
 
 _NEWEST: Final = 50
@@ -30,11 +30,11 @@ def upstream_artifacts(store: Store, task: Task) -> tuple[Artifact, ...]:
     """
     task_ids = tuple(upstream(store, task))
     distance = {task_id: number for number, task_id in enumerate(task_ids)}
-    query = ArtifactQuery(task_ids=task_ids)
-    artifacts = store.artifacts(query)
 
-    def rank(artifact: Artifact) -> tuple[bool, int]:
-        is_secondary = artifact.kind in SECONDARY_KINDS
-        return is_secondary, distance[str(artifact.task_id)]
+    def rank(entry: TaskArtifact) -> tuple[bool, int]:
+        is_secondary = entry.artifact.kind in SECONDARY_KINDS
+        return is_secondary, distance[entry.task_id]
 
-    return tuple(sorted(artifacts, key=rank)[:_MOST_UPSTREAM])
+    nearest_first = sorted(store.task_artifacts(task_ids), key=rank)
+    by_id = {entry.artifact.id: entry.artifact for entry in nearest_first}
+    return tuple(by_id.values())[:_MOST_UPSTREAM]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final
 
-from vespera_orchestrator._model import ArtifactQuery
 from vespera_orchestrator._text import CHARS_PER_TOKEN
 from vespera_orchestrator.artifacts.content.readable import readable_text
 from vespera_orchestrator.artifacts.context import Material, UnreadArtifact
@@ -69,7 +68,7 @@ class MaterialReader:
             is_narrow: Search only the session and those above it.
         """
         ranked = self._search(query, surroundings, is_narrow=is_narrow)
-        dependencies = self._artifacts_of_dependencies(surroundings)
+        dependencies = surroundings.artifacts[:_MOST_FROM_DEPENDENCIES]
         records = {artifact.id: artifact for artifact in dependencies}
         for artifact in self._usable_records(ranked, records, surroundings):
             records[artifact.id] = artifact
@@ -103,15 +102,6 @@ class MaterialReader:
         except (ArtifactIndexError, ReadOnlyError, MissingDependencyError) as exc:
             log.warning("context is chosen without searching: %s", exc)
         return list(by_artifact.values())
-
-    def _artifacts_of_dependencies(self, surroundings: Surroundings) -> list[Artifact]:
-        """Return what the dependencies saved, the nearest first."""
-        steps = surroundings.dependencies
-        if not steps:
-            return []
-        artifacts = self._store.artifacts(ArtifactQuery(task_ids=tuple(steps)))
-        nearest_first = sorted(artifacts, key=lambda artifact: steps[str(artifact.task_id)])
-        return nearest_first[:_MOST_FROM_DEPENDENCIES]
 
     def _usable_records(
         self,

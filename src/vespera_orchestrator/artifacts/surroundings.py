@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -10,9 +11,9 @@ import attrs
 from vespera_orchestrator._model import TaskQuery
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-    from vespera_orchestrator._model import Artifact, Session, Task
+    from vespera_orchestrator._model import Artifact, Session, Task, TaskArtifact
     from vespera_orchestrator.contracts import Store
 
 DEPENDENCY: Final = "dependency"
@@ -40,6 +41,8 @@ class Surroundings:
     session_id: str | None
     ancestors: tuple[str, ...]
     """The earlier sessions that the session is part of, the nearest first."""
+    work: Sequence[TaskArtifact] = ()
+    """What those tasks saved, or what holds now in its place: of the nearest task first."""
 
     @classmethod
     def of(cls, store: Store, task: Task | None, session: Session | None) -> Surroundings:
@@ -55,12 +58,28 @@ class Surroundings:
             siblings=siblings,
             session_id=None if session is None else session.id,
             ancestors=_ancestors(store, session),
+            work=_work_of(store, dependencies),
         )
 
     @property
     def session_ids(self) -> tuple[str, ...]:
         """The session and its ancestors; empty where there is no session."""
         return () if self.session_id is None else (self.session_id, *self.ancestors)
+
+    @property
+    def artifacts(self) -> list[Artifact]:
+        """The artifacts of *work*, each once."""
+        by_id = {entry.artifact.id: entry.artifact for entry in self.work}
+        return list(by_id.values())
+
+    @cached_property
+    def _replacements(self) -> Mapping[str, int]:
+        """How far away the tasks are whose work these artifacts have replaced, by artifact id."""
+        steps: dict[str, int] = {}
+        for entry in self.work:
+            if entry.replaces is not None:
+                steps.setdefault(entry.artifact.id, self.dependencies[entry.task_id])
+        return steps
 
     def session_bonus(self, artifact: Artifact) -> float:
         """Return what it counts that *artifact* is of this session, or of one above it."""
@@ -72,7 +91,9 @@ class Surroundings:
 
     def nearness(self, artifact: Artifact) -> tuple[str, int]:
         """Return where *artifact* comes from, and how many steps away that is."""
-        steps = self.dependencies.get(artifact.task_id or "")
+        steps = self._replacements.get(artifact.id)
+        if steps is None:
+            steps = self.dependencies.get(artifact.task_id or "")
         if steps is not None:
             return DEPENDENCY, steps
         if artifact.task_id in self.siblings:
@@ -82,6 +103,12 @@ class Surroundings:
         if artifact.session_id in self.ancestors:
             return ANCESTOR, 1 + self.ancestors.index(artifact.session_id)
         return "", 1
+
+
+def _work_of(store: Store, steps: Mapping[str, int]) -> Sequence[TaskArtifact]:
+    if not steps:
+        return ()
+    return sorted(store.task_artifacts(steps), key=lambda entry: steps[entry.task_id])
 
 
 def upstream(store: Store, task: Task, limit: int | None = None) -> dict[str, int]:

@@ -43,13 +43,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from vespera_orchestrator._model import (
-        Artifact,
         Attempt,
         Cause,
         Checkpoint,
         ContextUse,
         Event,
         Situation,
+        TaskArtifact,
         Worktree,
     )
     from vespera_orchestrator._rooms import Rooms
@@ -610,17 +610,17 @@ class SessionReader:
 
     def subtask_results(self, parent: Task) -> SubtaskResults:
         """Return the subtasks of *parent*, what they produced, and what keeps the open ones."""
-        subtasks, artifacts = self._subtasks_and_results(parent)
+        subtasks, work = self._subtasks_and_results(parent)
         return SubtaskResults(
             parent=parent,
             subtasks=subtasks,
-            artifacts=artifacts,
+            work=work,
             open_whys=[self.why(task) for task in subtasks if not task.status.is_terminal],
             branch=self._landing_branch(subtasks),
             contradictions=self._contradictions(parent, subtasks),
         )
 
-    def _subtasks_and_results(self, parent: Task) -> tuple[list[Task], list[Artifact]]:
+    def _subtasks_and_results(self, parent: Task) -> tuple[list[Task], list[TaskArtifact]]:
         """Return the subtasks of *parent*, and what they produced."""
         query = TaskQuery(
             session_id=parent.session_id,
@@ -628,10 +628,8 @@ class SessionReader:
             limit=None,
         )
         subtasks = self._store.tasks(query)
-        artifacts = self._store.artifacts(
-            ArtifactQuery(task_ids=tuple(task.id for task in subtasks))
-        )
-        return subtasks, results_of(artifacts, subtasks)
+        work = self._store.task_artifacts(task.id for task in subtasks)
+        return subtasks, results_of(work, subtasks)
 
     def _landing_branch(self, subtasks: Sequence[Task]) -> str:
         """Return where the work of the tasks landed, if they worked in worktrees."""

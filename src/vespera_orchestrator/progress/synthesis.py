@@ -14,6 +14,7 @@ from vespera_orchestrator._model import (
     ArtifactKind,
     JsonValue,
     Task,
+    TaskArtifact,
     TaskStatus,
     Why,
 )
@@ -42,7 +43,7 @@ class SubtaskResults:
 
     parent: Task
     subtasks: Sequence[Task]
-    artifacts: Sequence[Artifact]
+    work: Sequence[TaskArtifact]
     """The results; for a completed subtask without late work and earlier failures."""
     open_whys: Sequence[Why]
     """For each subtask that has not ended, what keeps it."""
@@ -53,29 +54,34 @@ class SubtaskResults:
 
     def metadata(self) -> dict[str, JsonValue]:
         """Return what the artifact of the synthesis says about its sources."""
-        return source_metadata(self.subtasks, self.artifacts)
+        return source_metadata(self.subtasks, self.work)
 
 
-def source_metadata(
-    subtasks: Sequence[Task], artifacts: Sequence[Artifact]
-) -> dict[str, JsonValue]:
+def source_metadata(subtasks: Sequence[Task], work: Sequence[TaskArtifact]) -> dict[str, JsonValue]:
     """Return what the artifact of a synthesis says about the subtasks and their results."""
     outcomes = Counter(str(task.status) for task in subtasks)
     return {
         "outcomes": dict(sorted(outcomes.items())),
-        "sources": [artifact.id for artifact in artifacts],
+        "sources": [entry.artifact.id for entry in work],
     }
 
 
-def results_of(artifacts: Sequence[Artifact], tasks: Sequence[Task]) -> list[Artifact]:
-    """Leave out late work and failures of completed tasks, and what something newer replaces."""
+def results_of(work: Sequence[TaskArtifact], tasks: Sequence[Task]) -> list[TaskArtifact]:
+    """Leave out late work and failures of completed tasks, and name nothing twice.
+
+    What has taken the place of several results stands where the first of them was. If it is the
+    work of one of the tasks itself, it stands there.
+    """
     completed = {task.id for task in tasks if task.status is TaskStatus.COMPLETED}
-    return [
-        artifact
-        for artifact in artifacts
-        if artifact.superseded_by is None
-        and (artifact.kind not in SECONDARY_KINDS or artifact.task_id not in completed)
-    ]
+    own = {entry.artifact.id for entry in work if entry.artifact.task_id == entry.task_id}
+    results: dict[str, TaskArtifact] = {}
+    for entry in work:
+        artifact = entry.artifact
+        if artifact.kind in SECONDARY_KINDS and entry.task_id in completed:
+            continue
+        if artifact.id not in own or artifact.task_id == entry.task_id:
+            results.setdefault(artifact.id, entry)
+    return list(results.values())
 
 
 def synthesis(
@@ -94,10 +100,11 @@ def synthesis(
     """
     parent = results.parent
     rest_call = f"orch.query_tasks(parent_task_id={parent.alias!r}, limit=None)"
-    texts = {each.id: text_of(each) for each in results.artifacts if _is_report(each)}
+    reports = [entry.artifact for entry in results.work if _is_report(entry.artifact)]
+    texts = {artifact.id: text_of(artifact) for artifact in reports}
     lines = [inert(f"# {one_line(parent.title, 200)}"), "", _count_line(results)]
     lines += _missing_sections(results, rest_call)
-    by_task = _by_task(results.artifacts)
+    by_task = _by_task(results.work)
     lines += _list_section("Tests", _tests(results.subtasks, by_task, texts), rest_call)
     lines += _list_section("What the reports leave open", _gaps(results, texts), rest_call)
     lines += _list_section("What does not agree", results.contradictions, rest_call)
@@ -121,9 +128,10 @@ def _gaps(results: SubtaskResults, texts: Mapping[str, str]) -> list[str]:
 
     aliases = {task.id: task.alias for task in results.subtasks}
     gaps: dict[str, None] = {}
-    for artifact in results.artifacts:
+    for entry in results.work:
+        artifact = entry.artifact
         points = open_points(texts.get(artifact.id, ""))
-        alias = aliases.get(str(artifact.task_id), "")
+        alias = aliases[entry.task_id]
         gaps.update((f"{alias}: {one_line(point, 200)}", None) for point in points[:_MOST_GAPS])
         more = len(points) - _MOST_GAPS
         if more > 0:
@@ -190,10 +198,10 @@ def _missing_sections(results: SubtaskResults, rest_call: str) -> list[str]:
     ]
 
 
-def _by_task(artifacts: Sequence[Artifact]) -> dict[str, list[Artifact]]:
+def _by_task(work: Sequence[TaskArtifact]) -> dict[str, list[Artifact]]:
     by_task: dict[str, list[Artifact]] = {}
-    for artifact in artifacts:
-        by_task.setdefault(str(artifact.task_id), []).append(artifact)
+    for entry in work:
+        by_task.setdefault(entry.task_id, []).append(entry.artifact)
     return by_task
 
 

@@ -62,6 +62,10 @@ class WorkRecord:
     """How long the whole text is, in characters or bytes."""
     problem: str = ""
     """Why it cannot be read."""
+    replaces: Artifact | None = None
+    """What the task itself saved, where this one has taken its place."""
+    quoted_at: str = ""
+    """The alias of the task at which it is quoted, if it is not quoted here."""
 
 
 @attrs.frozen(kw_only=True)
@@ -397,7 +401,9 @@ def _attempt_lines(facts: WorkFacts) -> Iterator[str]:
 def _record_piece(record: WorkRecord, task: Task) -> Piece:
     """Return a piece that quotes a record of *task*, or names it."""
     artifact = record.artifact
-    line = f"- {_record_name(artifact, task)}"
+    line = f"- {_record_name(record, task)}"
+    if record.quoted_at:
+        return Piece(line=f"{line}: see {record.quoted_at}")
     if record.problem:
         return Piece(line=f"{line}: {one_line(record.problem, _PROBLEM_WIDTH)}")
     if not record.text:
@@ -416,8 +422,9 @@ def _record_piece(record: WorkRecord, task: Task) -> Piece:
     )
 
 
-def _record_name(artifact: Artifact, task: Task) -> str:
+def _record_name(record: WorkRecord, task: Task) -> str:
     """Name an artifact, its version and who saved it."""
+    artifact = record.artifact
     title = one_line(artifact.title, 120)
     about = [artifact.id]
     if artifact.version > 1:
@@ -426,9 +433,12 @@ def _record_name(artifact: Artifact, task: Task) -> str:
         about.append(f"by {one_line(artifact.agent, 60)}")
     if artifact.partial:
         about.append("unfinished")
-    name = "the work" if artifact.title == task.title else title
+    if record.replaces is not None:
+        about.append(f"it holds now, instead of {record.replaces.id}")
+        return f"{title} ({', '.join(about)})"
     if artifact.attempt is not None and artifact.attempt != task.attempts:
         about.append(f"attempt {artifact.attempt}")
+    name = "the work" if artifact.title == task.title else title
     return f"{name} ({', '.join(about)})"
 
 

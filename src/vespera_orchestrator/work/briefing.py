@@ -38,9 +38,9 @@ from vespera_orchestrator.work.related import NO_RECORDS, RelatedTexts, beginnin
 from vespera_orchestrator.work.upstream_files import UpstreamFiles
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from vespera_orchestrator._model import Artifact, Attempt, Session, Task
+    from vespera_orchestrator._model import Artifact, Attempt, Session, Task, TaskArtifact
     from vespera_orchestrator._rooms import Rooms
     from vespera_orchestrator.agents.shared import SharedContext
     from vespera_orchestrator.artifacts import Artifacts
@@ -88,7 +88,7 @@ class _TaskRecords:
     earlier_attempts: Sequence[Attempt]
     earlier_work: Sequence[Artifact]
     """What earlier attempts saved, the newest first; files are in the worktree."""
-    upstream: Sequence[tuple[Task, int, Sequence[Artifact]]]
+    upstream: Sequence[tuple[Task, int, Sequence[TaskArtifact]]]
     """What the task builds on, how far it is, and its records: the nearest first."""
     shared: SharedContext
     usual_time: UsualTime | None
@@ -112,8 +112,13 @@ class _Collection:
         self._rooms.shared.note(records.session, records.shared)
         role, role_problem = self._role()
         earlier = [self._record(artifact) for artifact in records.earlier_work]
+        aliases = {task.id: task.alias for task, *_ in records.upstream}
         upstream = [
-            UpstreamTask(task=task, steps=steps, records=[self._record(each) for each in saved])
+            UpstreamTask(
+                task=task,
+                steps=steps,
+                records=[self._work_record(entry, aliases) for entry in saved],
+            )
             for task, steps, saved in records.upstream
         ]
         texts = RelatedTexts(self._rooms, self._artifacts, self._task)
@@ -185,16 +190,23 @@ class _Collection:
 
     # what it builds on
 
-    def _upstream(self) -> list[tuple[Task, int, Sequence[Artifact]]]:
+    def _upstream(self) -> list[tuple[Task, int, Sequence[TaskArtifact]]]:
         tasks = upstream_tasks(self._rooms.store, self._task, _MOST_UPSTREAM)
-        by_task: dict[str, list[Artifact]] = {}
-        task_ids = tuple(task.id for task, _ in tasks)
-        for artifact in self._rooms.store.artifacts(ArtifactQuery(task_ids=task_ids)):
-            by_task.setdefault(str(artifact.task_id), []).append(artifact)
+        by_task: dict[str, list[TaskArtifact]] = {}
+        for entry in self._rooms.store.task_artifacts(task.id for task, _ in tasks):
+            by_task.setdefault(entry.task_id, []).append(entry)
         return [
             (task, steps, _records_of(task, by_task.get(task.id, ())))
             for task, steps in sorted(tasks, key=_nearness)
         ]
+
+    def _work_record(self, entry: TaskArtifact, aliases: Mapping[str, str]) -> WorkRecord:
+        """Read what a task saved, or what holds in its place, unless its own task is here, too."""
+        artifact = entry.artifact
+        own_alias = aliases.get(artifact.task_id or "", "")
+        if own_alias and artifact.task_id != entry.task_id:
+            return WorkRecord(artifact=artifact, replaces=entry.replaces, quoted_at=own_alias)
+        return attrs.evolve(self._record(artifact), replaces=entry.replaces)
 
     def _record(self, artifact: Artifact) -> WorkRecord:
         """Read the beginning of an artifact, as far as the briefing may need it."""
@@ -261,17 +273,18 @@ def _nearness(entry: tuple[Task, int]) -> tuple[int, bool]:
     return steps, task.recovers_task_id is not None
 
 
-def _records_of(task: Task, artifacts: Iterable[Artifact]) -> list[Artifact]:
-    """Return what a task achieved, the record of its work first.
+def _records_of(task: Task, entries: Iterable[TaskArtifact]) -> list[TaskArtifact]:
+    """Return what a task achieved, the record of its work first, or what has taken its place.
 
     Of a completed task, what went wrong on the way does not count.
     """
     is_completed = task.status is TaskStatus.COMPLETED
     unwanted = NO_RECORDS if is_completed else {ArtifactKind.FILE}
-    records = [artifact for artifact in artifacts if artifact.kind not in unwanted]
+    records = [entry for entry in entries if entry.artifact.kind not in unwanted]
 
-    def rank(artifact: Artifact) -> tuple[bool, bool]:
-        is_record = artifact.title == clean_title(task.title) and artifact.attempt == task.attempts
-        return not is_record, artifact.partial
+    def rank(entry: TaskArtifact) -> tuple[bool, bool]:
+        saved = entry.saved
+        is_record = saved.title == clean_title(task.title) and saved.attempt == task.attempts
+        return not is_record, entry.artifact.partial
 
     return sorted(records, key=rank)

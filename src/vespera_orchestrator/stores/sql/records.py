@@ -15,6 +15,7 @@ from vespera_orchestrator._model import (
     EventKind,
     Look,
     Pause,
+    TaskArtifact,
     TaskStatus,
     WorktreeState,
     new_id,
@@ -367,6 +368,22 @@ def artifacts(tx: Transaction, query: ArtifactQuery) -> list[Artifact]:
         ORDER BY seq {order} LIMIT {conditions.bind(rows.limited(query.limit))}
     """
     return rows.ARTIFACT.read_all(tx.execute(sql, conditions.values))
+
+
+def task_artifacts(tx: Transaction, task_ids: Iterable[str]) -> list[TaskArtifact]:
+    """See `contracts.Store.task_artifacts`."""
+    conditions = Conditions(tx.dialect)
+    conditions.in_list("task_id", json.dumps(list(task_ids)))
+    conditions.add("(superseded = 0 OR superseded_by IS NOT NULL)")
+    sql = f"SELECT {rows.ARTIFACT.columns} FROM artifacts WHERE {conditions.where} ORDER BY seq"
+    holding: dict[tuple[str, str], TaskArtifact] = {}
+    for saved in rows.ARTIFACT.read_all(tx.execute(sql, conditions.values)):
+        artifact = superseding.current(tx, saved) if saved.superseded else saved
+        replaces = None if superseding.is_same_lineage(saved, artifact) else saved
+        task_id = str(saved.task_id)
+        entry = TaskArtifact(task_id=task_id, artifact=artifact, replaces=replaces)
+        holding.setdefault((task_id, artifact.id), entry)
+    return list(holding.values())
 
 
 def content_digests(tx: Transaction) -> set[str]:

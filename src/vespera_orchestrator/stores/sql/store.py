@@ -40,6 +40,7 @@ from vespera_orchestrator._model import (
     SharedValue,
     Situation,
     Task,
+    TaskArtifact,
     TaskDraft,
     TaskQuery,
     TaskStatus,
@@ -548,6 +549,11 @@ class SQLStore(ABC):
         """See `contracts.Store.artifacts`."""
         with self._read_once() as tx:
             return records.artifacts(tx, query)
+
+    def task_artifacts(self, task_ids: Iterable[str]) -> list[TaskArtifact]:
+        """See `contracts.Store.task_artifacts`."""
+        with self._read() as tx:
+            return records.task_artifacts(tx, task_ids)
 
     def content_digests(self) -> set[str]:
         """See `contracts.Store.content_digests`."""

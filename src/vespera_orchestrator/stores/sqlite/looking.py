@@ -79,6 +79,7 @@ READING_METHODS: Final = (
     "sessions",
     "shared_values",
     "situation",
+    "task_artifacts",
     "tasks",
     "team_settings",
     "tombstones",

@@ -13,6 +13,7 @@ from vespera_orchestrator._model import (
     DocumentVersion,
     EventKind,
     HomePlace,
+    TaskArtifact,
     TeamSettings,
     Worktree,
     WorktreeState,
@@ -246,6 +247,28 @@ class RecordsContract(StoreFixtures):
         told = {(event.session_id, event.task_id, event.data["artifact"]) for event in events}
         assert told == {(old.session_id, a.id, old.id), (elsewhere.session_id, None, elsewhere.id)}
         assert {event.data["by"] for event in events} == {new.id}
+
+    def test_what_holds_of_the_work_of_tasks(self, store, session_id):
+        """What has taken a place stands for it, from whatever task; earlier versions do not."""
+        a, b, _ = store.plan(session_id, [draft("a"), draft("b"), draft("c")])
+        _save(store, session_id, artifact("Plan", "1"), task_id=a.id)
+        plan = _save(store, session_id, artifact("Plan", "2"), task_id=a.id)
+        notes = _save(store, session_id, artifact("Notes", "3"), task_id=a.id)
+        sketch = _save(store, session_id, artifact("Sketch", "4"), task_id=b.id)
+        names = (notes.id, sketch.id)
+        _save(store, session_id, artifact("Review", "5", supersedes=names))
+        review = _save(store, session_id, artifact("Review", "6"))
+        own = TaskArtifact(task_id=a.id, artifact=plan)
+        in_place = [
+            TaskArtifact(
+                task_id=str(saved.task_id),
+                artifact=review,
+                replaces=store.find_artifact(saved.id),
+            )
+            for saved in (notes, sketch)
+        ]
+        assert store.task_artifacts([a.id, b.id]) == [own, *in_place]
+        assert store.task_artifacts([]) == []
 
     def test_any_version_stands_for_the_artifact(self, store, session_id):
         """The latest is superseded; one that is saved afterwards holds again."""
