@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import subprocess
@@ -1230,3 +1231,16 @@ def test_the_same_completion_twice_is_one_though_the_worktree_is_gone(orch):
         assert done.status == "completed"
     assert len(orch.artifacts.list(task="write")) == 2
     assert [e.kind for e in orch._store.events()].count("task_completed") == 1
+
+
+def test_a_store_in_memory_waits_for_no_disk(tmp_path, monkeypatch):
+    """Its home is removed at the end: nothing in it needs to survive a power cut."""
+    synced = []
+    monkeypatch.setattr(os, "fsync", synced.append)
+    with vespera.open(tmp_path, store="memory:") as orch:
+        orch.initialize_session("Goal")
+        orch.plan_task("Lid")
+        orch.complete_task("lid", summary="closes", detailed_work="It closes.")
+    assert synced == []
+    with vespera.open(tmp_path) as orch:
+        assert synced != []

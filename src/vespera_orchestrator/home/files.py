@@ -78,6 +78,7 @@ def replacing(
     """
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    durable = durable and not _is_trial(path)
     stream = tempfile.NamedTemporaryFile(  # noqa: SIM115 - it is closed before it is moved
         "w", encoding="utf-8", newline="", dir=path.parent, prefix=f".{path.name}.", delete=False
     )
@@ -122,7 +123,30 @@ def make_folders(*folders: Path) -> None:
 def sync_file(file: Path) -> None:
     """Wait until the bytes of *file* are on disk; its name is the folder's, see `sync_folder`."""
     handle = OpenHandle(file)
-    os.fsync(handle.number)
+    sync_open_file(file, handle.number)
+
+
+def sync_open_file(file: str | Path, number: int) -> None:
+    """Do so for a file that is open as this descriptor."""
+    if not _is_trial(file):
+        os.fsync(number)
+
+
+_TRIAL_FOLDERS: Final[set[str]] = set()
+"""Homes of stores in memory, each with a separator behind it."""
+
+
+def never_sync(folder: Path) -> None:
+    """Wait for the disk no more below a folder that is removed before this process ends.
+
+    What is in it needs to survive nothing. `remove_folder` ends that.
+    """
+    _TRIAL_FOLDERS.add(f"{folder}{os.sep}")
+
+
+def _is_trial(place: str | Path) -> bool:
+    name = f"{place}{os.sep}"
+    return any(name.startswith(folder) for folder in tuple(_TRIAL_FOLDERS))
 
 
 class OpenHandle:
@@ -157,6 +181,8 @@ def sync_folder(folder: str | Path) -> None:
     A file that was synced can still lose its name in a power cut, because names belong to the
     folder. Where the system or the file system cannot sync folders, nothing is done.
     """
+    if _is_trial(folder):
+        return
     try:
         handle = OpenHandle(folder)
     except PermissionError:
@@ -176,6 +202,7 @@ def remove_folder(path: Path, process_id: int) -> None:
     """Remove a temporary folder, but not in a child that was forked from its owner."""
     if os.getpid() == process_id:
         shutil.rmtree(path, ignore_errors=True)
+        _TRIAL_FOLDERS.discard(f"{path}{os.sep}")
 
 
 def make_temporary_folder() -> Path:

@@ -28,6 +28,7 @@ from vespera_orchestrator.home.config import ENV_HOME, Config, initial_text, rea
 from vespera_orchestrator.home.files import (
     make_folders,
     make_temporary_folder,
+    never_sync,
     resolved_path,
     translate_os_error,
     write_atomically,
@@ -254,9 +255,10 @@ class Home:
 
         For a store in memory: whatever it does, the project's own home stays as it is.
         """
-        folder = make_temporary_folder()
+        folder = make_temporary_folder().resolve()
+        never_sync(folder)
         config = attrs.evolve(self.config, content=None)
-        return attrs.evolve(self, path=folder.resolve(), config=config)
+        return attrs.evolve(self, path=folder, config=config)
 
     def read_config(self) -> Config:
         """Return the settings as they are in the file now, as far as the home may have them.

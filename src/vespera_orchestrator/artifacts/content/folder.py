@@ -24,6 +24,7 @@ from vespera_orchestrator.errors import CorruptContentError
 from vespera_orchestrator.home.files import (
     OpenHandle,
     sync_folder,
+    sync_open_file,
     translate_os_error,
     write_atomically,
 )
@@ -192,7 +193,7 @@ class FolderContent:
                 os.unlink(temporary)
 
     def _move_into_place(self, handle: int, temporary: str, place: str, damaged: list[str]) -> None:
-        os.fsync(handle)
+        sync_open_file(temporary, handle)
         folder = os.path.dirname(place)
         prefix = os.path.basename(folder)
         try:
