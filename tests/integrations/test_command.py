@@ -520,12 +520,81 @@ def hook(run, folder, event, **facts):
     return run("hook", stdin=json.dumps(facts))
 
 
-def test_a_session_starts_with_where_the_work_stands(run, folder):
-    """It is what `resume` prints, in any spelling of the event, with or without input."""
-    code, out, err = hook(run, folder, "SessionStart", source="compact")
+CLAUDE = {
+    "session_id": "5e1f",
+    "transcript_path": "/home/ada/.claude/projects/kettle/5e1f.jsonl",
+    "permission_mode": "default",
+}
+CODEX = {
+    "session_id": "019c",
+    "transcript_path": None,
+    "model": "a-model",
+    "permission_mode": "default",
+}
+CODEX_TURN = {**CODEX, "turn_id": "3", "stop_hook_active": False, "last_assistant_message": "Done."}
+GEMINI = {
+    "session_id": "77aa",
+    "transcript_path": "/home/ada/.gemini/tmp/chat.json",
+    "timestamp": "2026-11-02T08:00:00.000Z",
+}
+CURSOR = {
+    "conversation_id": "c1",
+    "generation_id": "g1",
+    "model": "a-model",
+    "cursor_version": "3.1.0",
+    "user_email": None,
+    "transcript_path": None,
+}
+"""What each agent sends with all or most of its events."""
+
+
+def send(run, folder, facts):
+    """Send an event in the shape of one of these agents."""
+    place = {"workspace_roots": [str(folder)]} if "cursor_version" in facts else {}
+    return run("hook", stdin=json.dumps({"cwd": str(folder), **place, **facts}))
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {**CLAUDE, "hook_event_name": "SessionStart", "source": "compact", "model": "a-model"},
+        {**CODEX, "hook_event_name": "SessionStart", "source": "startup"},
+        {**GEMINI, "hook_event_name": "SessionStart", "source": "resume"},
+    ],
+)
+def test_a_session_starts_with_where_the_work_stands(run, folder, facts):
+    """It is what `resume` prints, as JSON: Gemini reads nothing else, Codex no field more."""
+    code, out, err = send(run, folder, facts)
     assert (code, err) == (0, "")
-    assert out.startswith("Goal: Build a kettle\n")
+    answer = json.loads(out)
+    context = answer["hookSpecificOutput"].pop("additionalContext")
+    assert context.startswith("Goal: Build a kettle\n")
+    assert context.endswith("start lid")  # an agent that has hooks has a shell
+    assert answer == {"hookSpecificOutput": {"hookEventName": "SessionStart"}}
+
+
+def test_cursor_reads_fields_of_its_own(run, folder, monkeypatch):
+    """At the start and at the end of a conversation, whose further rounds are let go."""
+    code, out, _ = send(run, folder, {**CURSOR, "hook_event_name": "sessionStart"})
+    assert code == 0
+    assert list(json.loads(out)) == ["additional_context"]
+    with vespera.open(folder) as orch:
+        orch.execute_task("lid")
+    monkeypatch.setattr("vespera_orchestrator.integrations.hooks._SAVED_RECENTLY_S", 0)
+    stop = {**CURSOR, "hook_event_name": "stop", "status": "completed", "loop_count": 0}
+    (order,) = json.loads(send(run, folder, stop)[1]).items()
+    assert order[0] == "followup_message"
+    assert order[1].startswith("You still hold lid")
+    for ended in ({"loop_count": 1}, {"status": "aborted"}, {"status": "error"}):
+        assert send(run, folder, stop | ended) == (0, "", "")
+
+
+def test_a_person_who_types_a_hook_reads_text(run):
+    """In any spelling of the event; without one, it says which there are."""
     assert run("hook", "session-start")[1].startswith("Goal:")
+    code, out, err = run("hook")
+    assert (code, out) == (1, "")
+    assert err.startswith("hook: which event? Known are SessionStart, PreCompact")
 
 
 def test_a_hook_is_never_in_the_way(tmp_path, run, folder):
@@ -538,24 +607,35 @@ def test_a_hook_is_never_in_the_way(tmp_path, run, folder):
     assert (code, "no project of ours here" in err) == (1, True)
     assert list(elsewhere.iterdir()) == []
     vespera.open(elsewhere).close()
-    assert "No session is active" in hook(run, elsewhere, "SessionStart")[1]
+    context = json.loads(hook(run, elsewhere, "SessionStart")[1])["hookSpecificOutput"]
+    assert "No session is active" in context["additionalContext"]
     assert hook(run, elsewhere, "Stop") == (0, "", "")
     assert "PreCompact" in run("hook", "Nothing")[2]
     assert run("hook", "Stop", stdin="{no json")[0] == 1
-    cursor = json.dumps({"workspace_roots": [str(folder)]})
-    assert run("hook", "sessionStart", stdin=cursor)[1].startswith("Goal:")
+    unnamed = json.dumps({"workspace_roots": [str(folder)]})
+    assert json.loads(run("hook", "session-start", stdin=unnamed)[1])["additional_context"]
 
 
-def test_an_agent_that_stops_is_asked_once_for_what_it_holds(run, folder, monkeypatch):
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {**CLAUDE, "hook_event_name": "Stop", "stop_hook_active": False},
+        {**CODEX_TURN, "hook_event_name": "Stop"},
+        {**CODEX_TURN, "hook_event_name": "SubagentStop", "agent_id": "a1", "agent_type": "worker"},
+        {**GEMINI, "hook_event_name": "AfterAgent", "prompt": "Go on", "prompt_response": "Done."},
+    ],
+)
+def test_an_agent_that_stops_is_asked_once_for_what_it_holds(run, folder, monkeypatch, facts):
     """Only for what it has not saved for a while, and never for what others hold."""
     with vespera.open(folder) as orch:
         orch.execute_task("lid")
-    assert hook(run, folder, "Stop") == (0, "", "")
+    assert send(run, folder, facts) == (0, "", "")
     monkeypatch.setattr("vespera_orchestrator.integrations.hooks._SAVED_RECENTLY_S", 0)
-    answer = json.loads(hook(run, folder, "Stop", stop_hook_active=False)[1])
+    answer = json.loads(send(run, folder, facts)[1])
+    assert sorted(answer) == ["decision", "reason"]
     assert answer["decision"] == "block"
     assert answer["reason"].startswith("You still hold lid")
-    assert hook(run, folder, "Stop", stop_hook_active=True) == (0, "", "")
+    assert send(run, folder, {**facts, "stop_hook_active": True}) == (0, "", "")
     monkeypatch.setenv("VESPERA_ORCHESTRATOR_AGENT", "other")
     assert hook(run, folder, "SubagentStop") == (0, "", "")
 
@@ -576,15 +656,32 @@ def test_a_task_is_done_when_it_is_completed_here(run, folder):
         assert hook(run, folder, "TaskCompleted", task_subject="Lid") == (0, "", "")
 
 
-def test_before_its_memory_is_shortened_an_agents_files_are_saved(run, project):
-    """What is in the worktree of the task that it holds is in its last snapshot."""
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {**CLAUDE, "hook_event_name": "PreCompact", "trigger": "auto", "custom_instructions": ""},
+        {**CODEX, "hook_event_name": "PreCompact", "trigger": "manual", "turn_id": "3"},
+        {**GEMINI, "hook_event_name": "PreCompress", "trigger": "auto"},
+        {**CURSOR, "hook_event_name": "preCompact", "trigger": "auto", "is_first_compaction": True},
+    ],
+)
+def test_before_its_memory_is_shortened_an_agents_files_are_saved(run, project, facts, monkeypatch):
+    """They are in the last snapshot of its worktree. The person is told of what cannot be saved."""
     with vespera.open(project.folder, embedder="none") as orch:
         orch.initialize_session("Goal")
         orch.plan_task("Lid")
         path = orch.execute_task("lid", worktree=True).path
         (path / "lid.txt").write_text("half")
-        assert hook(run, project.folder, "PreCompact", trigger="auto") == (0, "", "")
+        assert send(run, project.folder, facts) == (0, "", "")
         assert project.git("show", "refs/vespera/wip/lid:lid.txt") == "half"
+
+    def full(*_):
+        raise vespera.StoreUnavailableError("git", "the disk is full")
+
+    monkeypatch.setattr(vespera.Worktrees, "snapshot", full)
+    ((field, words),) = json.loads(send(run, project.folder, facts)[1]).items()
+    assert field == ("user_message" if "cursor_version" in facts else "systemMessage")
+    assert words.startswith("not saved, lid: ")
 
 
 def test_an_agents_own_worktree_is_ours(run, project):
@@ -673,6 +770,5 @@ def test_a_hook_without_a_usable_folder_asks_the_project_it_is_in(run, roots):
     """The folders that an agent names may be of any shape."""
     facts = json.dumps({"cwd": 5, "workspace_roots": roots})
     code, out, err = run("hook", "SessionStart", stdin=facts)
-    assert code == 0
-    assert out.startswith("Goal: ")
-    assert err == ""
+    assert (code, err) == (0, "")
+    assert json.loads(out)["additional_context"].startswith("Goal: ")

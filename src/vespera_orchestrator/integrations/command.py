@@ -153,7 +153,7 @@ def _run(options: argparse.Namespace, out: _Terminal, err: _Terminal, stdin: IO[
     if options.command == "hook":
         from vespera_orchestrator.integrations.hooks import run_hook
 
-        answer = run_hook(options.name, stdin, options.project)
+        answer = run_hook(options.name, stdin, options.project, _program(options.project))
         if answer.out:
             out.out.write(answer.out + "\n")
         if answer.err:

@@ -1,8 +1,12 @@
 """What coding agents call at their own events: ``python -m vespera_orchestrator hook NAME``.
 
 Claude Code, Codex, Gemini and Cursor start a command at an event, write JSON to its standard input,
-and read its output and exit code. Each event that concerns this library has one function here.
-A hook must never be in the way: without a project it does nothing, and only a gate may refuse.
+and read its output and exit code. Each event that concerns this library has one function here; it
+returns a `_Reply`, and `_as_read_by` writes that as the agent reads it. A hook must never be in the
+way: without a project it does nothing, and only a gate may refuse.
+
+Gemini takes nothing but JSON, Codex refuses JSON with a field that the event does not have, and
+Cursor has fields of its own. A person who types the command has sent no event, and reads text.
 """
 
 from __future__ import annotations
@@ -20,6 +24,7 @@ from vespera_orchestrator._records import to_text
 from vespera_orchestrator._text import show_value
 from vespera_orchestrator.errors import InvalidInputError, NotFoundError, VesperaError
 from vespera_orchestrator.home.locate import Home
+from vespera_orchestrator.integrations.shell_calls import in_commands
 
 if TYPE_CHECKING:
     from vespera_orchestrator.orchestrator import Orchestrator
@@ -40,10 +45,26 @@ class HookAnswer:
     exit_code: int = 0
 
 
-_NOTHING: Final = HookAnswer()
+@attrs.frozen(kw_only=True)
+class _Reply:
+    """What a hook has to say, and to whom."""
+
+    context: str = ""
+    """For the agent, as part of the conversation."""
+    order: str = ""
+    """For the agent, which goes on with it instead of stopping."""
+    warning: str = ""
+    """For the person."""
+    refusal: str = ""
+    """For the agent: why what it is about to do is not done."""
+    folder: str = ""
+    """The folder that it asked for."""
 
 
-def run_hook(name: str, stdin: IO[str], project: str = ".") -> HookAnswer:
+_NOTHING: Final = _Reply()
+
+
+def run_hook(name: str, stdin: IO[str], project: str, program: str) -> HookAnswer:
     """Answer an event of a coding agent.
 
     Args:
@@ -51,18 +72,18 @@ def run_hook(name: str, stdin: IO[str], project: str = ".") -> HookAnswer:
             the one that the input names.
         stdin: JSON as the agent writes it; an empty one counts as no facts.
         project: A folder of the project, where the input names none.
+        program: The words before a command: what an agent is told to call, it calls in a shell.
 
     Raises:
         InvalidInputError: There is no such event, or the input is not JSON.
     """
     facts = _read(stdin)
-    event = name or str(facts.get("hook_event_name", ""))
-    hook = _HOOKS.get(_word(event))
-    if hook is None:
-        names = ", ".join(_NAMES)
-        raise InvalidInputError(
-            "hook", f"{show_value(event)} is not an event that concerns us: {names}"
-        )
+    word = name or str(facts.get("hook_event_name", ""))
+    event = next((each for each in _EVENTS if _letters(each) == _letters(word)), None)
+    if event is None:
+        problem = f"{show_value(word)} is not an event that concerns us" if word else "which event?"
+        raise InvalidInputError("hook", f"{problem} Known are {', '.join(_EVENTS)}")
+    hook = _EVENTS[event]
     folder = _folder(facts) or project
     if not Home.locate(folder).path.is_dir():
         if hook is _worktree_create:  # the agent waits for a folder: it must know why none comes
@@ -70,9 +91,11 @@ def run_hook(name: str, stdin: IO[str], project: str = ".") -> HookAnswer:
                 "hook",
                 "there is no project of ours here; keep this hook in a project's own settings",
             )
-        return _NOTHING
+        return HookAnswer()
     with vespera.open(folder) as orch:
-        return hook(orch, facts)
+        reply = hook(orch, facts)
+    reply = attrs.evolve(reply, context=in_commands(reply.context, program))
+    return _as_read_by(facts, event, reply)
 
 
 def _read(stdin: IO[str]) -> Mapping[str, Any]:
@@ -88,7 +111,7 @@ def _read(stdin: IO[str]) -> Mapping[str, Any]:
     return facts
 
 
-def _word(event: str) -> str:
+def _letters(event: str) -> str:
     return re.sub(r"[^a-z]", "", event.lower())
 
 
@@ -99,18 +122,56 @@ def _folder(facts: Mapping[str, Any]) -> str | None:
     return next((folder for folder in folders if isinstance(folder, str) and folder), None)
 
 
+# --- what the agents read ---------------------------------------------------------
+
+
+def _as_read_by(facts: Mapping[str, Any], event: str, reply: _Reply) -> HookAnswer:
+    """Write a reply to *event* as the agent that sent *facts* reads it."""
+    if reply.refusal:
+        return HookAnswer(err=reply.refusal, exit_code=_REFUSED)
+    if reply.folder:
+        return HookAnswer(out=reply.folder)
+    if not facts:
+        return HookAnswer(out=reply.context or reply.order, err=reply.warning)
+    fields = _fields_of_cursor(reply) if _is_cursor(facts) else _usual_fields(event, reply)
+    return HookAnswer(out=to_text(fields) if fields else "")
+
+
+def _is_cursor(facts: Mapping[str, Any]) -> bool:
+    return "cursor_version" in facts or "workspace_roots" in facts
+
+
+def _usual_fields(event: str, reply: _Reply) -> dict[str, object]:
+    """Return what Claude Code, Codex and Gemini have in common."""
+    if reply.context:
+        context = {"hookEventName": event, "additionalContext": reply.context}
+        return {"hookSpecificOutput": context}
+    if reply.order:
+        return {"decision": "block", "reason": reply.order}
+    return {"systemMessage": reply.warning} if reply.warning else {}
+
+
+def _fields_of_cursor(reply: _Reply) -> dict[str, object]:
+    fields = {
+        "additional_context": reply.context,
+        "followup_message": reply.order,
+        "user_message": reply.warning,
+    }
+    return {name: text for name, text in fields.items() if text}
+
+
 # --- the events -----------------------------------------------------------------
 
 
-def _session_start(orch: Orchestrator, _: Mapping[str, Any]) -> HookAnswer:
-    """Tell the agent where the work stands; what it prints becomes part of the conversation."""
+def _session_start(orch: Orchestrator, _: Mapping[str, Any]) -> _Reply:
+    """Tell the agent where the work stands."""
     try:
-        return HookAnswer(out=str(orch.resume()))
+        return _Reply(context=str(orch.resume()))
     except NotFoundError:
-        return HookAnswer(out=str(orch.next_step()))
+        return _Reply(context=str(orch.next_step()))
 
 
-def _save(orch: Orchestrator, _: Mapping[str, Any]) -> HookAnswer:
+def _save(orch: Orchestrator, _: Mapping[str, Any]) -> _Reply:
     """Save the files of everything that this agent holds, before its memory is shortened."""
     problems = []
     for running in _held(orch):
@@ -119,13 +180,15 @@ def _save(orch: Orchestrator, _: Mapping[str, Any]) -> HookAnswer:
             if name:
                 orch.worktrees.snapshot(name)
         except VesperaError as exc:
-            problems.append(f"{running.task.alias}: {exc}")
-    return HookAnswer(err="\n".join(problems))
+            problems.append(f"not saved, {running.task.alias}: {exc}")
+    return _Reply(warning="\n".join(problems))
 
 
-def _stop(orch: Orchestrator, facts: Mapping[str, Any]) -> HookAnswer:
+def _stop(orch: Orchestrator, facts: Mapping[str, Any]) -> _Reply:
     """Ask an agent that is about to stop for what it has not saved; once, then let it go."""
-    if facts.get("stop_hook_active"):
+    was_asked = facts.get("stop_hook_active") or facts.get("loop_count")
+    was_stopped = facts.get("status") in {"aborted", "error"}  # by the person, or by a failure
+    if was_asked or was_stopped:
         return _NOTHING
     unsaved = []
     for running in _held(orch):
@@ -139,10 +202,10 @@ def _stop(orch: Orchestrator, facts: Mapping[str, Any]) -> HookAnswer:
         f"You still hold {names}, and saved nothing for a while. Complete it with all that you "
         f"did, save a checkpoint, or release it; then you can stop."
     )
-    return HookAnswer(out=to_text({"decision": "block", "reason": reason}))
+    return _Reply(order=reason)
 
 
-def _task_completed(orch: Orchestrator, facts: Mapping[str, Any]) -> HookAnswer:
+def _task_completed(orch: Orchestrator, facts: Mapping[str, Any]) -> _Reply:
     """Refuse to call a task done in the agent's own list that is not completed here."""
     task = _named(orch, str(facts.get("task_subject") or facts.get("task_id") or ""))
     if task is None or task.status.is_terminal or _is_handed_in(orch, task):
@@ -151,7 +214,7 @@ def _task_completed(orch: Orchestrator, facts: Mapping[str, Any]) -> HookAnswer:
         f"{task.alias} is {task.status} here, not completed: hand in what you did first, with its "
         f"summary and detailed_work (complete_task)."
     )
-    return HookAnswer(err=reason, exit_code=_REFUSED)
+    return _Reply(refusal=reason)
 
 
 def _named(orch: Orchestrator, subject: str) -> vespera.Task | None:
@@ -170,7 +233,7 @@ def _named(orch: Orchestrator, subject: str) -> vespera.Task | None:
     return next((task for task in same if not task.status.is_terminal), None)
 
 
-def _worktree_create(orch: Orchestrator, facts: Mapping[str, Any]) -> HookAnswer:
+def _worktree_create(orch: Orchestrator, facts: Mapping[str, Any]) -> _Reply:
     """Make the agent's worktree ours: saved by itself, and landed; print its folder."""
     name = facts.get("name") or facts.get("worktree_name")
     if not isinstance(name, str) or not name:
@@ -180,11 +243,11 @@ def _worktree_create(orch: Orchestrator, facts: Mapping[str, Any]) -> HookAnswer
     except NotFoundError:
         task = None
     if task is None or task.status.is_terminal:
-        return HookAnswer(out=orch.worktrees.create(agent=name).path)
-    return HookAnswer(out=orch.worktrees.create(task).path)
+        return _Reply(folder=orch.worktrees.create(agent=name).path)
+    return _Reply(folder=orch.worktrees.create(task).path)
 
 
-def _worktree_remove(orch: Orchestrator, facts: Mapping[str, Any]) -> HookAnswer:
+def _worktree_remove(orch: Orchestrator, facts: Mapping[str, Any]) -> _Reply:
     """Remove it; its last state is kept under a rescue ref."""
     path = facts.get("worktree_path")
     for worktree in orch.worktrees.list():
@@ -207,14 +270,15 @@ def _is_handed_in(orch: Orchestrator, task: vespera.Task) -> bool:
     return any(cause.kind is CauseKind.MERGE for cause in orch.why(task).causes)
 
 
-_NAMES: Final[dict[str, Callable[[Orchestrator, Mapping[str, Any]], HookAnswer]]] = {
+_EVENTS: Final[dict[str, Callable[[Orchestrator, Mapping[str, Any]], _Reply]]] = {
     "SessionStart": _session_start,
     "PreCompact": _save,
+    "PreCompress": _save,
     "SessionEnd": _save,
     "Stop": _stop,
+    "AfterAgent": _stop,
     "SubagentStop": _stop,
     "TaskCompleted": _task_completed,
     "WorktreeCreate": _worktree_create,
     "WorktreeRemove": _worktree_remove,
 }
-_HOOKS: Final = {_word(name): hook for name, hook in _NAMES.items()}
