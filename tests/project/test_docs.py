@@ -8,11 +8,15 @@ from pathlib import Path
 
 import pytest
 
+import vespera_orchestrator as vespera
+from vespera_orchestrator.integrations import mcp, tools
+
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 PATH_IN_CODE = re.compile(r"`((?:benchmarks|docs|examples|src|tests)/[\w./-]+)`")
 PACKAGE = ROOT / "src" / "vespera_orchestrator"
 MODULE_IN_CODE = re.compile(r"`([a-z_0-9/]+\.py)`")
+REQUIREMENT = re.compile(r"^\| ([A-Z]\d) \|.*?\]\((\w+\.md)#([\w-]+)\) \| (.*?) \|", re.MULTILINE)
 LINK = re.compile(r"\]\(([^)#:]+\.md)(?:#[^)]*)?\)")
 
 
@@ -41,6 +45,29 @@ def test_modules_that_a_page_names_exist():
     assert [room.name for room in rooms if f"─ {room.name}/ " not in layout] == []
     modules = [path.name for path in PACKAGE.glob("*.py")]
     assert [name for name in modules if f"─ {name} " not in layout] == []
+
+
+def test_each_requirement_has_its_example():
+    """Each row of the table links to the heading of its number, and names what is public."""
+    folder = ROOT / "docs" / "patterns"
+    rows = REQUIREMENT.findall((folder / "index.md").read_text("utf-8"))
+    counts = {"F": 4, "S": 4, "A": 5, "W": 4, "G": 4, "D": 6, "P": 4, "M": 4, "R": 3, "E": 4}
+    expected = [f"{letter}{n + 1}" for letter, count in counts.items() for n in range(count)]
+    assert sorted(number for number, *_ in rows) == sorted(expected)
+    for number, page, anchor, names in rows:
+        headings = re.findall(r"^## (.*)$", (folder / page).read_text("utf-8"), re.MULTILINE)
+        (heading,) = [each for each in headings if each.startswith(f"{number}: ")]
+        assert anchor == re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
+        for name in re.findall(r"`([\w.]+)`", names):
+            assert is_public(name), (number, name)
+
+
+def is_public(name):
+    """Tell whether the package, the façade, or what these names begin with, has *name*."""
+    first, _, rest = name.partition(".")
+    if rest:
+        return hasattr(getattr(vespera, first.title(), None) or getattr(vespera, first), rest)
+    return any(hasattr(place, name) for place in (vespera, vespera.Orchestrator, mcp, tools))
 
 
 def test_each_fragment_of_the_changelog_has_a_type():
