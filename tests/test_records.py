@@ -14,9 +14,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from support.records import NOW, STEP, artifact, attempt, checkpoint, session, status, task
-from vespera_orchestrator._model import Attempt, Dependency, Task, TaskStatus
+from vespera_orchestrator._model import (
+    Attempt,
+    Dependency,
+    Finding,
+    FindingKind,
+    Severity,
+    Task,
+    TaskStatus,
+)
 from vespera_orchestrator._records import RecordList, converter, plain_list, to_plain
 from vespera_orchestrator._text import tokens
+from vespera_orchestrator.artifacts.showing import ArtifactList
 from vespera_orchestrator.documents.report import UpdateReport
 from vespera_orchestrator.errors import DocumentUpdateError
 from vespera_orchestrator.maintenance.backup import BackupReport
@@ -196,5 +205,14 @@ def test_a_list_of_records_is_a_table():
     assert tasks == list(tasks)
     assert pickle.loads(pickle.dumps(tasks)) == tasks
     assert "… and 50 more" in RecordList(tasks * 125)._repr_html_()
+    findings = RecordList(
+        Finding(severity=Severity.WARNING, kind=FindingKind.DOCUMENT, subject="a", sentence=words)
+        for words in ("the file is gone", "<b>")
+    )
+    assert str(findings) == "warning: the file is gone\nwarning: <b>"
+    assert "&lt;b&gt;" in findings._repr_html_()
+    saved = ArtifactList([artifact("Plan", partial=True)])
+    assert str(saved).splitlines()[0].startswith("title           version  kind")
+    assert "Plan (partial)" in saved._repr_html_()
     assert str(RecordList()) == "(none)"
     assert "(none)" in RecordList()._repr_html_()

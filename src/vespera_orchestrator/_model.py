@@ -1340,6 +1340,8 @@ class DocumentVersion(Record):
     home_id: str = ""
     """The home that has the text, if only its own folder does."""
 
+    json_form = JsonForm(columns=("path", "version", "created_at"))
+
 
 @attrs.frozen(kw_only=True)
 class TeamSettings(Record):

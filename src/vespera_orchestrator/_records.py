@@ -154,20 +154,30 @@ _Listed = TypeVar("_Listed", bound=Record)
 
 
 class RecordList(list[_Listed]):
-    """A list of records that prints, and shows in a notebook, as a table."""
+    """A list of records that prints, and shows in a notebook, as a table.
+
+    Records that name no columns print one below the other.
+    """
 
     @showing
     def __str__(self) -> str:
-        return "\n".join(in_columns(_table(self))) or "(none)"
+        rows = self._rows(self)
+        lines = in_columns(rows) if rows else [str(record) for record in self]
+        return "\n".join(lines) or "(none)"
 
     @showing
     def _repr_html_(self) -> str:
         from vespera_orchestrator._html import table_html, text_html
 
-        if not self:
-            return text_html("(none)")
-        head, *rows = _table(self[:_ROWS_SHOWN])
+        table = self._rows(self[:_ROWS_SHOWN])
+        if not table:
+            return text_html(str(self))
+        head, *rows = table
         return table_html(head, rows, more=len(self) - len(rows))
+
+    def _rows(self, records: Sequence[_Listed]) -> Sequence[Sequence[str]]:
+        """Return the names of the columns and below them a row a record, where there are any."""
+        return _table(records)
 
 
 def in_columns(rows: Sequence[Sequence[str]]) -> list[str]:
@@ -182,7 +192,7 @@ def in_columns(rows: Sequence[Sequence[str]]) -> list[str]:
 
 def _table(records: Sequence[Record]) -> list[list[str]]:
     """Return the names of the columns that are not empty, and below them a row a record."""
-    if not records:
+    if not records or not records[0].json_form.columns:
         return []
     names = records[0].json_form.columns
     columns = {name: [_cell(getattr(record, name)) for record in records] for name in names}

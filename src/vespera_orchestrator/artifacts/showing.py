@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from vespera_orchestrator._model import Artifact
-from vespera_orchestrator._records import JsonForm, Record
-from vespera_orchestrator._text import showing
+from vespera_orchestrator._records import JsonForm, Record, RecordList
 from vespera_orchestrator.artifacts.content.decoding import decoded
 from vespera_orchestrator.artifacts.content.media_types import is_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
 _MOST_TEXT_CHARS: Final = 20_000
 _MAX_BYTES_PER_CHAR: Final = 4
@@ -36,25 +35,11 @@ _IMAGE_TYPES: Final = frozenset(
 _TABLE_HEAD: Final = ("title", "version", "kind", "media type", "bytes", "by", "saved", "id")
 
 
-class ArtifactList(list[Artifact]):
+class ArtifactList(RecordList[Artifact]):
     """A list of artifacts that prints, and shows in a notebook, as a table."""
 
-    @showing
-    def __str__(self) -> str:
-        rows = [_cells(artifact) for artifact in self]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = []
-        for row in rows:
-            cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
-            lines.append("  ".join(cells).rstrip())
-        return "\n".join(lines)
-
-    @showing
-    def _repr_html_(self) -> str:
-        head = _html_row(_TABLE_HEAD, "th")
-        rows = [_html_row(_cells(artifact), "td") for artifact in self]
-        body = "".join(rows)
-        return f"<table><thead>{head}</thead><tbody>{body}</tbody></table>"
+    def _rows(self, records: Sequence[Artifact]) -> Sequence[Sequence[str]]:
+        return [_TABLE_HEAD, *map(_cells, records)] if records else []
 
 
 def _cells(artifact: Artifact) -> Sequence[str]:
@@ -82,13 +67,6 @@ def _title(artifact: Artifact) -> str:
     if len(title) > _MOST_TITLE_CHARS:
         title = title[: _MOST_TITLE_CHARS - 1] + "…"
     return title
-
-
-def _html_row(cells: Iterable[str], tag: str) -> str:
-    row = ""
-    for cell in cells:
-        row += f'<{tag} style="text-align:left">{escape(cell)}</{tag}>'
-    return f"<tr>{row}</tr>"
 
 
 @attrs.frozen(repr=False)

@@ -12,6 +12,7 @@ import attrs
 
 from vespera_orchestrator._mistakes import listed
 from vespera_orchestrator._model import Artifact, DocumentVersion, Finding, Session, Severity
+from vespera_orchestrator._records import RecordList
 from vespera_orchestrator._text import one_line, show_value
 from vespera_orchestrator.contracts import ContentStore
 from vespera_orchestrator.documents.collection import Collected, Collection, LandingTask, knows
@@ -568,13 +569,14 @@ class Documents:
         try:
             kind = self._project_type(current)
         except DocumentError as exc:
-            return [finding(self._layout.settings.folder, str(exc), severity=Severity.WARNING)]
+            problem = finding(self._layout.settings.folder, str(exc), severity=Severity.WARNING)
+            return RecordList([problem])
         if kind is None:
-            return []
+            return RecordList()
         names = self._layout.documents(kind)
         job = _Job(kind=kind, session=current, place=self._place(), names=names)
         comparisons, notes = self._examine(job)
-        result = []
+        result: RecordList[Finding] = RecordList()
         paths = job.place.paths()
         for comparison in comparisons:
             result += findings(comparison)
@@ -620,7 +622,7 @@ class Documents:
         """
         kind = self._project_type(self._scope.session(session))
         if kind is None:
-            return []
+            return RecordList()
         (name,) = self._layout.select(kind, [os.fspath(path)])
         material = self._gather(kind, self._place().tree())
         rendered = self._current_renderer(kind).render(
@@ -632,7 +634,7 @@ class Documents:
             raise InvalidInputError("section", f"{name} has no {section!r}; it has {known}")
         chosen = sections if section is None else [section]
         topics = {topic for each in chosen for topic in TOPICS.get(each, (each,))}
-        return [each for each in material.inclusions if each.topic in topics]
+        return RecordList(each for each in material.inclusions if each.topic in topics)
 
     def _gather(
         self,
@@ -864,7 +866,7 @@ class Documents:
         A proposal appears when an update meets the edit. It waits until you `accept` or `decline`
         it, or until the edit is gone.
         """
-        return [self._proposal(artifact) for artifact in self._proposals.open()]
+        return RecordList(map(self._proposal, self._proposals.open()))
 
     def _proposal(self, artifact: Artifact) -> Proposal:
         path, section = artifact.metadata["document"], artifact.metadata["section"]
@@ -970,7 +972,7 @@ class Documents:
         Args:
             path: The document: ``CHANGELOG.md``, ``docs/CHANGELOG.md``, or the absolute path.
         """
-        return self._versions.of(self._layout.resolve(path))
+        return RecordList(self._versions.of(self._layout.resolve(path)))
 
     def read(self, version: DocumentVersion) -> str:
         """Return the text of a version, line ends as they were.
