@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import sqlite3
 
+import pygit2
 import pytest
+from pygit2.enums import ObjectType
 
 import vespera_orchestrator as vespera
 from support.git_project import git
@@ -186,3 +189,91 @@ def test_rows_of_a_database_name_no_folder_of_yours(project, name):
     assert (yours / "precious").read_text() == "kept"
     assert git(yours, "status", "--porcelain") == "?? precious"
     assert git(yours, "branch", "--show-current") == "mine"
+
+
+# --- trees that git would not have written ---------------------------------------------
+
+
+def tree_of(repo, *entries):
+    """Write a tree of names and what they stand for, whatever the names are.
+
+    Bytes are a file, a path is a link to it, and a tuple holds the entries of a folder.
+    """
+    content = b""
+    for name, entry in entries:
+        kind, mode = ObjectType.BLOB, b"100644"
+        if isinstance(entry, tuple):
+            mode, oid = b"40000", tree_of(repo, *entry)
+        elif isinstance(entry, bytes):
+            oid = repo.write(kind, entry)
+        else:
+            mode, oid = b"120000", repo.write(kind, os.fsencode(entry))
+        content += mode + b" " + name + b"\0" + oid.raw
+    return repo.write(ObjectType.TREE, content)
+
+
+def leading_out(outside):
+    """Return entries of trees whose files would be written into the folder *outside*."""
+    levels = (3, 4)
+    """From a folder of the worktree, and from the admin directory."""
+    dots = [(b"outside", ((b"owned", b"x"),))]
+    for _ in levels:
+        dots.append((b"..", (dots[-1],)))
+    return {
+        "two dots": [(b"..", ((b"..", tuple(dots[1:])),))],
+        "a name with slashes": [(b"../" * level + b"outside/owned", b"x") for level in levels],
+        "a whole path": [(os.fsencode(outside / "owned"), b"x")],
+        "a folder behind a link": [(b"l", outside), (b"l", ((b"owned", b"x"),))],
+    }
+
+
+WAYS_OUT = ["two dots", "a name with slashes", "a whole path", "a folder behind a link"]
+
+
+@pytest.mark.parametrize("beside", ["Nested", "Operation"])
+@pytest.mark.parametrize("way", WAYS_OUT)
+def test_what_somebody_saved_beside_a_snapshot_leads_nowhere(project, trees, way, beside):
+    """Git takes any names over the network, and a colleague's refs may be fetched."""
+    folder = project.folder.parent
+    outside = folder / "outside"
+    outside.mkdir()
+    worktree = trees.create("work")
+    saved = trees.snapshot("work").commit
+    repo = pygit2.Repository(project.folder)
+    entries = leading_out(outside)[way]
+    if beside == "Nested":
+        tree = tree_of(repo, (b"sub", ((b"files", tuple(entries)), (b"nogit", b""))))
+    else:
+        note = (b"vespera", ((b"branch", b"agent/work\n\n"),))
+        tree = tree_of(repo, (b"MERGE_HEAD", saved.encode() + b"\n"), *entries, note)
+    commit = git(project.folder, "commit-tree", str(tree), "-m", "beside")
+    line = f"Nested: {commit}" if beside == "Nested" else "Operation: merge"
+    message = f"snapshot\n\nWorktree: work\nBranch: {worktree.branch}\n{line}\n"
+    words = ("commit-tree", f"{saved}^{{tree}}", "-p", saved, "-p", commit, "-m", message)
+    snapshot = git(project.folder, *words)
+    git(project.folder, "update-ref", "refs/vespera/wip/work", snapshot)
+    git(project.folder, "update-ref", "refs/remotes/origin/evil", snapshot)
+    shutil.rmtree(worktree.path)
+    shutil.rmtree(project.folder / ".git" / "worktrees" / "work")
+    for call in (
+        lambda: trees.create("work"),
+        lambda: trees.restore("refs/vespera/wip/work", folder / "back" / "one"),
+        lambda: trees.restore("refs/remotes/origin/evil", folder / "back" / "two"),
+    ):
+        with contextlib.suppress(VesperaError):
+            call()
+    assert list(outside.iterdir()) == []
+
+
+def test_a_branch_of_somebody_brings_no_repository(project, trees, tmp_path):
+    """Its settings would run commands: only what was saved here brings repositories along."""
+    repo = pygit2.Repository(project.folder)
+    git_dir = ((b"config", b"[core]\n\tfsmonitor = evil\n"), (b"HEAD", b"ref: refs/heads/main\n"))
+    tree = tree_of(repo, (b"sub", ((b"git", git_dir),)))
+    beside = git(project.folder, "commit-tree", str(tree), "-m", "beside")
+    message = f"snapshot\n\nNested: {beside}\n"
+    words = ("commit-tree", "HEAD^{tree}", "-p", "HEAD", "-p", beside, "-m", message)
+    git(project.folder, "update-ref", "refs/remotes/origin/evil", git(project.folder, *words))
+    for number, ref in enumerate(["refs/remotes/origin/evil", "refs/remotes/origin/evil~0"]):
+        restored = trees.restore(ref, tmp_path / f"restored{number}")
+        assert not (restored / "sub").exists()

@@ -31,7 +31,8 @@ from pygit2.enums import DiffOption, FileMode
 from vespera_orchestrator.home.reading import read_json
 from vespera_orchestrator.worktrees import libgit2, torn
 from vespera_orchestrator.worktrees.opening import open_repository
-from vespera_orchestrator.worktrees.paths import display_path
+from vespera_orchestrator.worktrees.paths import display_path, folders_above
+from vespera_orchestrator.worktrees.tree_entries import files_below
 from vespera_orchestrator.worktrees.tree_switch import read_file
 
 if TYPE_CHECKING:
@@ -457,12 +458,9 @@ def _saved_files(saved: pygit2.Tree, folder: Path) -> Iterator[tuple[Path, pygit
 
 
 def _entries(tree: pygit2.Tree, folder: Path) -> Iterator[tuple[Path, pygit2.Object]]:
-    for entry in tree:
-        place = folder / os.fsdecode(entry.raw_name or b"")
-        if isinstance(entry, pygit2.Tree):
-            yield from _entries(entry, place)
-        else:
-            yield place, entry
+    for path, entry in files_below(tree):
+        if not _leads_through_link(folder, path):
+            yield folder / path, entry
 
 
 def write_files(files: Mapping[Path, pygit2.Object]) -> None:
@@ -490,15 +488,24 @@ def _place_inside(root: Path, path: str) -> Path:
 
 
 def _write_tree(tree: pygit2.Tree, folder: Path) -> None:
+    """Write the files of a tree.
+
+    Raises:
+        ValueError: One of them would be outside of *folder*.
+    """
     folder.mkdir(exist_ok=True)
-    for entry in tree:
-        name = os.fsdecode(entry.raw_name or b"")
-        place = folder / name
-        if isinstance(entry, pygit2.Tree):
-            _write_tree(entry, place)
-        else:
-            place.unlink(missing_ok=True)  # a call that was killed may have written it
-            _write_file(entry, place)
+    for path, entry in files_below(tree):
+        # A tree can hold a link, and beside it a folder of the same name.
+        if _leads_through_link(folder, path):
+            raise ValueError(f"{display_path(path)} leads through a link")
+        place = folder / path
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.unlink(missing_ok=True)  # a call that was killed may have written it
+        _write_file(entry, place)
+
+
+def _leads_through_link(folder: Path, path: str) -> bool:
+    return any(folder.joinpath(above).is_symlink() for above in folders_above(path))
 
 
 def _write_file(entry: pygit2.Object, place: Path) -> None:

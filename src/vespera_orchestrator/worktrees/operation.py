@@ -26,6 +26,7 @@ from vespera_orchestrator.worktrees.nested import own_parents
 from vespera_orchestrator.worktrees.paths import display_path
 from vespera_orchestrator.worktrees.ref_files import read_text_if_present
 from vespera_orchestrator.worktrees.repository import has_ancestor
+from vespera_orchestrator.worktrees.tree_entries import files_below
 from vespera_orchestrator.worktrees.tree_merge import empty_tree, index_entry, tree_with
 
 if TYPE_CHECKING:
@@ -303,11 +304,12 @@ class SavedState:
         if operation_of(repo, snapshot) is None:
             return None
         state = repo[own_parents(repo, snapshot)[-1]]
-        notes = dict(_blobs(state.peel(pygit2.Tree), ""))
+        files = files_below(state.peel(pygit2.Tree))
+        notes = {path: entry.peel(pygit2.Blob).data for path, entry in files}
         branch, tip, _ = os.fsdecode(notes.pop(_BRANCH)).split("\n")
         lines = os.fsdecode(notes.pop(_CONFLICTS, b"")).split("\0")
         return cls(
-            notes={path: text for path, text in notes.items() if not path.startswith(_OBJECTS)},
+            notes={path: text for path, text in notes.items() if _is_note(path)},
             conflicts=tuple(ConflictEntry.parse(line) for line in lines if line),
             branch=branch,
             branch_tip=tip,
@@ -346,10 +348,6 @@ class SavedState:
             index.add_conflict(*(by_stage.get(stage) for stage in (1, 2, 3)))
 
 
-def _blobs(tree: pygit2.Tree, above: str) -> Iterator[tuple[str, bytes]]:
-    for entry in tree:
-        path = f"{above}{entry.name}"
-        if isinstance(entry, pygit2.Tree):
-            yield from _blobs(entry, f"{path}/")
-        elif isinstance(entry, pygit2.Blob):
-            yield path, entry.data
+def _is_note(path: str) -> bool:
+    """Tell whether git notes something about an operation there, and nothing else."""
+    return path in _STATE_FILES or path.partition("/")[0] in _STATE_FOLDERS

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from vespera_orchestrator.worktrees.repository import ProjectRepository
 
 _WHICH: Final = "orch.worktrees.rescue() lists what was"
+_OTHERS: Final = ("refs/heads/", "refs/remotes/")
+"""Refs through which commits of others come."""
 _WRITE_OUT: Final = (
     CheckoutStrategy.FORCE | CheckoutStrategy.RECREATE_MISSING | CheckoutStrategy.DONT_UPDATE_INDEX
 )
@@ -111,12 +113,26 @@ def restore(
         beside.mkdir()
         try:
             _write_out(repository, commit, beside)
-            nested.write_out(repo, commit, beside)
+            if _has_repositories_beside(repository, commit):
+                nested.write_out(repo, commit, beside)
             beside.rename(folder)
         except BaseException:
             shutil.rmtree(beside, ignore_errors=True)
             raise
     return folder
+
+
+def _has_repositories_beside(repository: ProjectRepository, commit: str) -> bool:
+    """Tell whether a commit is a snapshot of ours that may have repositories beside it.
+
+    It then leads to whatever its message names, so nobody else's may pass for one: a snapshot with
+    something beside it never lands, and no branch leads to it.
+    """
+    if nested.nested_commit(repository.open(), commit) is None:
+        return False
+    ours = [tip for prefix in (RESCUE, WIP, HISTORY) for tip in repository.refs(prefix).values()]
+    others = [tip for prefix in _OTHERS for tip in repository.refs(prefix).values()]
+    return repository.reaches(commit, ours) and not repository.reaches(commit, others)
 
 
 def _write_out(repository: ProjectRepository, commit: str, folder: Path) -> None:

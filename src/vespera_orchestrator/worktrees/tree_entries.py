@@ -6,15 +6,25 @@ and little of it is of interest.
 
 from __future__ import annotations
 
+import os
 import re
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import pygit2
+
+from vespera_orchestrator.worktrees.paths import display_path
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 FOLDER: Final = b"40000"
 """The mode of a folder."""
 SUBMODULE: Final = b"160000"
 """The mode of a submodule's commit."""
+MOST_PATHS: Final = 1_000_000
+"""A tree with more files is not looked through: a few bytes can stand for billions of them."""
+MOST_LEVELS: Final = 500
+"""How deep folders may lie in each other; no system opens a path ten times as long in one piece."""
 _ENTRY: Final = re.compile(rb"([0-7]+) ([^\0]+)\0(.{20})", re.DOTALL)
 
 
@@ -27,3 +37,38 @@ def read_entries(repo: pygit2.Repository, tree: bytes) -> list[tuple[bytes, byte
     """
     _, content = repo.read(pygit2.Oid(raw=tree))
     return _ENTRY.findall(content)
+
+
+def files_below(tree: pygit2.Tree) -> Iterator[tuple[str, pygit2.Object]]:
+    """Yield path and entry of each file, link and submodule in a tree and its folders.
+
+    Git looks at names when it writes a tree, and not when it receives one. Whoever writes files by
+    these paths writes nowhere but below the folder that the tree stands for, unless a folder is a
+    link there.
+
+    Raises:
+        ValueError: A name would lead somewhere else, or there are too many files or levels.
+        KeyError: A folder is missing.
+        pygit2.GitError: A folder is damaged.
+    """
+    folders = [("", 1, tree)]
+    count = 0
+    while folders:
+        above, level, folder = folders.pop()
+        for entry in folder:
+            path = above + _plain_name(entry)
+            if isinstance(entry, pygit2.Tree):
+                folders.append((f"{path}/", level + 1, entry))
+                continue
+            yield path, entry
+            count += 1
+        if count + len(folders) > MOST_PATHS or level > MOST_LEVELS:
+            raise ValueError(f"it has more than {MOST_PATHS:,} files or {MOST_LEVELS} levels")
+
+
+def _plain_name(entry: pygit2.Object) -> str:
+    name = os.fsdecode(entry.raw_name or b"")
+    has_separator = "/" in name or os.sep in name
+    if has_separator or name in ("", os.curdir, os.pardir):
+        raise ValueError(f"it has a file of the name {display_path(name)!r}")
+    return name
