@@ -1205,6 +1205,8 @@ def test_everything_that_prints_stays_short(orch):
         lambda o: o.complete_task("one", summary={}, detailed_work="d"),
         lambda o: o.execute_task("one", lease_s="900"),
         lambda o: o.execute_task("one", agent=5),
+        lambda o: o.execute_task(task_type=b"research"),
+        lambda o: o.query_tasks(complexity=5),
         lambda o: o.plan_tasks("? [a]\n: b"),
         lambda o: o.plan_tasks([{"title": "x", "dependencies": {"task": "one"}}]),
     ],

@@ -74,6 +74,7 @@ def test_the_calls_of_a_cut_status_are_about_the_subtree(orch):
     ("wanted", "words", "call"),
     [
         ({"specialist_type": "chef"}, "no tasks with specialist_type='chef'", "ready_tasks()"),
+        ({"task_type": "long" * 10_000}, "no tasks with task_type='longlong", "ready_tasks()"),
         ({"alias_prefix": "gate"}, "waits for the signal 'ci'", "why('gate')"),
         ({"parent_task_id": "whole"}, "waits for the signal 'ci'", "why('gate')"),
         ({"parent_task_id": "past"}, "Everything in 'past' has ended", "next_step()"),
@@ -90,6 +91,7 @@ def test_a_filter_without_a_match_names_no_task_that_does_not_fit(orch, wanted, 
         orch.execute_task(**wanted)
     assert words in str(caught.value)
     assert caught.value.next_step.call == f"orch.{call}"
+    assert len(caught.value.next_step.sentence) < 1000
 
 
 def test_a_status_can_be_pickled(orch):

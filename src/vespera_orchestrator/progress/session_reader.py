@@ -20,6 +20,7 @@ from vespera_orchestrator._model import (
     TaskStatus,
     Why,
 )
+from vespera_orchestrator._text import show_value
 from vespera_orchestrator.errors import (
     SettingsConflictError,
 )
@@ -223,7 +224,7 @@ class SessionReader:
         if wanted.parent_task_id is not None:
             parent = self._store.find_task(wanted.parent_task_id, None)
             words = f" in {wanted.parent_task_id if parent is None else parent.alias!r}"
-        kinds = [f"{name}={getattr(wanted, name)!r}" for name in self._named_kinds()]
+        kinds = [f"{name}={show_value(getattr(wanted, name))}" for name in self._named_kinds()]
         return f"{words} with {', '.join(kinds)}" if kinds else words
 
     def _named_kinds(self) -> list[str]:
@@ -234,7 +235,7 @@ class SessionReader:
         names = [name for name in self._named_kinds() if name != "alias_prefix"]
         described = []
         for task in self._takeable(all_of(self._session_id)):
-            kinds = ", ".join(f"{name}={getattr(task, name)!r}" for name in names)
+            kinds = ", ".join(f"{name}={show_value(getattr(task, name))}" for name in names)
             described.append(f"{task.alias} ({kinds})" if kinds else task.alias)
         return described
 

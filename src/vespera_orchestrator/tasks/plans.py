@@ -236,9 +236,8 @@ _QUERY_CHECKS: Final[dict[str, Callable[[str, Any], Any]]] = {
     "created_before": arguments.moment,
     "updated_after": arguments.moment,
     "updated_before": arguments.moment,
-    "text": arguments.text,
-    "agent": arguments.text,
-    "alias_prefix": arguments.text,
+    **dict.fromkeys(("task_type", "specialist_type", "complexity"), arguments.text),
+    **dict.fromkeys(("text", "agent", "alias_prefix"), arguments.text),
     "limit": lambda name, value: arguments.whole_number(name, value, least=0),
     "offset": lambda name, value: arguments.whole_number(name, value, least=0) or 0,
 }
