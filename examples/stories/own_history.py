@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 GOAL = "Several agents and a tired person finish large pieces of work without losing any of it"
 PROJECT_TYPE = "software_development"
 FIRST = "1865e462398525310718b054fdd9131dacf0d7d5"
-LAST = "8ee846d383e36c315a8aa18272297b73c9ceccae"
+LAST = "95f216d631ed024c267c96c068a13ff9a104a5c0"
 _REPOSITORY = Path(__file__).parents[2]
 _GROUP = re.compile(r"^([A-Z][a-z ]+):\n\n((?:[*] .+\n|  .+\n)+)", re.MULTILINE)
 
@@ -45,10 +45,9 @@ class Commit:
 
 
 def is_told_here() -> bool:
-    """Tell whether the repository is here, with the commits of this story."""
+    """Tell whether the repository is here, with its history: a shallow clone has none of it."""
     try:
         git("cat-file", "-e", f"{FIRST}^{{commit}}")
-        git("cat-file", "-e", f"{LAST}^{{commit}}")
     except (OSError, subprocess.CalledProcessError):
         return False
     return True

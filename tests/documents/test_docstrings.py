@@ -154,9 +154,117 @@ def test_a_section_directly_behind_another_is_one():
         ),
         (".. versionadded:: 2.1\n\n   It *all*.", "*New in version 2.1*: It *all*."),
         (":math:`a\\_b * 2`", "`a_b * 2`"),
+        (
+            ".. versionchanged:: 2.1 The lid\n    is `open`.",
+            "*Changed in version 2.1*: The lid is `open`.",
+        ),
+        ("``\\b``, `Lid`\\ s, `Lid`\\s, `lid`\\ -ed.", "``\\b``, `Lid`s, `Lid`s, `lid`-ed."),
+        ("#. one\n#. two", "1. one\n1. two"),
+        ("If Rich_ is there.", "If Rich is there."),
+        ("No __str__, ``__repr__`` or __x__.y.", "No `__str__`, ``__repr__`` or `__x__`.y."),
+        ("`sys.out`\\ ``.buffer``", "`sys.out.buffer`"),
+        ("``x``: follow `best ways <best-ways>`.", "``x``: follow best ways."),
+        ("Use `install <name>`.", "Use `install <name>`."),
+        ("Use Rich_ or ``lid_``.", "Use Rich or ``lid_``."),
+        ("`Rich docs`_, rich_.\n\n.. _rich: https://r.io", "Rich docs, [rich](https://r.io)."),
+        ("A name such as id_ or snake_case.", "A name such as id_ or snake_case."),
         (".. math::\n\n   a\\_b", "```math\na\\_b\n```"),
     ],
 )
 def test_restructured_text_is_markdown(text, shown):
     """Links, versions and formulas are written otherwise there."""
     assert as_markdown(text) == shown
+
+
+_FIELDS = '''
+    class Kettle:
+        """A kettle.
+
+        :param size: How
+                     large.
+        :param str maker: Who made it.
+
+        .. versionchanged:: 2
+            It whistles.
+        """
+
+        size: int
+        def __init__(self, size, maker): ...
+        def pour(self, cup):
+            """Pour.
+
+            :param cup: Where to.
+            """
+    '''
+
+
+def test_what_follows_the_fields_is_no_part_of_the_last_one():
+    """And a parameter is told also where an attribute has its name."""
+    kettle = _class(_FIELDS)
+    assert kettle.doc == (
+        "A kettle.\n\n**Parameters**\n\n- `size`: How large.\n- `maker` (`str`): Who made it."
+        "\n\n*Changed in version 2*: It whistles."
+    )
+    (pour,) = [member for member in kettle.members if member.name == "pour"]
+    assert pour.doc == "Pour.\n\n**Parameters**\n\n- `cup`: Where to."
+
+
+def test_parameters_of_a_dataclass_are_its_attributes():
+    """They stand beside them, also where their type is written first."""
+    kettle = _class('''
+        class Kettle:
+            """A kettle.
+
+            :param size: How large.
+            :ivar List[Lid] lids: What closes it.
+            """
+
+            size: int
+        ''')
+    assert [member.summary for member in kettle.members] == ["How large."]
+    assert kettle.doc == "A kettle.\n\n**Attributes**\n\n- `lids` (`List[Lid]`): What closes it."
+
+
+def test_further_names_of_a_method_stand_beside_it():
+    """Ten lines of ``debug = pour`` are no attributes."""
+    kettle = _class("""
+        class Kettle:
+            def pour(self): ...
+            serve = pour
+            size = pour_size
+        """)
+    assert [(member.name, member.kind) for member in kettle.members] == [
+        ("pour", "function"),
+        ("serve", "alias"),
+        ("size", "value"),
+    ]
+    assert kettle.members[0].aliases == ("`serve`",)
+
+
+def test_what_stands_for_a_failed_import_is_no_value():
+    """It says nothing of what the name is where the import succeeds."""
+    source = "try:\n    from pkg import lid\nexcept ImportError:\n    lid = None\nsize = 1\n"
+    read = read_python(source, "pkg", is_package=True)
+    assert list(read.definitions) == ["size"]
+    assert read.uses == {"pkg.lid"}
+
+
+def test_a_parameter_may_need_more_than_a_line():
+    """What is no first paragraph stands below it, as a list or as code."""
+    kettle = _class('''
+        class Kettle:
+            def pour(self, cup):
+                """Pour.
+
+                :param cup: Where to, such as::
+
+                        pour(cup)
+
+                    - warm
+                    - clean
+                """
+        ''')
+    assert kettle.members[0].doc == (
+        "Pour.\n\n**Parameters**\n\n- `cup`: Where to, such as:\n\n"
+        "  ```python\n  pour(cup)\n  ```\n\n  - warm\n  - clean"
+    )

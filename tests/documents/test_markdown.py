@@ -45,6 +45,7 @@ def test_foreign_text_forms_no_marker_and_no_second_line(text):
             r"\*bold\* `code` \[link\](x) snake_case \_\_init\_\_",
         ),
         ("`a<b` <c>", "`a<b` &lt;c>"),
+        ("sphinx<9, 1 < 2 <", "sphinx<9, 1 < 2 &lt;"),
         ("# heading", r"\# heading"),
         ("1. first", r"1\. first"),
         ("in C #", r"in C \#"),
@@ -70,6 +71,21 @@ def test_an_embedded_text_keeps_code_and_disarms_html():
         " <!-- vespera:end a -->",
         "```",
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("How doth  \nthe little  \n", "How doth\\\nthe little"),
+        ("- one  \n- two  \n  more", "- one\n- two\\\n  more"),
+        ("# Verse  \nHow  \n\ndoth", "#### Verse\nHow\n\ndoth"),
+        ("| a |  \n| - |  \n", "| a |\n| - |"),
+        ("```\na  \nb\n```", "```\na\nb\n```"),
+    ],
+)
+def test_lines_of_a_verse_stay_lines(text, shown):
+    """Two spaces at the end break a line where the paragraph goes on, and only there."""
+    assert embed(text, 4) == shown
 
 
 def test_headings_of_an_embedded_text_stand_below_ours():

@@ -71,6 +71,11 @@ def test_a_change_is_told_once_and_by_its_verb(make_project):
         "Fix formatting",
         "Fix revive linting (#12)",
         "Start new development cycle",
+        "Add tests to deprecations",
+        "Make tests order-independent (#767)",
+        "Update dev (#814)",
+        "sponsors: add Boilers Ltd",
+        "Run the nightly tests on both branches",
     ):
         project.complete(title, summary=title)
     assert _changelog_lines(project) == [
@@ -217,8 +222,8 @@ def test_the_architecture_is_what_imports_what(make_project):
     project.home.project.joinpath("broken.py").unlink()
     project.documents.update()
     components = section_contents(project.text("ARCHITECTURE.md"))["components"]
-    assert "| `kettle` | Kettles that boil. | 1 | `_impl`, `consts` | \u2013 |" in components
-    assert "| `consts` | \u2013 | 1 | \u2013 | `kettle`, `_impl` |" in components
+    assert "| `kettle` | Kettles that boil. | `_impl`, `consts` | \u2013 |" in components
+    assert "| `consts` | \u2013 | \u2013 | `kettle`, `_impl` |" in components
     assert "```mermaid\nflowchart TD\n" in components
 
 
@@ -406,6 +411,15 @@ def test_a_decision_has_its_first_words_as_title(make_project, item, title, text
     decisions = section_contents(project.text("ARCHITECTURE.md"))["decisions"]
     assert decisions.startswith(f"### 1. {title}\n")
     assert decisions.partition("-->")[2].strip() == text
+
+
+def test_a_table_of_decisions_is_headed_by_its_heading(make_project):
+    """A row of it is no title."""
+    project = make_project()
+    text = "## Where a decision is made\n\n| decision | where |\n| --- | --- |\n| size | lid |\n"
+    project.complete("Begin", project.draft("Work", text))
+    project.documents.update()
+    assert "### 1. Where a decision is made\n" in project.text("ARCHITECTURE.md")
 
 
 _BIBLIOGRAPHY = r"""

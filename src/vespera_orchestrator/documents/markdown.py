@@ -39,6 +39,12 @@ _LINK_DEFINITION = re.compile(rf"^({_CONTAINERS})\[(?=[^\]]*(?:\]:|$))")
 """One that may have a label over two lines is one as well."""
 _HTML = re.compile(r"<(?=[A-Za-z/!?])(?!https?://[^\s<>]*>)")
 """What opens HTML; an address between angle brackets does not."""
+_TAG_START = re.compile(r"<(?=[A-Za-z/!?]|\Z)")
+"""What opens HTML or a link, or may do so with what follows it."""
+_HARD_BREAK = re.compile(r"(.*[^\s|])[ \t]* {2}")
+"""A line of running text that ends with two spaces: the next one begins a line as well."""
+_NO_CONTINUATION = re.compile(r"\s*(?:[#>|=]|```|~~~|(?:[-*+]|\d{1,9}[.)])(?:\s|\Z)|-+\s*\Z|\Z)")
+"""A line that does not go on with the paragraph before it."""
 _BACKTICKS = re.compile(r"`+")
 _CODE_OR_LINK = re.compile(
     r"(?<!`)(`+)(?!`).*?[^`]\1(?!`)(?!\])"
@@ -91,7 +97,7 @@ def inline(text: str, limit: int = MAX_INLINE_CHARACTERS) -> str:
 def _escaped(text: str) -> str:
     escaped = _SPECIAL.sub(r"\\\g<0>", text)
     escaped = _ENTITY.sub("&amp;", escaped)
-    return escaped.replace("<", "&lt;")
+    return _TAG_START.sub("&lt;", escaped)
 
 
 def _escaped_line_start(match: re.Match[str]) -> str:
@@ -131,6 +137,7 @@ def embed(
     lines = _setext_as_atx(plain_text(text).strip("\n").split("\n"))
     if not any(line.strip() for line in lines):
         return ""
+    lines = _with_visible_breaks(lines)
     headings = _headings(lines)
     anchors = {anchor_of(heading.title) for heading in headings}
     shift = level - min((heading.level for heading in headings), default=level)
@@ -154,6 +161,21 @@ def embed(
         safe_lines += ["", "…"]
     embedded = _with_dashes("\n".join(safe_lines).strip("\n"))
     return embedded if _ends_by_itself(embedded) else _quoted(safe_lines)
+
+
+def _with_visible_breaks(lines: list[str]) -> list[str]:
+    """Return the lines with a backslash where spaces at the end break a line, as in verses.
+
+    Spaces at the end count for nothing in a document, since editors take them away.
+    """
+    changed = []
+    following = [*lines[1:], ""]
+    for (line, role), after in zip(line_roles(lines), following, strict=True):
+        match = _HARD_BREAK.fullmatch(line) if role is LineRole.TEXT else None
+        is_inside = match is not None and not _NO_CONTINUATION.match(after)
+        is_break = is_inside and _HEADING.fullmatch(line) is None
+        changed.append(f"{match[1]}\\" if match is not None and is_break else line)
+    return changed
 
 
 def _without_dead_links(line: str, anchors: Container[str], *, has_place: bool) -> str:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import ast
 import itertools
 import re
-import warnings
 from collections import Counter
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -23,12 +20,17 @@ from vespera_orchestrator.documents.markdown import (
     labelled_lines,
 )
 from vespera_orchestrator.documents.sources.other_languages import count_languages
-from vespera_orchestrator.documents.sources.python_api import import_name, package_folders
+from vespera_orchestrator.documents.sources.python_api import (
+    import_name,
+    package_folders,
+    read_module,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from vespera_orchestrator.documents.completed_work import CompletedWork, Passage
+    from vespera_orchestrator.documents.sources.python_code import PythonFile
 
 _MOST_BOXES: Final = 24
 """A drawing with more cannot be read."""
@@ -38,6 +40,8 @@ _MOST_APART: Final = 2
 """The most modules of a package that stand beside it as components of their own."""
 _MOST_LISTED: Final = 8
 """The most components that one row names; more are counted."""
+_LONGEST_SUMMARY: Final = 160
+_FULL_STOP: Final = re.compile(r"(?<=[.!?])\s+|(?<=。)")
 _DECISION_LEVEL: Final = 4
 _LONGEST_TITLE: Final = 110
 _ITEM: Final = re.compile(r"(?:[-*+]|\d{1,3}[.)])[ \t]+(?=\S)")
@@ -47,6 +51,8 @@ _BOLD_LEAD: Final = re.compile(
     r"(?P<end>[ \t]*(?:[:.\u2013\u2014]|-(?=\s)))?(?=\s|\Z)"
 )
 """What stands in bold before anything else, and what ends the sentence behind it."""
+_NO_SENTENCE: Final = re.compile(r"[|>#]|```|~~~|!\[|<")
+"""What a table, a quotation, a block of code or a picture begins with: it is no title."""
 _FIRST_WORD: Final = re.compile(r"\S+?(?=[\s.,:;!?]|\Z)")
 _STATUS_LABELS: Final = frozenset(
     {"status", "estado", "statut", "situação", "статус", "状態", "ステータス", "状态"}
@@ -112,6 +118,8 @@ class Architecture:
     """The architecture of a software project."""
 
     components: tuple[Component, ...]
+    has_packages: bool
+    """Whether a component is more than one module."""
     has_base: bool
     """Whether a component is what lies directly in a package, and the rest of it builds on."""
     circles: tuple[str, ...]
@@ -137,6 +145,7 @@ class Architecture:
         if not work.kind.has_python_api:
             return cls(
                 components=(),
+                has_packages=False,
                 has_base=False,
                 circles=(),
                 shared_package="",
@@ -157,8 +166,10 @@ class Architecture:
     def _of_imports(cls, work: CompletedWork) -> Architecture:
         """Return what the project's tree says, without what artifacts say."""
         graph = _Graph.read(work)
+        components = tuple(graph.components())
         return cls(
-            components=tuple(graph.components()),
+            components=components,
+            has_packages=any(component.modules > 1 for component in components),
             has_base=graph.has_base(),
             circles=tuple(graph.circles()),
             shared_package=code(graph.shared_package) if graph.shared_package else "",
@@ -174,60 +185,10 @@ class Architecture:
 # --- what imports what ------------------------------------------------------------
 
 
-@attrs.frozen(kw_only=True)
-class _Module:
-    summary: str
-    imports: frozenset[str]
-
-
-def read_imports(source: str, module: str, *, is_package: bool) -> _Module:
-    """Return what a Python file imports, wherever in it, and the first line of its docstring."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            tree = ast.parse(source)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return _Module(summary="", imports=frozenset())
-    package = module if is_package else module.rpartition(".")[0]
-    imports: set[str] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            imports.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = _import_base(node, package)
-            imports.update(f"{base}.{alias.name}" if base else alias.name for alias in node.names)
-    return _Module(
-        summary=inline(first_paragraph(ast.get_docstring(tree) or "")), imports=frozenset(imports)
-    )
-
-
-def _import_base(node: ast.ImportFrom, package: str) -> str:
-    if not node.level:
-        return node.module or ""
-    parts = package.split(".")
-    kept = parts[: len(parts) - node.level + 1]
-    return ".".join([*kept, node.module] if node.module else kept)
-
-
-def _read_module(work: CompletedWork, path: str, stamp: str, name: str) -> _Module:
-    def read() -> _Module:
-        source = work.tree.read(path) or ""
-        is_package = PurePosixPath(path).stem == "__init__"
-        return work.readings.recall(
-            _Module,
-            f"imports {name} {is_package}",
-            source,
-            lambda: read_imports(source, name, is_package=is_package),
-        )
-
-    # A file that stays has another name, and other imports, once a folder above is a package.
-    return work.reader.remember((f"{path}@{stamp}", f"imports {name}"), read)
-
-
 class _Graph:
     """The modules of the project, drawn together into as many components as can be read."""
 
-    def __init__(self, modules: Mapping[str, _Module]) -> None:
+    def __init__(self, modules: Mapping[str, PythonFile]) -> None:
         self._modules = modules
         self._imports = self._imports_of()
         component_of = _components_of(self._imports)
@@ -243,16 +204,16 @@ class _Graph:
         """Read every Python file of the tree that belongs to the project itself."""
         tree = work.tree
         packages = package_folders(tree.files)
-        modules: dict[str, _Module] = {}
+        modules: dict[str, PythonFile] = {}
         for path, stamp in tree.files.items():
             name = import_name(path, packages) if path.endswith(".py") else None
             if name is not None:
-                modules[name] = _read_module(work, path, stamp, name)
+                modules[name] = read_module(work, tree, path, stamp, name)
         return cls(modules)
 
     def _imports_of(self) -> dict[str, set[str]]:
         return {
-            name: set(filter(None, map(self._known, module.imports))) - {name}
+            name: set(filter(None, map(self._known, module.uses))) - {name}
             for name, module in self._modules.items()
         }
 
@@ -284,7 +245,7 @@ class _Graph:
     def _summary(self, component: str) -> str:
         """Return what a component says of itself, or the modules that it consists of."""
         if component in self._modules:
-            return self._modules[component].summary
+            return _in_brief(self._modules[component].summary)
         package = _without_mark(component)
         if package == component:
             return ""
@@ -349,6 +310,14 @@ class _Graph:
                 if middle != other
             )
         ]
+
+
+def _in_brief(summary: str) -> str:
+    """Return a summary that is short enough for a row: the whole, or its first sentence."""
+    if len(summary) <= _LONGEST_SUMMARY:
+        return summary
+    first, *_ = _FULL_STOP.split(summary)
+    return first if len(first) <= _LONGEST_SUMMARY else inline(first, _LONGEST_SUMMARY)
 
 
 def _components_of(imports: Mapping[str, set[str]]) -> dict[str, str]:
@@ -584,6 +553,8 @@ def _drafts(passage: Passage) -> Iterator[_Draft]:
         _, separator, named = passage.title.partition(":")
         if separator and named.strip():
             yield _Draft(title=named.strip(), text=passage.text, passage=passage)
+        elif _NO_SENTENCE.match(passage.text.lstrip()):
+            yield _Draft(title=passage.subject, text=passage.text, passage=passage)
         else:
             title, rest = _title_and_rest(passage.text)
             yield _Draft(title=title, text=rest, passage=passage)

@@ -57,9 +57,13 @@ _CATEGORY_OF: Final = {word: category for category, text in _WORDS.items() for w
 _NOT_NOTICED: Final = re.compile(
     r"\b(?:pre-commit|dependabot|github[- ]actions?|gha|gh-pages|codeql|typos?|ci|changelog|readme"
     r"|docstrings?|doctests?|docs|gofmt|golangci-lint|zizmor|classifiers?|license specifier"
-    r"|development cycle)\b"
-    r"|\b(?:lint(?:ing|er|s)?(?: (?:issues?|errors?|warnings?|fixes))?|formatting)"
-    r"[.!]?(?: \(?#\d+\)?)?$",
+    r"|development cycle|sponsors?|contributing guide|type[- ]ignores?"
+    r"|nightly (?:build|test|workflow)s?|(?:unit|integration) tests?"
+    r"|test (?:suite|coverage|file|case)s?)\b"
+    r"|^\W*(?:add|fix|make|move|parametri[sz]e|skip|improve|update|split)(?:e?d|e?s)?"
+    r" (?:\S+ ){0,3}tests\b"
+    r"|\b(?:lint(?:ing|er|s)?(?: (?:issues?|errors?|warnings?|fixes))?|formatting|coverage"
+    r"|dev(?: deps| dependencies)?)[.!]?(?: \(?#\d+\)?)?$",
     re.IGNORECASE,
 )
 """What concerns those who work on the project, whatever verb stands before it."""

@@ -9,18 +9,48 @@ from textwrap import dedent
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
 _ROLE: Final = re.compile(r":(?:\w+:)?\w+:`~?(?:[^`<>]*<)?([^`<>]+)>?`(?:\\[ ]?)?")
 """A reference of Sphinx, such as ``:class:`Kettle```; what separates it from letters goes too."""
 _LINK: Final = re.compile(r"`([^`<>]+?)\s*<(https?://[^`<>\s]+)>`__?")
 """A link of reStructuredText to an address."""
+_LABEL: Final = re.compile(r"(?<!`)`([^`<>]+?)\s*<[^`<>\s]+>`(?![`_])")
+"""A reference of Sphinx to a place in its own documentation, behind the words to show."""
+_TARGET: Final = re.compile(r"^[ \t]*\.\. _`?([^:`\n]+)`?:[ \t]+(https?://\S+)", re.MULTILINE)
+"""A line that says where a name leads."""
+_CODE_OR_NAME: Final = re.compile(
+    r"(?P<code>(?<!`)(`{1,2})[^`]+\2(?![`_]))(?:\\(?: |(?=\w)))?"
+    r"|(?<!`)`(?P<words>[^`<>]+)`_(?![\w`_])"
+    r"|(?<![\w`*/.:-])(?P<word>[A-Za-z][\w-]*?)_(?![\w`*])"
+)
+"""Code with what separates it from letters behind it, or a name with such a target: words in
+backticks, or one word."""
+_JOINED_CODE: Final = re.compile(r"(?<!`)(`{1,2})([^`]+)\1\\ (`{1,2})([^`]+)\3(?!`)")
+_SPECIAL_NAME: Final = re.compile(
+    r"((?<!`)(`+)(?!`).+?(?<!`)\2(?!`))|(?<![\w`])__[a-z]+(?:_[a-z]+)*__(?![\w`])", re.DOTALL
+)
+"""Code, or a name such as ``__str__`` in running text, which Markdown would show in bold."""
+_RESTRUCTURED: Final = re.compile(
+    r"``|^[ \t]*\.\.[ \t]|^:\w+|:\w+:`|`__?(?![\w`])|`\\[ \w]"
+    r"|\b[A-Z][a-z]+_(?![\w`*])",
+    re.MULTILINE,
+)
+"""What tells reStructuredText from Markdown."""
+_FIELD: Final = re.compile(
+    r":(?:param|parameter|arg|argument|key|keyword|kwarg|type|var|ivar|cvar|vartype"
+    r"|raises?|except|exception|returns?|rtype|yields?|ytype)\b[^:\n]*:(?:\s|$)"
+)
+"""A field of Sphinx's style, such as ``:param size: How large it is.``"""
+_TYPED_FIELD: Final = re.compile(r"^:(var|ivar|cvar) +(\S.*?) +(\w+):", re.MULTILINE)
 _DIRECTIVE: Final = re.compile(r"([ \t]*)\.\.[ \t]+([\w.-]+)::(?:[ \t]+(.*?))?[ \t]*")
 _COMMENT: Final = re.compile(r"[ \t]*\.\.(?:[ \t]+.*)?")
 _OPTION: Final = re.compile(r":[\w-]+:(?:[ \t].*)?")
 _LITERAL_END: Final = re.compile(r"(?<=\S)::[ \t]*$")
 _NO_PROSE: Final = re.compile(r"\s|[-*+]\s|[#|>]|~~~|```|===|---|\.\.\s|\d{1,3}[.)]\s")
 """How a line begins that is not part of running text."""
+_COUNTED_ITEM: Final = re.compile(r"^([ \t]*)#\.(?=[ \t])", re.MULTILINE)
+"""An item of a list whose number is for whoever shows it."""
 _PROMPT: Final = ">>>"
 _CODE: Final = frozenset(
     {"code", "code-block", "sourcecode", "doctest", "testcode", "parsed-literal", "prompt"}
@@ -32,10 +62,11 @@ _VERSIONS: Final = {
     "version-changed": "Changed in version",
     "versionremoved": "Removed in version",
 }
-_ADMONITIONS: Final = frozenset(
-    {"note", "warning", "caution", "danger", "important", "hint", "tip", "attention", "error"}
-    | {"seealso", "admonition", "topic", "rubric"}
-)
+_WITH_TITLE: Final = frozenset({"admonition", "topic", "rubric"})
+_ADMONITIONS: Final = _WITH_TITLE | {
+    *("note", "warning", "caution", "danger", "important", "hint", "tip", "attention", "error"),
+    "seealso",
+}
 _SHOWN_ELSEWHERE: Final = frozenset({"deprecated"})
 _DEPRECATED_LABEL: Final = re.compile(
     r"[ \t]*\*{0,2}Deprecated(?::\*{0,2}|\*{0,2}:)[ \t]*(.*)", re.IGNORECASE
@@ -48,13 +79,35 @@ def as_markdown(text: str) -> str:
     What is neither is left as it is.
     """
     lines = text.expandtabs(4).split("\n")
-    pieces = [_inline_markdown(piece) for piece in _pieces(lines)]
+    targets = dict(_TARGET.findall(text)) if _RESTRUCTURED.search(text) else None
+    pieces = [_inline_markdown(piece, targets) for piece in _pieces(lines)]
     return "\n\n".join(piece for piece in pieces if piece.strip())
 
 
-def _inline_markdown(text: str) -> str:
+def _inline_markdown(text: str, targets: Mapping[str, str] | None) -> str:
+    """Return a paragraph as Markdown.
+
+    Args:
+        text: The paragraph.
+        targets: Where names lead; ``None`` if the text is no reStructuredText.
+    """
+    if text.startswith("```"):
+        return text
     with_roles = _ROLE.sub(lambda role: f"`{_unescaped(role[1])}`", text)
-    return _LINK.sub(r"[\1](\2)", with_roles)
+    with_code = _SPECIAL_NAME.sub(lambda match: match[1] or f"`{match[0]}`", with_roles)
+    linked = _LINK.sub(r"[\1](\2)", with_code)
+    if targets is None:
+        return linked
+
+    def with_target(match: re.Match[str]) -> str:
+        if match["code"]:
+            return match["code"]
+        words = match["words"] or match["word"]
+        address = targets.get(words)
+        return f"[{words}]({address})" if address else words
+
+    joined = _JOINED_CODE.sub(r"`\2\4`", _LABEL.sub(r"\1", linked))
+    return _CODE_OR_NAME.sub(with_target, joined)
 
 
 def _unescaped(text: str) -> str:
@@ -80,9 +133,11 @@ def _pieces(lines: list[str]) -> Iterator[str]:
         paragraph = []
         if is_text and not ends_in_literal:
             continue  # an empty line
+        is_continued = position < len(lines) and bool(lines[position].strip())
         body, position = _body(lines, position, _indentation(line))
         if directive is not None:
-            yield _directive(directive[2], directive[3] or "", body)
+            argument, gap = directive[3] or "", "\n" if is_continued else "\n\n"
+            yield _directive(directive[2], argument, body, gap)
         elif ends_in_literal:
             yield fenced(body)
     yield from _paragraph(paragraph)
@@ -103,7 +158,15 @@ def _body(lines: list[str], start: int, indentation: int) -> tuple[str, int]:
     return dedent("\n".join(lines[start:end])).strip("\n"), end
 
 
-def _directive(name: str, argument: str, body: str) -> str:
+def _directive(name: str, argument: str, body: str, gap: str) -> str:
+    """Return what a directive shows.
+
+    Args:
+        name: Its name.
+        argument: What stands behind it on its line.
+        body: What is indented below it.
+        gap: What is between the two: a line's end, or an empty line.
+    """
     name = name.rpartition(":")[2].lower()
     if name in _SHOWN_ELSEWHERE:
         return ""
@@ -112,24 +175,50 @@ def _directive(name: str, argument: str, body: str) -> str:
         return fenced(body, argument)
     if name == "math":
         return fenced("\n".join(filter(None, (argument, body))), "math")
-    text = as_markdown(body)
     if name in _VERSIONS:
         version, _, rest = argument.partition(" ")
         head = f"*{_VERSIONS[name]} {version}*" if version else f"*{_VERSIONS[name]}*"
-        text = "\n\n".join(filter(None, (as_markdown(rest), text)))
+        text = as_markdown(f"{rest}{gap}{body}".strip())
         return f"{head}: {text}" if text else f"{head}."
     if name in _ADMONITIONS:
-        return _admonition(name, argument, text)
-    return text
+        title, content = name.capitalize(), f"{argument}{gap}{body}".strip()
+        if name == "seealso":
+            title = "See also"
+        elif name in _WITH_TITLE:
+            title, content = argument, body
+        return admonition(title, as_markdown(content))
+    return as_markdown(body)
 
 
-def _admonition(name: str, argument: str, text: str) -> str:
-    if name in ("admonition", "topic", "rubric"):
-        title, argument = argument, ""
-    else:
-        title = "See also" if name == "seealso" else name.capitalize()
-    content = "\n\n".join(filter(None, (argument, text)))
-    return f"**{title}:** {content}" if content else f"**{title}**"
+def admonition(title: str, text: str) -> str:
+    """Return a note of Markdown under a title."""
+    if not text:
+        return f"**{title}**"
+    return f"**{title}:** {text}" if _NO_PROSE.match(text) is None else f"**{title}**\n\n{text}"
+
+
+def apart_from_fields(text: str) -> tuple[str, str]:
+    """Return a docstring of Sphinx's style up to its last field, and what stands behind its fields.
+
+    Otherwise what follows them would be read as part of the last one. The latter is empty, and the
+    docstring as it was, if it has no fields.
+    """
+    text = _TYPED_FIELD.sub(r":vartype \3: \2\n:\1 \3:", text)
+    before, behind = list[str](), list[str]()
+    has_fields, is_behind, was_blank = False, False, False
+    for line in text.split("\n"):
+        if _FIELD.match(line):
+            has_fields, is_behind = True, False
+        elif has_fields and (was_blank or line.startswith("..")) and line[:1].strip():
+            is_behind = True
+        (behind if is_behind else before).append(line)
+        was_blank = not line.strip()
+    return "\n".join(before), "\n".join(behind)
+
+
+def has_fields(text: str) -> bool:
+    """Tell whether a docstring has fields of Sphinx's style."""
+    return any(_FIELD.match(line) for line in text.split("\n"))
 
 
 def _without_options(body: str) -> str:
@@ -178,7 +267,7 @@ def _paragraph(lines: list[str]) -> Iterator[str]:
     if text.lstrip().startswith(_PROMPT):
         yield fenced(dedent(text))
     elif any(_NO_PROSE.match(line) for line in lines):
-        yield text
+        yield _COUNTED_ITEM.sub(r"\g<1>1.", text)
     else:
         yield " ".join(line.strip() for line in lines)
 

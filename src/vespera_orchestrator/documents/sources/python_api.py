@@ -205,7 +205,7 @@ class _Packages:
         for path, stamp in tree.files.items():
             name = import_name(path, packages)
             if name is not None and (name not in files or path.endswith(".py")):
-                files[name] = _read(work, tree, path, stamp, name)
+                files[name] = read_module(work, tree, path, stamp, name)
         return cls(files)
 
     def public(self) -> dict[str, Definition]:
@@ -373,7 +373,20 @@ class _Packages:
         return None
 
 
-def _read(work: CompletedWork, tree: ProjectTree, path: str, stamp: str, name: str) -> PythonFile:
+def read_module(
+    work: CompletedWork, tree: ProjectTree, path: str, stamp: str, name: str
+) -> PythonFile:
+    """Read a file of Python, or remember it.
+
+    Args:
+        work: Remembers it.
+        tree: Where the file is.
+        path: The file.
+        stamp: Its state.
+        name: Its import name. A file that stays has another, and other imports, once a folder above
+            it is a package.
+    """
+
     def read() -> PythonFile:
         source = tree.read(path)
         if source is None:

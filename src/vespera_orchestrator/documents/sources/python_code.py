@@ -13,13 +13,20 @@ import warnings
 from collections.abc import Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from textwrap import dedent
+from textwrap import dedent, indent
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
 from vespera_orchestrator.documents.markdown import code, embed, inline, markdown_line
-from vespera_orchestrator.documents.sources.docstrings import as_markdown, deprecation_in, fenced
+from vespera_orchestrator.documents.sources.docstrings import (
+    admonition,
+    apart_from_fields,
+    as_markdown,
+    deprecation_in,
+    fenced,
+    has_fields,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -60,7 +67,7 @@ class Definition:
 
     name: str
     kind: str
-    """``function``, ``class``, ``property`` or ``value``."""
+    """``function``, ``class``, ``property`` or ``value``; ``alias`` for a method's further name."""
     signature: str
     """As Python, on one line or several, decorators included."""
     doc: str
@@ -72,6 +79,8 @@ class Definition:
     deprecated: str = ""
     """Why it should not be used any more, or what instead; empty while it should."""
     parameters: tuple[Parameter, ...] = ()
+    aliases: tuple[str, ...] = ()
+    """Further names of a method in its class, as code spans."""
     members: tuple[Definition, ...] = ()
     """Of a class: those that callers use."""
 
@@ -99,6 +108,8 @@ class PythonFile:
     """The modules from which everything is imported."""
     exports: tuple[str, ...] | None = None
     """What ``__all__`` lists; ``None`` where there is none."""
+    uses: frozenset[str] = frozenset()
+    """Whatever it imports, wherever in it, by absolute names."""
     exported_from: tuple[str, ...] = ()
     """Modules whose ``__all__`` is part of this one's."""
     problem: str = ""
@@ -113,6 +124,21 @@ def read_python(source: str, module: str, *, is_package: bool) -> PythonFile:
         module: Its import name.
         is_package: Whether it is the ``__init__`` of a package.
     """
+    file = _read_definitions(source, module, is_package=is_package)
+    tree = _parsed(source)
+    if tree is None:
+        return file
+    package = module if is_package else module.rpartition(".")[0]
+    substitutes = set(_substitutes(tree))
+    definitions = {
+        name: definition
+        for name, definition in file.definitions.items()
+        if definition.kind != "value" or name not in substitutes
+    }
+    return attrs.evolve(file, definitions=definitions, uses=frozenset(_uses(tree, package)))
+
+
+def _read_definitions(source: str, module: str, *, is_package: bool) -> PythonFile:
     import griffe
 
     path = Path("__init__.py" if is_package else f"{module.rpartition('.')[2]}.py")
@@ -127,6 +153,54 @@ def read_python(source: str, module: str, *, is_package: bool) -> PythonFile:
         return PythonFile(problem=f"not readable as Python, line {exc.lineno or 0}")
     except Exception:  # noqa: BLE001 - a file that griffe does not get through costs only itself
         return PythonFile(problem="not readable as Python")
+
+
+def _parsed(source: str) -> ast.Module | None:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+
+
+def _substitutes(tree: ast.Module) -> Iterator[str]:
+    """Yield the names that stand for an import where it fails, such as ``twisted = None``."""
+    for node in tree.body:
+        if not isinstance(node, ast.Try):
+            continue
+        for handler in node.handlers:
+            for statement in handler.body:
+                if isinstance(statement, ast.Assign):
+                    names = (each for each in statement.targets if isinstance(each, ast.Name))
+                    yield from (each.id for each in names if _imports(node.body, each.id))
+
+
+def _imports(statements: Iterable[ast.stmt], name: str) -> bool:
+    return any(
+        name == (alias.asname or alias.name.partition(".")[0])
+        for statement in statements
+        if isinstance(statement, ast.Import | ast.ImportFrom)
+        for alias in statement.names
+    )
+
+
+def _uses(tree: ast.Module, package: str) -> Iterator[str]:
+    """Yield what a file of a package imports, wherever in it."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = _import_base(node, package)
+            yield from (f"{base}.{alias.name}" if base else alias.name for alias in node.names)
+
+
+def _import_base(node: ast.ImportFrom, package: str) -> str:
+    if not node.level:
+        return node.module or ""
+    parts = package.split(".")
+    kept = parts[: len(parts) - node.level + 1]
+    return ".".join([*kept, node.module] if node.module else kept)
 
 
 @contextmanager
@@ -311,7 +385,12 @@ def _class(cls: Any) -> Definition:
         head += f"({', '.join(bases)})"
     decorators = [str(decorator.value) for decorator in cls.decorators]
     sections = _sections(cls)
-    described = _described_attributes(sections)
+    describing = _describing_attributes(cls, sections)
+    described = {
+        item.name: markdown_line(as_markdown(item.description or ""))
+        for section in describing
+        for item in section.value
+    }
     members = []
     for name, member in cls.members.items():
         definition = _definition(member) if _is_member(name, member) else None
@@ -319,25 +398,43 @@ def _class(cls: Any) -> Definition:
             summary = definition.summary or described.get(name, "")
             members.append(attrs.evolve(definition, summary=summary))
     shown = {member.name for member in members}
+    for section in describing:
+        section.value = [item for item in section.value if item.name not in shown]
     return Definition(
         name=cls.name,
         kind="class",
         signature=_with_decorators(decorators, head),
-        doc=_as_text(sections, without=shown),
+        doc=_as_text(sections),
         summary=_summary(cls),
         deprecated=_deprecation(cls, decorators),
-        members=tuple(members),
+        members=tuple(_with_aliases(cls, members)),
     )
 
 
-def _described_attributes(sections: Iterable[Any]) -> dict[str, str]:
-    """Return what the docstring of a class says of its attributes."""
-    return {
-        item.name: markdown_line(as_markdown(item.description or ""))
-        for section in sections
-        if section.kind.value == "attributes"
-        for item in section.value
-    }
+def _with_aliases(cls: Any, members: Iterable[Definition]) -> Iterator[Definition]:
+    """Yield the members of a class; each method knows its further names, ``close = stop``."""
+    listed = list(members)
+    methods = {member.name for member in listed if member.kind == "function"}
+    aliases: dict[str, list[str]] = {}
+    for member in listed:
+        value = str(getattr(cls.members[member.name], "value", ""))
+        is_plain = member.kind == "value" and member.signature == f"{member.name} = {value}"
+        if is_plain and value in methods and not member.summary:
+            aliases.setdefault(value, []).append(member.name)
+    further = set().union(*aliases.values())
+    for member in listed:
+        names = tuple(map(code, aliases.get(member.name, ())))
+        kind = "alias" if member.name in further else member.kind
+        yield attrs.evolve(member, kind=kind, aliases=names)
+
+
+def _describing_attributes(cls: Any, sections: Iterable[Any]) -> list[Any]:
+    """Return the sections of a class's docstring that are about its attributes.
+
+    Where no ``__init__`` is written, as with dataclasses, they are its parameters as well.
+    """
+    kinds = {"attributes"} if "__init__" in cls.members else {"attributes", "parameters"}
+    return [section for section in sections if section.kind.value in kinds]
 
 
 def _is_member(name: str, member: Any) -> bool:
@@ -458,12 +555,24 @@ def _sections(member: Any) -> list[Any]:
     options: Any = {
         "google": {"returns_multiple_items": False, "returns_named_value": False, "warnings": False}
     }
-    member.docstring.value = _HEADER_WITHOUT_BLANK_LINE.sub(r"\1\n\n\2", member.docstring.value)
+    text = member.docstring.value
+    if has_fields(text):
+        return _fields(member.docstring)
+    member.docstring.value = _HEADER_WITHOUT_BLANK_LINE.sub(r"\1\n\n\2", text)
     sections = list(member.docstring.parse("auto", default="google", per_style_options=options))
     for section in sections:
         if section.kind.value == "attributes":
             _forget_borrowed_types(section.value, member.docstring.value)
     return sections
+
+
+def _fields(docstring: griffe.Docstring) -> list[Any]:
+    """Return the sections of a docstring in Sphinx's style."""
+    import griffe
+
+    docstring.value, behind = apart_from_fields(docstring.value)
+    sections: list[Any] = list(docstring.parse("sphinx"))
+    return [*sections, griffe.DocstringSectionText(behind)] if behind else sections
 
 
 def _forget_borrowed_types(items: Iterable[Any], text: str) -> None:
@@ -475,22 +584,15 @@ def _forget_borrowed_types(items: Iterable[Any], text: str) -> None:
 
 def _docstring(member: Any) -> str:
     """Return a docstring as Markdown."""
-    return _as_text(_sections(member), without=())
+    return _as_text(_sections(member))
 
 
-def _as_text(sections: Iterable[Any], *, without: Iterable[str]) -> str:
-    """Return the sections of a docstring as Markdown.
-
-    Args:
-        sections: See `_sections`.
-        without: Attributes that are described elsewhere.
-    """
-    left_out = frozenset(without)
-    parts = [_section(section, left_out) for section in sections]
-    return "\n\n".join(filter(None, parts))
+def _as_text(sections: Iterable[Any]) -> str:
+    """Return the sections of a docstring as Markdown."""
+    return "\n\n".join(filter(None, map(_section, sections)))
 
 
-def _section(section: Any, left_out: frozenset[str]) -> str:
+def _section(section: Any) -> str:
     kind = section.kind.value
     if kind == "text":
         return embed(as_markdown(section.value), _DOC_LEVEL, has_place=False)
@@ -499,18 +601,14 @@ def _section(section: Any, left_out: frozenset[str]) -> str:
     if kind == "admonition":
         title = section.title or section.value.kind.capitalize()
         text = embed(as_markdown(section.value.contents), _DOC_LEVEL, has_place=False)
-        return f"**{inline(title)}**\n\n{text}"
+        return admonition(inline(title), text)
     if kind == "deprecated":
         return ""  # it stands beside the name
     heading = _HEADINGS.get(kind)
     if heading is None or not isinstance(section.value, list):
         return ""
-    lines = [_item(item, kind) for item in section.value if not _is_in(item, left_out)]
-    return f"**{heading}**\n\n" + "\n".join(lines) if lines else ""
-
-
-def _is_in(item: Any, names: frozenset[str]) -> bool:
-    return getattr(item, "name", None) in names
+    lines = [_item(item, kind) for item in section.value]
+    return f"**{heading}**\n\n" + "\n".join(lines).rstrip() if lines else ""
 
 
 _HEADINGS: Final = {
@@ -535,11 +633,14 @@ def _item(item: Any, kind: str) -> str:
     if annotation:
         type_text = code(str(annotation))
         shown.append(f"({type_text})" if shown else type_text)
-    description = markdown_line(as_markdown(item.description or ""))
-    head = " ".join(shown)
-    if not head:
-        return f"- {description}"
-    return f"- {head}: {description}" if description else f"- {head}"
+    head, description = " ".join(shown), as_markdown(item.description or "")
+    first, _, rest = embed(description, _DOC_LEVEL, has_place=False).partition("\n\n")
+    if not rest:
+        # Lines that say the same in one: a list or a table is a paragraph of its own.
+        first = markdown_line(first)
+    line = f"{head}: {first}" if head and first else head or first
+    below = indent(rest, "  ")
+    return f"- {line}\n\n{below}\n" if below else f"- {line}"
 
 
 def _example(kind: str, text: str) -> str:
