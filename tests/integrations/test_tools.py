@@ -322,6 +322,43 @@ def test_the_next_step_names_a_tool_that_works(tmp_path):
     assert next_step_data(odd)["call"] == "orch.graph()"
 
 
+def test_a_question_that_waits_is_a_tool_with_the_values_left_open(tmp_path):
+    """Every tool that names the next step names it so; nobody could go on without an answer."""
+    with vespera.open(tmp_path) as orch:
+        orch.initialize_session("Build a kettle")
+        orch.plan_tasks([{"title": "Gate", "question": "May we?"}])
+        toolbox = Toolbox(orch, include="all")
+        step = toolbox.answer("next_step", {}).data
+        assert (step["tool"], step["arguments"]) == (f"{PREFIX}answer", {"task": "gate"})
+        for name in ("get_status", "resume", "digest"):
+            answer = toolbox.answer(name, {})
+            assert (name, answer.is_error) == (name, False)
+        nothing = toolbox.answer("execute_task", {}).data
+        assert nothing["next_step"]["tool"] == f"{PREFIX}answer"
+
+
+NAMED_CALLS = {
+    "orch.answer('gate', happened=True)": {"task": "gate", "values": {"happened": True}},
+    "orch.answer('gate', …, by='ada')": {"task": "gate", "values": {"by": "ada"}},
+    "orch.complete_task('lid', summary=…)": {"task_id": "lid"},
+    'orch.signal("…")': {},
+}
+
+
+@pytest.mark.parametrize("call", NAMED_CALLS)
+def test_a_call_becomes_the_arguments_of_a_tool(call):
+    """What you have to choose is left out, and free values stand where the tool takes them."""
+    step = vespera.NextStep(action="decide", sentence="Look.", call=call)
+    assert next_step_data(step)["arguments"] == NAMED_CALLS[call]
+
+
+@pytest.mark.parametrize("call", ["orch.answer('gate'", "orch.answer(1 + x)", "orch.next_step(7)"])
+def test_a_call_that_is_no_tool_call_stays_as_it_is(call):
+    """Nothing is refused because a text names something odd."""
+    step = vespera.NextStep(action="decide", sentence="Look.", call=call)
+    assert next_step_data(step)["call"] == call
+
+
 # --- answers ------------------------------------------------------------------------
 
 

@@ -9,7 +9,7 @@ import attrs
 
 from vespera_orchestrator._model import EventKind, Task, TaskStatus
 from vespera_orchestrator._text import first_names, show_methods
-from vespera_orchestrator.integrations.shell_calls import ANYTHING
+from vespera_orchestrator.integrations.tools.signatures import CHOOSE
 from vespera_orchestrator.tasks import conditions
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ def unread_words(orch: Orchestrator, asked: Task, words: str, value: JsonValue) 
     readers.pop(_WORDS, None)
     if not readers:
         return ""
-    example = repr(value) if isinstance(value, bool) else repr(ANYTHING)
+    example = repr(value) if isinstance(value, bool) else repr(CHOOSE)
     values = ", ".join(f"{name}={example}" for name in readers)
     reads = ", ".join(f"{alias} reads {asked.alias}.outputs.{n}" for n, alias in readers.items())
     return (

@@ -7,7 +7,6 @@ this call, else as ``tool NAME JSON``. A call that is no tool stays, and says th
 
 from __future__ import annotations
 
-import ast
 import inspect
 import json
 import re
@@ -22,8 +21,6 @@ from vespera_orchestrator.integrations.tools.table import TABLE, ToolSpec
 
 IN_PYTHON: Final = "in Python, "
 """What stands before a call for which there is no command."""
-ANYTHING: Final = "…"
-"""What a text writes where you have to choose."""
 WORDS: Final = frozenset(
     {"task", "goal", "description", "note", "next_step", "until", "reason", "energy"}
 )
@@ -103,7 +100,10 @@ def _command(path: str, call: str) -> list[str]:
     spec = _SPECS.get(path)
     if spec is None:
         raise _NotACommandError(path)
-    values = _values(path, call)
+    try:
+        values = signatures.arguments_of(path, call)
+    except ValueError as exc:
+        raise _NotACommandError(call) from exc
     try:
         if path in _WRITERS:
             return _all_said(_WRITERS[path], values)
@@ -112,39 +112,6 @@ def _command(path: str, call: str) -> list[str]:
     except _NotACommandError:
         pass
     return _tool_words(spec, values)
-
-
-# --- reading a call -----------------------------------------------------------
-
-
-def _values(path: str, call: str) -> dict[str, Any]:
-    """Return the arguments of a call by name."""
-    try:
-        tree = ast.parse(call.replace(ANYTHING, "..."), mode="eval").body
-    except SyntaxError as exc:
-        raise _NotACommandError(call) from exc
-    if not isinstance(tree, ast.Call):
-        raise _NotACommandError(call)
-    names = signatures.parameter_names(path)
-    if len(tree.args) > len(names):
-        raise _NotACommandError(call)
-    values = dict(zip(names, map(_value, tree.args), strict=False))
-    for keyword in tree.keywords:
-        values[str(keyword.arg)] = _value(keyword.value)
-    unknown = values.keys() - set(names)
-    if unknown and not signatures.open_parameter(path):
-        raise _NotACommandError(call)
-    return values
-
-
-def _value(node: ast.expr) -> Any:
-    if isinstance(node, ast.Name):
-        return node.id.upper()
-    try:
-        value = ast.literal_eval(node)
-    except ValueError as exc:
-        raise _NotACommandError(ast.dump(node)) from exc
-    return ANYTHING if value in (..., "...") else value
 
 
 # --- writing a command --------------------------------------------------------
@@ -189,7 +156,7 @@ def _row_words(path: str, values: dict[str, Any]) -> Iterator[str]:
             continue
         is_needed = parameter.default is inspect.Parameter.empty
         if is_needed or (name in WORDS and name in values):
-            yield _word(values.pop(name, ANYTHING))
+            yield _word(values.pop(name, signatures.CHOOSE))
         elif name in TEXT_FLAGS and name in values:
             flags += [flag(name), _word(values.pop(name))]
         elif parameter.default is False and values.get(name) is True:
@@ -230,17 +197,17 @@ def _work_words(values: dict[str, Any]) -> Iterator[str]:
 def _done_words(values: dict[str, Any]) -> Iterator[str]:
     if "summary" in values and "detailed_work" not in values:
         raise _NotACommandError(str(values))  # the text goes on to say what else to hand in
-    summary = values.pop("summary", ANYTHING)
+    summary = values.pop("summary", signatures.CHOOSE)
     values.pop("detailed_work", None)
     yield "done"
-    yield _word(values.pop("task_id", ANYTHING))
-    yield _DONE_WORDS if summary == ANYTHING else _word(summary)
+    yield _word(values.pop("task_id", signatures.CHOOSE))
+    yield _DONE_WORDS if summary == signatures.CHOOSE else _word(summary)
 
 
 def _answer_words(values: dict[str, Any]) -> Iterator[str]:
     yield "answer"
     yield _word(values.pop("task"))
-    if values.get("answer") == ANYTHING:  # whoever has no value in mind writes words
+    if values.get("answer") == signatures.CHOOSE:  # whoever has no value in mind writes words
         yield values.pop("answer")
     for name in list(values):
         yield f"{name}={_answer_value(values.pop(name))}"
@@ -256,14 +223,14 @@ def _plan_words(values: dict[str, Any]) -> Iterator[str]:
     yield from ("plan", "-")
     if "existing" in values:
         yield from ("--existing", _word(values.pop("existing")))
-    if values.pop("specs", ANYTHING) != ANYTHING:
+    if values.pop("specs", signatures.CHOOSE) != signatures.CHOOSE:
         raise _NotACommandError(str(values))
 
 
 def _signal_words(values: dict[str, Any]) -> Iterator[str]:
     yield "signal"
     yield _word(values.pop("name"))
-    if values.pop("payload", ANYTHING) != ANYTHING:
+    if values.pop("payload", signatures.CHOOSE) != signatures.CHOOSE:
         raise _NotACommandError(str(values))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,7 +11,12 @@ from vespera_orchestrator._model import JsonValue, NextStep, Task, TaskStatus
 from vespera_orchestrator._records import LEFT_OUT, Record, plain_list, to_plain, to_text
 from vespera_orchestrator._secrets import mask, mask_value
 from vespera_orchestrator._text import clip, one_line, tokens
-from vespera_orchestrator.integrations.tools.signatures import parameter_names
+from vespera_orchestrator.integrations.tools.signatures import (
+    CHOOSE,
+    arguments_of,
+    open_parameter,
+    parameter_names,
+)
 from vespera_orchestrator.integrations.tools.table import NAMES, PREFIX, in_tool_names
 from vespera_orchestrator.progress.resume import Briefing
 
@@ -122,21 +126,22 @@ def _tool_call(call: str) -> dict[str, Any]:
 
     Arguments that the caller must think of stand as an ellipsis in the call, and are left out.
     """
-    expression = ast.parse(call.replace("=…", "=..."), mode="eval").body
-    if not isinstance(expression, ast.Call):
+    path = call.removeprefix("orch.").partition("(")[0]
+    if path not in NAMES:
         return {"call": call}
-    path = ast.unparse(expression.func).removeprefix("orch.")
-    name = NAMES.get(path)
-    if name is None:
+    try:
+        values = arguments_of(path, call)
+    except ValueError:
         return {"call": call}
-    values = dict(zip(parameter_names(path), expression.args, strict=False))
-    values |= {word.arg: word.value for word in expression.keywords if word.arg}
-    arguments = {}
-    for parameter, node in values.items():
-        value = ast.literal_eval(node)
-        if value not in {..., "…"}:
-            arguments[parameter] = value
-    return {"tool": PREFIX + name, "arguments": arguments}
+    arguments: dict[str, Any] = {}
+    for name, value in values.items():
+        if value == CHOOSE:
+            continue
+        if name in parameter_names(path):
+            arguments[name] = value
+        else:
+            arguments.setdefault(open_parameter(path), {})[name] = value
+    return {"tool": PREFIX + NAMES[path], "arguments": arguments}
 
 
 def list_answer(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import typing
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
 import vespera_orchestrator as vespera
 from vespera_orchestrator._records import Record
@@ -14,6 +15,8 @@ from vespera_orchestrator.integrations.tools import schemas
 from vespera_orchestrator.integrations.tools.schemas import Schema
 from vespera_orchestrator.integrations.tools.table import TABLE, ToolSpec, in_tool_names
 
+CHOOSE: Final = "…"
+"""What a text writes where you have to choose."""
 _ROOMS = {"artifacts": "Artifacts", "worktrees": "Worktrees", "documents": "Documents"}
 _MOST_DESCRIPTION_CHARS = 700
 
@@ -47,6 +50,40 @@ def open_parameter(path: str) -> str:
     parameters = inspect.signature(_required(path)).parameters.values()
     kind = inspect.Parameter.VAR_KEYWORD
     return next((parameter.name for parameter in parameters if parameter.kind is kind), "")
+
+
+def arguments_of(path: str, call: str) -> dict[str, Any]:
+    """Return the arguments of a call that a text of ours names, by their names.
+
+    Args:
+        path: What is called, as a row of the table has it.
+        call: The call in Python. `CHOOSE` stands where the reader has to think of a value.
+
+    Raises:
+        ValueError: It is no call that can be read, or has arguments that it does not take.
+    """
+    try:
+        tree = ast.parse(call.replace(CHOOSE, "..."), mode="eval").body
+    except SyntaxError as exc:
+        raise ValueError(call) from exc
+    if not isinstance(tree, ast.Call):
+        raise ValueError(call)  # noqa: TRY004 - the text is wrong, not its type
+    names = parameter_names(path)
+    if len(tree.args) > len(names):
+        raise ValueError(call)
+    values = dict(zip(names, map(_value, tree.args), strict=False))
+    for keyword in tree.keywords:
+        values[str(keyword.arg)] = _value(keyword.value)
+    if values.keys() - set(names) and not open_parameter(path):
+        raise ValueError(call)
+    return values
+
+
+def _value(node: ast.expr) -> Any:
+    if isinstance(node, ast.Name):
+        return node.id.upper()
+    value = ast.literal_eval(node)
+    return CHOOSE if value in (..., "...") else value
 
 
 @lru_cache(maxsize=128)
