@@ -150,7 +150,16 @@ PAGES: Final = (
         title="Worktrees",
         about="Create, save, merge, forecast, remove and rescue git worktrees.",
         names=(
-            *("Worktrees", "Snapshot", "Landing", "Revert", "Forecast", "Clash", "Rescued"),
+            *(
+                "Worktrees",
+                "Snapshot",
+                "Landing",
+                "LandAllReport",
+                "Revert",
+                "Forecast",
+                "Clash",
+                "Rescued",
+            ),
             "Brought",
         ),
     ),

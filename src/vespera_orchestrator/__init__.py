@@ -203,6 +203,9 @@ if TYPE_CHECKING:
     from vespera_orchestrator.work.errand import (
         Result as Result,
     )
+    from vespera_orchestrator.work.land_all_report import (
+        LandAllReport as LandAllReport,
+    )
     from vespera_orchestrator.work.run_report import (
         RunEnding as RunEnding,
         RunProgress as RunProgress,
@@ -397,6 +400,7 @@ _HOMES = {
     "tasks.graph": ("TaskGraph",),
     "tasks.pressure": ("Pressure", "PressureCause"),
     "work.errand": ("Result",),
+    "work.land_all_report": ("LandAllReport",),
     "work.run_report": (
         "RunEnding",
         "RunProgress",

@@ -340,6 +340,8 @@ def test_what_waits_to_be_merged_elsewhere_is_merged_there(clones):
         assert str(work.path) in str(words)
         assert str(work.path) not in str(one.why("next"))
     eval(step.call, {"orch": two})
+    (trouble,) = two.worktrees.land_all().left
+    assert str(work.path) in trouble.reason
     eval(one.next_step().call, {"orch": one})
     assert two.get_task("task").status == "completed"
 

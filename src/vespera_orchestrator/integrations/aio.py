@@ -417,6 +417,7 @@ class AsyncWorktrees(_Room):
     brought = _verb(Worktrees.brought)
     snapshot = _verb(Worktrees.snapshot)
     merge = _verb(Worktrees.merge)
+    land_all = _verb(Worktrees.land_all)
     is_merged = _verb(Worktrees.is_merged)
     catch_up = _verb(Worktrees.catch_up)
     forecast = _verb(Worktrees.forecast)

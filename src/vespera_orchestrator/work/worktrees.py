@@ -21,10 +21,17 @@ from vespera_orchestrator._model import (
 )
 from vespera_orchestrator._records import RecordList
 from vespera_orchestrator._rooms import Rooms
-from vespera_orchestrator.errors import WorktreeNotFoundError
+from vespera_orchestrator.errors import (
+    LeaseLostError,
+    SettingsConflictError,
+    WorktreeError,
+    WorktreeNotFoundError,
+)
 from vespera_orchestrator.home.calls import explains_calls
 from vespera_orchestrator.home.scope import writes
 from vespera_orchestrator.work.completion import Completion
+from vespera_orchestrator.work.land_all_report import LandAllReport
+from vespera_orchestrator.work.run_report import Trouble
 from vespera_orchestrator.worktrees.terms import (
     Check,
     LandingTerms,
@@ -230,6 +237,54 @@ class Worktrees:
             )
         landings = [self._completion.land_handed_in(task, record, terms) for task in tasks]
         return next((landing for landing in landings if landing.changed), landings[0])
+
+    @writes
+    def land_all(self, *, style: Style | None = None, check: Check | None = None) -> LandAllReport:
+        """Land all finished work of the session that waits to be merged, in the best order.
+
+        This is `merge` for each task that was completed with ``merge="later"``, in the order of
+        `forecast`. What does not land stops nothing: a conflict or a red check blocks its task and
+        plans a recovery, and the rest goes on. Safe to repeat, also after an interrupt.
+
+        Work that waits in the worktree of another home is left to that home, and named.
+
+        Args:
+            style: As for `merge`.
+            check: As for `merge`. Each piece of work is checked by itself.
+
+        Returns:
+            What landed, and what did not, with the reason. Print it.
+
+        Raises:
+            SessionNotFoundError: No session is active.
+        """
+        landed: builtins.list[str] = []
+        left: builtins.list[Trouble] = []
+        for task in self._waiting():
+            try:
+                self.merge(task.id, style=style, check=check)
+            except (WorktreeError, SettingsConflictError, LeaseLostError) as exc:
+                left.append(Trouble(alias=task.alias, reason=str(exc)))
+            else:
+                landed.append(task.alias)
+        branch = self._rooms.config.worktrees.integration_branch
+        return LandAllReport(branch=branch, landed=tuple(landed), left=tuple(left))
+
+    def _waiting(self) -> builtins.list[Task]:
+        """Return the tasks of the session whose work waits to be merged, in the best order."""
+        query = TaskQuery(
+            session_id=self._scope.session_id(), status=(TaskStatus.IN_PROGRESS,), limit=None
+        )
+        tasks = [task for task in self._rooms.store.tasks(query) if self._waits_to_be_merged(task)]
+        if len(tasks) > 1:
+            order = self._engine.forecast().order
+            places = {name: number for number, name in enumerate(order)}
+            tasks.sort(key=lambda task: places.get(self._worktree_name(task), len(places)))
+        return tasks
+
+    def _worktree_name(self, task: Task) -> str:
+        record = self._rooms.last_worktree(task)
+        return "" if record is None else record.name
 
     def _meant(self, ref: WorktreeRef) -> Worktree:
         """Return the worktree that *ref* means.
