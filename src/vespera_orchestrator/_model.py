@@ -1950,3 +1950,5 @@ class Situation(Record):
     """When it was read, by the store's clock."""
     unmerged: frozenset[str] = frozenset()
     """Ids of those *needed* tasks whose work is handed in and waits to be merged."""
+    outputs_read: tuple[str, ...] = ()
+    """Of a question or a signal that is still open: its outputs that conditions of others read."""

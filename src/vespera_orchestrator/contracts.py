@@ -715,7 +715,12 @@ class Store(Protocol):
         besides has ended. Any pending task can be answered. The same answer once more changes
         nothing; another one replaces it as long as the task is pending.
 
+        A value under the name ``answer`` alone also becomes the output that conditions read, if
+        they read one only.
+
         Raises:
+            InvalidInputError: A condition of another task could never be decided by it, or would
+                take a text for a yes.
             TransitionError: It is held or blocked, has open subtasks, or has ended in another way.
         """
 

@@ -1794,8 +1794,9 @@ class Orchestrator:
 
         It is completed at once, also while you had put it off; if it waits for other tasks, too, or
         until its ``not_before``, then after that. Conditions read the answer:
-        ``answer("gate", approved=True)`` decides ``gate.outputs.approved``. Any other task that
-        nobody has begun can be answered as well.
+        ``answer("gate", approved=True)`` decides ``gate.outputs.approved``. A plain ``True`` means
+        that, too, if conditions read this output only. Any other task that nobody has begun can be
+        answered as well.
 
         Another answer replaces it until the task is completed.
 
@@ -1807,7 +1808,8 @@ class Orchestrator:
         Raises:
             TransitionError: Somebody works on the task, it has subtasks that have not ended, or it
                 has ended in another way.
-            InvalidInputError: JSON cannot hold the answer, or it says nothing.
+            InvalidInputError: JSON cannot hold the answer, it says nothing, or it lacks what
+                conditions read.
         """
         self._expire()
         meant = self._scope.task(task)

@@ -1,4 +1,4 @@
-"""What a person's answer leads to: said before the answer is lost, and after it is recorded."""
+"""What a person's answer leads to: said after it is recorded."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ import attrs
 
 from vespera_orchestrator._model import EventKind, Task, TaskStatus
 from vespera_orchestrator._text import first_names, show_methods
-from vespera_orchestrator.integrations.tools.signatures import CHOOSE
-from vespera_orchestrator.tasks import conditions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -18,8 +16,6 @@ if TYPE_CHECKING:
     from vespera_orchestrator._model import Event, JsonValue
     from vespera_orchestrator.orchestrator import Orchestrator
 
-_WORDS: Final = "answer"
-"""The output that free words become."""
 _MOST_READY: Final = 1000
 _MOST_NAMED: Final = 5
 _ENDS: Final = (EventKind.TASK_COMPLETED, EventKind.TASK_SKIPPED)
@@ -107,44 +103,3 @@ def _has_waited_for(task: Task, ended: Iterable[Task]) -> bool:
     """Tell whether a task waited for one of these: it depends on one, or one is its part."""
     needed_ids = {edge.task for edge in task.dependencies}
     return any(each.id in needed_ids or each.parent_task_id == task.id for each in ended)
-
-
-def unread_words(orch: Orchestrator, asked: Task, words: str, value: JsonValue) -> str:
-    """Say what to write instead of free words in which no condition finds what it reads.
-
-    Args:
-        orch: The project.
-        asked: The task that waits for the answer.
-        words: The words.
-        value: What they mean, if they are yes or no.
-
-    Returns:
-        Empty if no condition reads anything else than the words.
-    """
-    readers: dict[str, str] = {}
-    for task in orch.query_tasks(status=TaskStatus.PENDING, limit=None):
-        for name in _outputs_read(task, asked.id):
-            readers.setdefault(name, task.alias)
-    readers.pop(_WORDS, None)
-    if not readers:
-        return ""
-    example = repr(value) if isinstance(value, bool) else repr(CHOOSE)
-    values = ", ".join(f"{name}={example}" for name in readers)
-    reads = ", ".join(f"{alias} reads {asked.alias}.outputs.{n}" for n, alias in readers.items())
-    return (
-        f"Nothing is recorded yet: {reads}, and words alone do not say it. "
-        f"Write: orch.answer({asked.alias!r}, {values})\n"
-        f"If the words are all you want to say: orch.answer({asked.alias!r}, {_WORDS}={words!r})"
-    )
-
-
-def _outputs_read(task: Task, needed_id: str) -> list[str]:
-    """Return the names of the outputs of a task that the condition of another one reads."""
-    if task.condition is None or needed_id not in task.condition_names.values():
-        return []
-    references = conditions.parse(task.condition).references()
-    return [
-        str(reference.path[0])
-        for reference in references
-        if reference.path and task.condition_names.get(reference.name) == needed_id
-    ]

@@ -336,6 +336,8 @@ class SessionReader:
         for_another = None
         if is_left:
             for_another = self._first_by(Agenda.READY)
+        question = self._first_by(Agenda.QUESTIONS)
+        asked = None if question is None else self._store.situation(question.id)
         waited_for = facts.longest_silent
         has_one_holder = facts.running == 1
         return attrs.evolve(
@@ -343,7 +345,8 @@ class SessionReader:
             usual=usual_time_of(self._store, waited_for.task) if waited_for else None,
             for_another=for_another,
             other_agent="" if for_another is None else self._agent_of(for_another),
-            question=self._first_by(Agenda.QUESTIONS),
+            question=question,
+            outputs_read=() if asked is None else asked.outputs_read,
             waiting=self._first_waiting() if is_idle else None,
             resting=self._first_by(Agenda.ASLEEP) if is_idle or has_one_holder else None,
             unreached=self._first_unreached() if is_over else None,

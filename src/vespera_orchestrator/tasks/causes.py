@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime
 
-    from vespera_orchestrator._model import Attempt, Situation
+    from vespera_orchestrator._model import Attempt, JsonValue, Situation
 
 _SILENT_SHARE: Final = 0.5
 """The share of its lease after which a silent holder may be gone."""
@@ -154,7 +154,7 @@ def _causes(situation: Situation) -> list[Cause]:
         return [_lease_cause(task, attempt, situation.as_of)]
     return [
         *_moment_causes(situation),
-        *_world_causes(task),
+        *_world_causes(situation),
         *_dependency_causes(situation),
         *_condition_causes(situation),
         *_child_causes(situation),
@@ -266,6 +266,20 @@ def _moment_causes(situation: Situation) -> list[Cause]:
     return [attrs.evolve(cause, until=task.retry_at or task.not_before)]
 
 
+def answer_call(task: Task, names: Iterable[str], value: JsonValue = None) -> str:
+    """Return the call that answers a task.
+
+    Args:
+        task: The task.
+        names: The outputs that conditions read; where there is none, any value will do.
+        value: What a plain answer has said; yes or no is taken over for a single output.
+    """
+    unique = dict.fromkeys(names)
+    example = repr(value) if isinstance(value, bool) and len(unique) == 1 else "…"
+    values = ", ".join(f"{name}={example}" for name in unique) or example
+    return f"orch.answer({task.alias!r}, {values})"
+
+
 def retry_words(task: Task, now: datetime) -> str:
     """Say when a task is tried again by itself, and what went wrong."""
     if task.retry_at is None:
@@ -278,13 +292,14 @@ def retry_words(task: Task, now: datetime) -> str:
     )
 
 
-def _world_causes(task: Task) -> list[Cause]:
+def _world_causes(situation: Situation) -> list[Cause]:
+    task = situation.task
     if not is_open_question(task):
         return []
     if task.question is not None:
         sentence = (
             f"it waits for a person's answer: {short_reason(task.question) or task.title} "
-            f"orch.answer({task.alias!r}, …)"
+            f"{answer_call(task, situation.outputs_read)}"
         )
         return [_cause_in(task, CauseKind.ANSWER, sentence)]
     sentence = f"it waits for the signal {task.signal!r}: orch.signal({task.signal!r}, …)"

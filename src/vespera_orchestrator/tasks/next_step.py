@@ -128,6 +128,8 @@ class SessionFacts:
     """The agent that it is left to."""
     question: Task | None = None
     """A task that asks a person, and waits for nothing else."""
+    outputs_read: Sequence[str] = ()
+    """What conditions read of the answer to it."""
     resting: Task | None = None
     """The task that wakes first of those that rest, when nothing else can go on."""
     now: datetime | None = None
@@ -506,7 +508,7 @@ def _answer(facts: SessionFacts) -> NextStep | None:
         f"A question waits for you: {one_line(task.question or task.title, 400)} "
         "When you know the answer, then say it."
     )
-    return _step_on(task, "decide", sentence, f"orch.answer({task.alias!r}, …)")
+    return _step_on(task, "decide", sentence, causes.answer_call(task, facts.outputs_read))
 
 
 def _rest_until(facts: SessionFacts) -> NextStep | None:

@@ -28,6 +28,8 @@ from vespera_orchestrator.stores.sql.filters import (
     tallied_only,
 )
 from vespera_orchestrator.stores.sql.transaction import first_column
+from vespera_orchestrator.tasks.answers import outputs_read
+from vespera_orchestrator.tasks.lifecycle import is_open_question
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -250,6 +252,16 @@ def dependent_ids(tx: Transaction, task_id: str) -> list[str]:
     return first_column(tx.execute(sql, (task_id,)).fetchall())
 
 
+def reader_ids(tx: Transaction, task_id: str) -> list[str]:
+    """Return the ids of the tasks that have not begun, wait for this one, and have a condition."""
+    sql = f"""
+        SELECT task_id FROM dependencies JOIN tasks ON tasks.id = task_id
+        WHERE needs_id = {tx.mark}1 AND condition IS NOT NULL AND status = '{TaskStatus.PENDING}'
+        ORDER BY seq
+    """
+    return first_column(tx.execute(sql, (task_id,)).fetchall())
+
+
 def open_subtree_ids(tx: Transaction, task_id: str) -> list[str]:
     """Return the task and all below it that have not ended, the last planned first."""
     sql = f"""
@@ -308,6 +320,7 @@ def situation(tx: Transaction, task_id: str) -> Situation:
     has_attempt = subject.status in {TaskStatus.PENDING, TaskStatus.IN_PROGRESS}
     return Situation(
         task=subject,
+        outputs_read=_outputs_read(tx, subject),
         needed=needed,
         open_children=tuple(some_children),
         open_children_count=children_count,
@@ -316,6 +329,15 @@ def situation(tx: Transaction, task_id: str) -> Situation:
         as_of=load_time(tx.now),
         unmerged=_unmerged(tx, running_ids),
     )
+
+
+def _outputs_read(tx: Transaction, subject: Task) -> tuple[str, ...]:
+    """Return what conditions read of the answer that a task waits for."""
+    if subject.status is not TaskStatus.PENDING or not is_open_question(subject):
+        return ()
+    readers = tasks_by_id(tx, reader_ids(tx, subject.id), edges=False)
+    names = [name for reader in readers for name in outputs_read(reader, subject.id)]
+    return tuple(dict.fromkeys(names))
 
 
 def _open_children(tx: Transaction, task_id: str) -> tuple[int, list[str]]:

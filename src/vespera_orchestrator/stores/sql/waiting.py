@@ -10,19 +10,18 @@ from __future__ import annotations
 import unicodedata
 from typing import TYPE_CHECKING
 
-from vespera_orchestrator._codec import dump_json
+from vespera_orchestrator._codec import dump_json, load_json
 from vespera_orchestrator._model import EventKind, TaskStatus
-from vespera_orchestrator._text import show_value
 from vespera_orchestrator.errors import InvalidInputError, TransitionError
 from vespera_orchestrator.stores.sql import events, reading, rows, timing
 from vespera_orchestrator.stores.sql.consequences import recount, set_columns
 from vespera_orchestrator.stores.sql.transaction import first_column
-from vespera_orchestrator.tasks.conditions import parse, read_as_truth
+from vespera_orchestrator.tasks.answers import PLAIN, understood
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from vespera_orchestrator._model import JsonValue, Task
+    from vespera_orchestrator._model import JsonValue, Situation, Task
     from vespera_orchestrator.stores.sql.transaction import Transaction
 
 
@@ -30,10 +29,12 @@ def answer(tx: Transaction, task_id: str, outputs: Mapping[str, JsonValue], *, a
     """See `contracts.Store.answer`."""
     task = reading.task(tx, task_id)
     asks_about_an_effect = _asks_about_an_effect(tx, task_id)
-    if asks_about_an_effect and isinstance(outputs.get("answer"), bool):  # a plain yes or no
-        outputs = {"happened": outputs["answer"], **outputs}
+    if asks_about_an_effect and isinstance(outputs.get(PLAIN), bool):  # a plain yes or no
+        outputs = {"happened": outputs[PLAIN], **outputs}
+    if task.status is TaskStatus.PENDING:
+        outputs = understood(task, outputs, _readers(tx, task))
     text = dump_json(dict(outputs), "answer")
-    if task.answered and text == reading.answer_of(tx, task):
+    if task.answered and _is_said_before(outputs, _answer_of(tx, task)):
         return task
     if task.status is not TaskStatus.PENDING:
         remedy = f"orch.why({task.alias!r}) says where it stands"
@@ -44,7 +45,6 @@ def answer(tx: Transaction, task_id: str, outputs: Mapping[str, JsonValue], *, a
     if asks_about_an_effect and not isinstance(outputs.get("happened"), bool):
         problem = "it is asked whether something has happened; say happened=True or happened=False"
         raise InvalidInputError("answer", problem)
-    _refuse_words_for_yes(tx, task, outputs)
     data = {"outputs": dict(outputs)}
     events.record_for(tx, task, EventKind.TASK_ANSWERED, data, agent=agent)
     timing.wake_for_answer(tx, task)
@@ -52,30 +52,20 @@ def answer(tx: Transaction, task_id: str, outputs: Mapping[str, JsonValue], *, a
     return reading.task(tx, task_id)
 
 
-def _refuse_words_for_yes(tx: Transaction, task: Task, outputs: Mapping[str, JsonValue]) -> None:
-    """Refuse a text where a condition reads yes or no: any text, also "no", would be a yes."""
-    words = {name: value for name, value in outputs.items() if isinstance(value, str)}
-    if not words:
-        return
-    for reader in reading.tasks_by_id(tx, reading.dependent_ids(tx, task.id), edges=False):
-        for name in _read_as_yes_or_no(reader, task.id):
-            if name in words:
-                problem = (
-                    f"{reader.alias} reads it as yes or no; say {name}=True or {name}=False, not "
-                    f"{show_value(words[name])}"
-                )
-                raise InvalidInputError(name, problem)
+def _answer_of(tx: Transaction, task: Task) -> dict[str, JsonValue]:
+    """Return the answer that is kept with the task."""
+    return dict(load_json(reading.answer_of(tx, task) or "{}", f"answer of {task.id}"))
 
 
-def _read_as_yes_or_no(reader: Task, needed_id: str) -> list[str]:
-    """Return the outputs of a task that the condition of another reads as yes or no."""
-    if reader.condition is None or reader.status is not TaskStatus.PENDING:
-        return []
-    return [
-        str(reference.path[0])
-        for reference in read_as_truth(parse(reader.condition))
-        if len(reference.path) == 1 and reader.condition_names.get(reference.name) == needed_id
-    ]
+def _is_said_before(outputs: Mapping[str, JsonValue], kept: Mapping[str, JsonValue]) -> bool:
+    """Tell whether an answer says what is kept, which has also the name that a plain value got."""
+    known = {PLAIN: kept.get(PLAIN)} if outputs.keys() == {PLAIN} else dict(kept)
+    return dump_json(dict(outputs), "answer") == dump_json(known, "answer")
+
+
+def _readers(tx: Transaction, task: Task) -> list[Situation]:
+    """Return the tasks whose conditions may read the outputs of this one."""
+    return [reading.situation(tx, reader_id) for reader_id in reading.reader_ids(tx, task.id)]
 
 
 def _asks_about_an_effect(tx: Transaction, task_id: str) -> bool:

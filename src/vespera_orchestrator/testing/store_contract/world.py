@@ -335,6 +335,72 @@ class WorldContract(StoreFixtures):
         assert store.begin_effect(task.id, 2, "mail").attempt == 1
         assert store.record_effect(task.id, 1, "mail", "sent").result == "sent"
 
+    @pytest.mark.parametrize(
+        ("condition", "value", "ready"),
+        [
+            ("gate.outputs.approved", True, True),
+            ("not gate.outputs.approved", False, True),
+            ("gate.outputs.approved", False, False),
+            ("gate.outputs.cups > 2", 3, True),
+            ("gate.outputs.colour == 'red'", "red", True),
+            ("gate.outputs.answer == 'red'", "red", True),
+        ],
+    )
+    def test_a_plain_answer_is_meant_for_the_one_output_that_is_read(
+        self, store, session_id, condition, value, ready
+    ):
+        """Nobody needs to know its name; and the same answer once more is still one."""
+        readers = [draft("a", "gate", condition=condition), draft("b", "gate")]
+        asked = store.plan(session_id, [draft("gate", question="may we?"), *readers])[0]
+        done = store.answer(asked.id, {"answer": value}, agent="ada")
+        assert done.outputs["answer"] == value
+        assert ready_aliases(store, session_id) == (["a", "b"] if ready else ["b"])
+        assert store.answer(asked.id, {"answer": value}, agent="ada") == done
+
+    @pytest.mark.parametrize(
+        ("condition", "outputs", "says"),
+        [
+            ("gate.outputs.approved", {"answer": "yes"}, "say approved=True or approved=False"),
+            (
+                "gate.outputs.ok",
+                {"okay": True},
+                r"a reads gate.outputs.ok, .*answer\('gate', ok=…\)",
+            ),
+            (
+                "gate.outputs.ok and gate.outputs.cups > 2",
+                {"answer": True},
+                r"a reads gate.outputs.ok and gate.outputs.cups, .*\(.gate., ok=…, cups=…\)",
+            ),
+            ("gate.outputs.report.ok", {"answer": True}, r"orch.answer\('gate', report=True\)"),
+            ("gate.outputs.cups > 2", {"cups": "three"}, "a cannot compare it"),
+            (
+                "gate.outputs.colour == 'red'",
+                {"answer": "red, please"},
+                r"a would be skipped; .*orch.answer\('gate', colour='red, please'\)",
+            ),
+        ],
+    )
+    def test_an_answer_without_what_is_read_is_refused_with_its_name(
+        self, store, session_id, condition, outputs, says
+    ):
+        """Recorded, it would skip the task without a word."""
+        reader = draft("a", "gate", condition=condition)
+        asked = store.plan(session_id, [draft("gate", question="may we?"), reader])[0]
+        with pytest.raises(InvalidInputError, match=says):
+            store.answer(asked.id, outputs, agent="ada")
+        assert kinds(store, asked.id) == [EventKind.TASK_PLANNED]
+
+    def test_the_call_for_an_answer_names_what_is_read(self, store, session_id):
+        """So that nobody has to look for it."""
+        asked = draft("gate", question="may we?")
+        readers = [
+            draft("a", "gate", condition="gate.outputs.approved"),
+            draft("b", "gate", condition="not gate.outputs.approved and gate.outputs.cups > 2"),
+        ]
+        task = store.plan(session_id, [asked, *readers])[0]
+        call = "orch.answer('gate', approved=…, cups=…)"
+        assert call in str(causes.why(store.situation(task.id)))
+
     def test_a_text_is_no_answer_to_yes_or_no(self, store, session_id):
         """Where a condition reads yes or no, any text would be a yes; nothing is recorded."""
         gate = draft("gate", question="may we?")
