@@ -53,6 +53,26 @@ def test_a_day_is_a_day_where_the_person_is(orch, clock):
         assert "overdue" not in str(work.briefing())
 
 
+def test_nobody_is_told_to_do_today_what_waits_for_something(orch, clock):
+    """What comes first is named, and the call that says another day."""
+    orch.plan_tasks(
+        [
+            {"title": "Move", "children": [{"title": "Pack"}]},
+            {"title": "Party", "dependencies": ["move"], "due_date": "2026-06-10"},
+            {"title": "Tour", "due_date": "2026-06-10", "children": [{"title": "Map"}]},
+        ]
+    )
+    clock.advance(hours=24)
+    status = str(orch.get_status())
+    words = "was meant for yesterday; it waits for {} first, or say when: orch.snooze_task('{}', "
+    assert f"party {words.format('move', 'party')}" in status
+    assert f"tour {words.format('map', 'tour')}" in status
+    assert f"Dates: party {words.format('move', 'party')}" in str(orch.resume())
+    orch.plan_task("Call", due_date="2026-06-11", priority=90)
+    step = str(orch.next_step())
+    assert "It is meant for today. If you want another day: orch.snooze_task('call'" in step
+
+
 def test_the_same_words_in_every_place_that_takes_a_date(orch):
     """A call, a change, a plan in a file, a tool: "friday" is that Friday in each."""
     tools = Toolbox(orch, include="all")

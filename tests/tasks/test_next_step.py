@@ -223,8 +223,8 @@ TABLE = {
         (
             "wait",
             """
-            None of the 5 other tasks can start: consider orch.simplify('a'). Nothing needs you:
-            rest. When ada has done a, then ask again; it began 12 minutes ago (like the last
+            None of the 5 other tasks can start before it has ended. Nothing needs you: rest.
+            When ada has done a, then ask again; it began 12 minutes ago (like the last
             three: about 30 minutes), last sign of life 1 minute ago.""",
             "",
         ),

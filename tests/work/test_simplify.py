@@ -37,6 +37,17 @@ def test_a_heavy_task_becomes_small_ones_and_is_done_with_them(orch):
     assert orch.complete_task("tea", summary="drunk", detailed_work="all").status == "completed"
 
 
+def test_pieces_that_were_taken_back_are_no_news(orch):
+    """They are gone, and have no name: what else has happened is told instead."""
+    orch.plan_tasks([{"title": "Tea"}, {"title": "Cake"}])
+    orch.resume()
+    orch.simplify("tea", grain=3)
+    orch.undo_simplify("tea")
+    assert "Nothing has changed since you looked" in str(orch.resume())
+    orch.cancel_task("cake")
+    assert "cake cancelled" in str(orch.resume())
+
+
 def test_the_same_call_gives_the_same_tasks(orch):
     """Another grain takes the others back, as long as nobody has begun."""
     orch.plan_task("Tea", LISTED)

@@ -217,6 +217,7 @@ class Overview:
             completed = store.tasks(attrs.evolve(tasks, status=(TaskStatus.COMPLETED,)))
         below = None if parent is None else parent.id
         gentleness = reader.gentleness
+        dated = reader.near_dates(tasks)
         return Status(
             session=store.find_session(session.id) or session,
             parent=parent,
@@ -227,7 +228,8 @@ class Overview:
             running=reader.running(),
             blocked=tuple(reader.blocked),
             completed=tuple(completed),
-            dated=reader.near_dates(tasks),
+            dated=dated,
+            dated_after=reader.first_needed(dated),
             questions=reader.by_agenda(tasks, Agenda.QUESTIONS),
             resting=reader.by_agenda(tasks, Agenda.ASLEEP),
             chain=tuple(store.longest_chain(session.id, LISTED, below=below)),

@@ -12,7 +12,6 @@ from vespera_orchestrator._records import JsonForm, Record
 from vespera_orchestrator._text import ago, clip, one_line, plural, tokens
 from vespera_orchestrator.progress.low_energy import way_back
 from vespera_orchestrator.progress.status import Status, elsewhere_lines, question_line
-from vespera_orchestrator.tasks import dates
 from vespera_orchestrator.tasks.next_step import decision_sentence
 
 if TYPE_CHECKING:
@@ -393,11 +392,11 @@ def _drift_lines(drift: Drift | None) -> list[_Line]:
 
 
 def _date_lines(status: Status) -> list[_Line]:
-    named = [f"{task.alias} {dates.due_words(task, status.as_of)}" for task in status.dated]
+    named = status.date_lines()
     if not named:
         return []
     more = f"; {len(named) - 1} more: orch.get_status()" if len(named) > 1 else ""
-    return [_Line(text=_shorten(f"Dates: {named[0]}{more}"), rank=_DATES)]
+    return [_Line(text=one_line(f"Dates: {named[0]}{more}", _DECISION_WIDTH), rank=_DATES)]
 
 
 def _trouble_lines(facts: ResumeFacts) -> list[_Line]:

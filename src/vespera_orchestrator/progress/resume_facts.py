@@ -111,7 +111,9 @@ class ResumeReader:
         self._session_id = status.session.id
         self._reader = reader
         self._tasks: dict[str, Task | None] = {}
-        self._recent = self._events(tuple(CHANGE_WORDS))
+        self._recent = _of_tasks_that_are_there(
+            self._events((*CHANGE_WORDS, EventKind.TASK_DELETED))
+        )
 
     def records(self) -> ResumeRecords:
         """Return what the way back in tells: with little energy only what is in the reader's hands.
@@ -261,6 +263,12 @@ class ResumeReader:
 
     def _in_hand(self, task: Task, attempt: Attempt) -> InHand:
         return InHand(task=task, attempt=attempt, checkpoint=self._store.last_checkpoint(task.id))
+
+
+def _of_tasks_that_are_there(events: Sequence[Event]) -> list[Event]:
+    """Leave out what happened to tasks that were deleted: they have no name any more."""
+    gone = {event.task_id for event in events if event.kind == EventKind.TASK_DELETED}
+    return [event for event in events if event.task_id not in gone]
 
 
 class ResumeView:

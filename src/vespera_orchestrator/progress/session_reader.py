@@ -14,6 +14,7 @@ from vespera_orchestrator._model import (
     Agenda,
     ArtifactKind,
     ArtifactQuery,
+    CauseKind,
     EventKind,
     Task,
     TaskQuery,
@@ -41,7 +42,7 @@ from vespera_orchestrator.tasks.next_step import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from vespera_orchestrator._model import (
         Attempt,
@@ -499,6 +500,20 @@ class SessionReader:
             for task in self.by_agenda(tasks, Agenda.DUE)
             if dates.is_near(task, now) and not task.asleep
         )
+
+    def first_needed(self, tasks: Iterable[Task]) -> dict[str, str]:
+        """Return, by the ids of those tasks that wait, the alias of one that has to end first."""
+        waiting = [task for task in tasks if task.status is TaskStatus.PENDING and task.blockers]
+        needed = {task.id: self._needed_first(task) for task in waiting}
+        return {task_id: alias for task_id, alias in needed.items() if alias}
+
+    def _needed_first(self, task: Task) -> str:
+        for cause in self.why(task).causes:
+            if cause.kind is CauseKind.DEPENDENCY:
+                return str(cause.alias)
+            if cause.kind is CauseKind.CHILDREN:
+                return cause.names[0]
+        return ""
 
     def by_agenda(self, tasks: TaskQuery, agenda: Agenda) -> tuple[Task, ...]:
         """Return the first of *tasks* that the agenda names."""

@@ -130,6 +130,8 @@ class Status(Record):
     """Completed tasks; empty unless asked for."""
     dated: tuple[Task, ...] = ()
     """Open tasks whose due date is over or within two days, the first one first, at most ten."""
+    dated_after: Mapping[str, str] = attrs.field(factory=dict)
+    """For those of them that wait for others: by their ids, the alias of one that comes first."""
     questions: tuple[Task, ...] = ()
     """Tasks that wait for your answer, at most ten."""
     resting: tuple[Task, ...] = ()
@@ -299,10 +301,17 @@ class Status(Record):
     def _dates_section(self) -> _Section:
         return _Section(
             title="Dates",
-            lines=[f"{task.alias} {dates.due_words(task, self.as_of)}" for task in self.dated],
+            lines=self.date_lines(),
             total=len(self.dated),
             rest_call="orch.get_status().dated",
         )
+
+    def date_lines(self) -> list[str]:
+        """Say of each task whose date is near when it is meant to be done."""
+        return [
+            f"{task.alias} {dates.due_line(task, self.as_of, self.dated_after.get(task.id, ''))}"
+            for task in self.dated
+        ]
 
     def _resting_section(self) -> _Section:
         """Name what is tried again by itself; what somebody has put off is only counted."""

@@ -271,8 +271,14 @@ def is_near(task: Task, now: datetime) -> bool:
     return until is not None and until <= now + _SOON
 
 
-def due_words(task: Task, now: datetime) -> str:
-    """Say in kind words when the task is meant to be done, as what follows its name."""
+def due_words(task: Task, now: datetime, waits_for: str = "") -> str:
+    """Say in kind words when the task is meant to be done, as what follows its name.
+
+    Args:
+        task: The task.
+        now: The time now.
+        waits_for: The alias of a task that has to end before it, if there is one.
+    """
     until = due_until(task)
     if until is None or task.due_at is None:
         return ""
@@ -281,8 +287,37 @@ def due_words(task: Task, now: datetime) -> str:
     if until > now:
         return f"is meant for {when}"
     is_today = task.due_at.astimezone(zone).date() == now.astimezone(zone).date()
-    fine = "any time now" if is_today else "today"
-    return f"was meant for {when}; {fine} would be fine, or say when"
+    fine = "any time now would be fine" if is_today else "today would be fine"
+    if waits_for:
+        fine = f"it waits for {waits_for} first"
+    return f"was meant for {when}; {fine}, or say when"
+
+
+def due_line(task: Task, now: datetime, waits_for: str = "") -> str:
+    """Say when the task is meant to be done, and how to say another day where that one is over.
+
+    The arguments are those of `due_words`.
+    """
+    words = due_words(task, now, waits_for)
+    until = due_until(task)
+    if until is None or until > now:
+        return words
+    return f"{words}: {_another_day(task)}"
+
+
+def due_hint(task: Task, now: datetime) -> str:
+    """Say to whoever may begin the task when it is meant to be done; empty if that is far off."""
+    if not is_near(task, now):
+        return ""
+    line = f"It {due_line(task, now)}"
+    until = due_until(task)
+    if until is None or until <= now:
+        return f"{line}."
+    return f"{line}. If you want another day: {_another_day(task)}."
+
+
+def _another_day(task: Task) -> str:
+    return f"orch.snooze_task({task.alias!r}, 'tomorrow')"
 
 
 def rest_words(task: Task, now: datetime) -> str:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _TITLE_WIDTH: Final = 90
 REST: Final = "Nothing needs you: rest."
 _MANY_WAITING: Final = 2
-"""From so many tasks on that all wait for one, it is worth splitting."""
+"""From so many tasks on that all wait for one, that is worth a word."""
 _FIRST_WORDS: Final = 120
 """So much of a description is enough to begin with."""
 FILES_CALL: Final = "orch.worktrees.list()"
@@ -332,10 +332,8 @@ def _start(facts: SessionFacts) -> NextStep | None:
 
 def _date_hint(task: Task, facts: SessionFacts) -> str:
     """Say when the task is meant to be done, and how to say another day."""
-    if facts.now is None or not dates.is_near(task, facts.now):
-        return ""
-    words = dates.due_words(task, facts.now)
-    return f" It {words}: orch.snooze_task({task.alias!r}, 'tomorrow')."
+    hint = "" if facts.now is None else dates.due_hint(task, facts.now)
+    return f" {hint}" if hint else ""
 
 
 def _in_hand(facts: SessionFacts) -> str:
@@ -430,13 +428,13 @@ def _wait(facts: SessionFacts) -> NextStep | None:
     holding = facts.longest_silent
     if holding is None:
         return NextStep(action="wait", sentence=f"{sentence} {REST}", call="")
-    sentence += _bottleneck(facts, holding.task.alias)
+    sentence += _bottleneck(facts)
     if holding.may_be_gone:
         return _take_over_step(sentence, holding)
     return _rest(sentence, holding, facts.usual)
 
 
-def _bottleneck(facts: SessionFacts, alias: str) -> str:
+def _bottleneck(facts: SessionFacts) -> str:
     """Say it if a single task keeps all others waiting, and so every other agent."""
     pending = facts.counts.get(TaskStatus.PENDING, 0)
     has_other_causes = (
@@ -449,7 +447,7 @@ def _bottleneck(facts: SessionFacts, alias: str) -> str:
     )
     if facts.running > 1 or pending < _MANY_WAITING or has_other_causes:
         return ""
-    return f" None of the {pending} other tasks can start: consider orch.simplify({alias!r})."
+    return f" None of the {pending} other tasks can start before it has ended."
 
 
 def _rest(sentence: str, holding: Holding, usual: UsualTime | None) -> NextStep:
