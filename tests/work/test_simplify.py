@@ -48,6 +48,24 @@ def test_pieces_that_were_taken_back_are_no_news(orch):
     assert "cake cancelled" in str(orch.resume())
 
 
+@pytest.mark.parametrize("how", ["planned", "put off"])
+def test_the_pieces_rest_and_are_for_whom_the_task_is(orch, how):
+    """Nobody is handed a piece of what rests, or of what another agent is to do."""
+    rest = {"not_before": "in 3 days"} if how == "planned" else {}
+    orch.plan_task("Call", LISTED, **rest)
+    orch.plan_task("Sign", LISTED, for_agent="ada")
+    if how == "put off":
+        orch.snooze_task("call", "in 3 days")
+    whole = orch.get_task("call")
+    for piece in orch.simplify("call"):
+        assert (piece.asleep, piece.not_before) == (True, whole.not_before)
+    assert {piece.for_agent for piece in orch.simplify("sign")} == {"ada"}
+    with pytest.raises(vespera.NothingReadyError):
+        orch.execute_task(agent="bob")
+    orch.snooze_task("call", None)
+    assert orch.execute_task(agent="bob").task.alias == "call_1"
+
+
 def test_the_same_call_gives_the_same_tasks(orch):
     """Another grain takes the others back, as long as nobody has begun."""
     orch.plan_task("Tea", LISTED)

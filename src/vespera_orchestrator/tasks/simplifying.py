@@ -179,10 +179,12 @@ def _chained(task: Task, grain: int, drafts: Sequence[TaskDraft]) -> list[TaskDr
     """Put the pieces below the task, each after the end of the one before.
 
     The first waits for whatever the task waits for: subtasks do not do so by themselves. A piece
-    that somebody cancels is not needed, and the next one goes on.
+    that somebody cancels is not needed, and the next one goes on. They are for the agent that the
+    task is for, and rest as long as it does.
     """
     chained: list[TaskDraft] = []
     before: str | None = None
+    rests_until = task.not_before if task.asleep else None
     for number, draft in enumerate(drafts, 1):
         piece = attrs.evolve(
             draft,
@@ -193,6 +195,9 @@ def _chained(task: Task, grain: int, drafts: Sequence[TaskDraft]) -> list[TaskDr
             specialist_type=task.specialist_type,
             priority=task.priority,
             max_attempts=task.max_attempts,
+            for_agent=draft.for_agent or task.for_agent,
+            not_before=draft.not_before or rests_until,
+            zone=draft.zone or task.zone,
             context={**task.context, **draft.context, MARK: task.id, _GRAIN: grain},
         )
         if before is None:
