@@ -121,6 +121,16 @@ def leave(orch):
     orch._clock.advance(9 * 3600)
 
 
+def ask(orch):
+    """Let a question wait."""
+    orch.plan_task("Boil", question="Gas or electricity?")
+
+
+def expect(orch):
+    """Let a signal be awaited."""
+    orch.plan_task("Boil", signal="water_is_on")
+
+
 def somebody_works(orch):
     """Let somebody else hold the only task, and fall silent."""
     orch.plan_task("Boil")
@@ -148,7 +158,17 @@ def subtasks_ended(orch):
 
 @pytest.mark.parametrize(
     "begin",
-    [give_up_trying, hold, leave, somebody_works, recover, end_badly, subtasks_ended],
+    [
+        give_up_trying,
+        hold,
+        leave,
+        ask,
+        expect,
+        somebody_works,
+        recover,
+        end_badly,
+        subtasks_ended,
+    ],
     ids=lambda begin: begin.__name__,
 )
 def test_no_word_is_unkind_anywhere(tmp_path, clock, begin):
@@ -159,6 +179,19 @@ def test_no_word_is_unkind_anywhere(tmp_path, clock, begin):
             own_words = text.replace("the fuse blew", "").replace("no fuse", "")
             assert UNKIND.search(own_words) is None, text
             assert len(text.splitlines()) <= 9
+
+
+def test_a_question_is_shown_and_a_signal_needs_nobody(tmp_path, clock):
+    """One reads what is asked; where the host has something to report, there is nothing to do."""
+    with low(tmp_path, clock) as orch:
+        expect(orch)
+        assert (orch.next_step().action, orch.next_step().call) == ("wait", "")
+        assert "waits for the signal 'water_is_on'" in str(orch.next_step())
+        orch.signal("water_is_on")
+        orch.plan_task("Cook", question="Gas or electricity?")
+        step = orch.next_step()
+        assert "it can wait: Gas or electricity?" in step.sentence
+        assert step.call.startswith("orch.answer('cook'")
 
 
 def test_the_step_is_the_same_one(tmp_path, clock):

@@ -141,6 +141,28 @@ def test_fewer_tasks_at_a_time_under_pressure(orch):
     assert orch.execute_task().task.alias == "four"
 
 
+def test_the_next_step_begins_nothing_beyond_the_limit(orch):
+    """It says that this is enough; what you hold yourself it names."""
+    orch.plan_tasks([{"title": name} for name in ("one", "two", "three")])
+    orch.set_energy("low")
+    orch.execute_task("one", agent="bob")
+    assert orch.next_step().call == "orch.execute_task('two')"
+    orch.execute_task("two", agent="carl")
+    for energy in ("normal", "low"):
+        orch.set_energy(energy)
+        step = orch.next_step()
+        is_limited = energy == "low"
+        assert ("enough for now" in step.sentence) == is_limited
+        assert step.call == ("" if is_limited else "orch.execute_task('three')")
+    orch.complete_task(
+        orch.execute_task("one", take_over=True).task, summary="s", detailed_work="d"
+    )
+    work = orch.execute_task("three")
+    assert "orch.complete_task('three'" in orch.next_step().call
+    work.complete(summary="s", detailed_work="d")
+    assert orch.next_step().action == "wait"
+
+
 def test_a_limit_is_noticed_within_a_minute(orch, clock):
     """Another process may have raised the level; a steady one is not asked at every claim."""
     orch.plan_tasks([{"title": name} for name in ("one", "two", "three", "four")])

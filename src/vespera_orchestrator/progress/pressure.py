@@ -7,6 +7,8 @@ from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
+import attrs
+
 from vespera_orchestrator._model import (
     Energy,
     EventKind,
@@ -14,6 +16,7 @@ from vespera_orchestrator._model import (
     TaskQuery,
     TaskStatus,
 )
+from vespera_orchestrator._text import plural
 from vespera_orchestrator.errors import ReadOnlyError, StoreUnavailableError
 from vespera_orchestrator.home.scope import DEFAULT_AGENT
 from vespera_orchestrator.progress.low_energy import Gentleness
@@ -66,6 +69,20 @@ _ENDINGS: Final = (
 )
 
 
+@attrs.frozen(kw_only=True)
+class FullLoad:
+    """As many tasks are held as the pressure allows, or more."""
+
+    held: int
+    most: int
+    level: PressureLevel
+
+    def __str__(self) -> str:
+        are = "is" if self.held == 1 else "are"
+        most = plural(self.most, "task")
+        return f"{self.held} of at most {most} {are} under way, as it is {self.level}"
+
+
 class PressureGauge:
     """Says how close to too much a session is."""
 
@@ -101,10 +118,13 @@ class PressureGauge:
         """Return the level that was recorded last, without judging anew."""
         return _LogReader(self._rooms, session_id, self._rooms.clock()).standing().level
 
-    def running(self, session_id: str) -> int:
-        """Return how many tasks are held."""
+    def full_load(self, session_id: str, pressure: Pressure) -> FullLoad | None:
+        """Return what is held, if that is as much as the pressure allows."""
+        most = pressure.max_parallel
+        if most is None:
+            return None
         held, _ = _LogReader(self._rooms, session_id, self._rooms.clock()).running()
-        return held
+        return FullLoad(held=held, most=most, level=pressure.level) if held >= most else None
 
     def is_gentle(self, session_id: str) -> bool:
         """Tell whether the caller sees one step at a time, in gentle words."""

@@ -276,6 +276,11 @@ class SessionReader:
         uses_worktrees = self._uses_worktrees
         ready, obstacle = self._best_here(candidates, lands=uses_worktrees)
         unfinished = self._unfinished()
+        enough = "" if ready is None and unfinished is None else self._enough(running)
+        if enough:
+            unfinished = None
+            if ready is not None and not has_subtasks(self._store, ready):
+                ready, candidates = None, []
         facts = SessionFacts(
             counts=self.counts,
             within=self._within(),
@@ -291,6 +296,7 @@ class SessionReader:
             ],
             running=running,
             holdings=self._holdings(rows, lands=uses_worktrees),
+            enough=enough,
             decisions=[why for why in self.blocked if why.needs_person],
             now=self._rooms.clock(),
             proposals=0 if self._wanted else self._count_proposals(),
@@ -300,6 +306,13 @@ class SessionReader:
             return self._with_ready(facts, ready, obstacle)
         is_idle = not running and not all_unmerged
         return self._without_ready(facts, is_idle=is_idle, is_left=not candidates)
+
+    def _enough(self, running: int) -> str:
+        """Say why a start would be refused, if the pressure is that high."""
+        if not running:
+            return ""
+        load = self._gauge.full_load(self._session_id, self._gauge.read(self._session_id))
+        return "" if load is None else str(load)
 
     def _with_ready(
         self, facts: SessionFacts, ready: Task, obstacle: VesperaError | None

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from vespera_orchestrator.tasks.next_step import SessionFacts
 
 _TITLE_WIDTH: Final = 90
+_QUESTION_WIDTH: Final = 400
 _ENOUGH: Final = "Ten minutes are enough."
+_OTHERS: Final = "Others are at work."
 
 
 def gently(step: NextStep, facts: SessionFacts) -> NextStep:
@@ -54,11 +56,13 @@ def _go_on(step: NextStep, task: Task, note: str) -> NextStep:
 
 
 def _wait(step: NextStep, facts: SessionFacts) -> NextStep:
-    own, resting = facts.own, facts.resting
-    if resting is not None and resting.id == step.task_id:
+    own, resting, waiting = facts.own, facts.resting, facts.waiting
+    others = {resting and resting.id, waiting and waiting.task_id}
+    if step.task_id in others - {None}:
         return step
     if own is None or own.task.id != step.task_id:
-        return attrs.evolve(step, sentence=f"Others are at work. {REST}", call="")
+        sentence = f"{facts.enough}: that is enough for now." if facts.enough else _OTHERS
+        return attrs.evolve(step, sentence=f"{sentence} {REST}", call="")
     return _saying(
         step,
         f"You are in the middle of {_title(own.task)}.{was_at(own.note)} When you like, then go "
@@ -70,6 +74,10 @@ def _decide(step: NextStep, facts: SessionFacts) -> NextStep:
     is_obstacle = facts.ready is not None and facts.ready.id == step.task_id
     if is_obstacle and facts.obstacle:
         return step
+    asking = facts.question
+    if asking is not None and asking.id == step.task_id:
+        words = one_line(asking.question or asking.title, _QUESTION_WIDTH)
+        return _saying(step, f"A question, and it can wait: {words} When you like, then answer.")
     return _saying(
         step, f"{step.alias} rests until you choose. It can stay so. When you like, then choose."
     )

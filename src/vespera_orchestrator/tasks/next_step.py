@@ -118,6 +118,8 @@ class SessionFacts:
     """How many tasks are in progress; the unmerged ones do not count."""
     holdings: Sequence[Holding] = ()
     """The first of them, with who holds them."""
+    enough: str = ""
+    """Why nobody should begin one more, in words, if as much is held as the pressure allows."""
     decisions: Sequence[Why] = ()
     """Blocked tasks that wait for a person."""
     waiting: Why | None = None
@@ -425,6 +427,8 @@ def _wait(facts: SessionFacts) -> NextStep | None:
     tasks = "One task" if facts.running == 1 else f"{facts.running} tasks"
     are = "is" if facts.running == 1 else "are"
     sentence = f"{tasks}{facts.within} {are} being worked on."
+    if facts.enough:
+        sentence = f"{facts.enough}: that is enough for now."
     holding = facts.longest_silent
     if holding is None:
         return NextStep(action="wait", sentence=f"{sentence} {REST}", call="")
@@ -444,6 +448,7 @@ def _bottleneck(facts: SessionFacts) -> str:
         or facts.for_another is not None
         or facts.unmerged_elsewhere
         or facts.within
+        or facts.enough
     )
     if facts.running > 1 or pending < _MANY_WAITING or has_other_causes:
         return ""
@@ -527,6 +532,15 @@ def _rest_until(facts: SessionFacts) -> NextStep | None:
     return _step_on(task, "wait", sentence, "")
 
 
+def _expect(facts: SessionFacts) -> NextStep | None:
+    """Rest while the host has something to report, and say what: no person can do more."""
+    why = facts.waiting
+    if why is None or {cause.kind for cause in why.causes} != {CauseKind.SIGNAL}:
+        return None
+    sentence = f"{why}. {REST} When it has happened, whoever sees it reports it."
+    return NextStep(action="wait", sentence=sentence, call="", task_id=why.task_id, alias=why.alias)
+
+
 def _explain(facts: SessionFacts) -> NextStep | None:
     why = facts.waiting
     if why is None:
@@ -589,6 +603,7 @@ _RULES: Final[tuple[Callable[[SessionFacts], NextStep | None], ...]] = (
     _leave_to_another,
     _merge_elsewhere,
     _rest_until,
+    _expect,
     _explain,
     _reconsider,
 )

@@ -9,7 +9,7 @@ from vespera_orchestrator.errors import PressureLimitError
 
 if TYPE_CHECKING:
     from vespera_orchestrator._rooms import Rooms
-    from vespera_orchestrator.progress.pressure import PressureGauge
+    from vespera_orchestrator.progress.pressure import FullLoad, PressureGauge
     from vespera_orchestrator.tasks.pressure import Pressure
 
 
@@ -30,25 +30,23 @@ class ClaimLimit:
         if not is_limited or self._gauge.was_steady(session_id):
             return
         pressure = self._gauge.update(session_id)
-        if pressure.max_parallel is None:
-            return
-        running = self._gauge.running(session_id)
-        if running >= pressure.max_parallel:
-            raise _refusal(pressure, running, pressure.max_parallel)
+        load = self._gauge.full_load(session_id, pressure)
+        if load is not None:
+            raise _refusal(pressure, load)
 
 
-def _refusal(pressure: Pressure, running: int, limit: int) -> PressureLimitError:
+def _refusal(pressure: Pressure, load: FullLoad) -> PressureLimitError:
     reasons = "; ".join(cause.sentence for cause in pressure.causes[:3])
     state = f"{pressure.level} ({reasons})"
     step = NextStep(
         action="wait",
         sentence=(
-            f"It is {state}. {running} of at most {limit} tasks are under way: "
+            f"It is {state}. {load.held} of at most {load.most} tasks are under way: "
             "end one of them before you take another."
         ),
         call="orch.pressure()",
     )
     remedy = "end one first, or pass despite_pressure=True"
     return PressureLimitError(
-        "", state, "start a task", remedy, next_step=step, running=running, limit=limit
+        "", state, "start a task", remedy, next_step=step, running=load.held, limit=load.most
     )
