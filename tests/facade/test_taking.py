@@ -42,6 +42,16 @@ def test_the_best_that_fits_is_taken(orch, wanted, expected):
         orch.execute_task(despite_pressure=True, **wanted)
 
 
+def test_the_recovery_of_the_whole_belongs_to_it(orch):
+    """Where its work failed, nothing below it goes on without that."""
+    for alias in ("deep", "two"):
+        orch.complete_task(alias, summary="s", detailed_work="d")
+    orch.execute_task("top").fail("boom")
+    with pytest.raises(NothingReadyError):
+        orch.execute_task(parent_task_id="top", task_type="bugfix")
+    assert orch.execute_task(parent_task_id="top").task.alias == "recover_top"
+
+
 def test_a_task_is_named_or_described(orch):
     """Both at once is a mistake, and nothing is taken."""
     with pytest.raises(InvalidInputError, match="not both"):

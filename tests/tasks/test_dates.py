@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, date, datetime, timedelta, timezone
 from zoneinfo import ZoneInfo
 
@@ -172,6 +173,18 @@ def test_without_a_setting_the_machine_says_it(monkeypatch):
     assert zone_name(person_zone(None)) == "Asia/Tokyo"
     monkeypatch.setenv("TZ", "Middle/Earth")
     assert zone_named(zone_name(person_zone(None))) is not None
+
+
+@pytest.mark.parametrize("rule", ["<+0330>-3:30", "XST-3:30"])
+def test_a_rule_in_the_environment_counts_as_for_every_program(monkeypatch, rule):
+    """It names no zone, so the distance from UTC is that of the machine's clock."""
+    monkeypatch.setenv("TZ", rule)
+    time.tzset()
+    try:
+        assert zone_name(person_zone(None)) == "UTC+03:30"
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 @pytest.mark.parametrize("day", ["0001-01-01", "9999-12-31", "9999-12-31T12:00"])

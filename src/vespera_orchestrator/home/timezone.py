@@ -36,13 +36,11 @@ def person_zone(setting: str | None) -> tzinfo:
 
 
 def _machine_zone() -> tzinfo:
-    for name in (os.environ.get("TZ", "").removeprefix(":"), _linked_name()):
-        try:
-            if name:
-                return zone_named(name)
-        except LookupError:
-            continue
-    return _offset_now()
+    name = os.environ.get("TZ", "").removeprefix(":") or _linked_name()
+    try:
+        return zone_named(name) if name else _offset_now()
+    except LookupError:
+        return _offset_now()  # a rule, such as CET-1CEST, which the C library reads
 
 
 def _linked_name() -> str:

@@ -29,7 +29,12 @@ from vespera_orchestrator.home.failing_documents import failing_documents
 from vespera_orchestrator.home.locate import git_common_dir
 from vespera_orchestrator.progress.own_tasks import held_tasks, unfinished_tasks
 from vespera_orchestrator.progress.pressure import PressureGauge
-from vespera_orchestrator.progress.startable import has_subtasks, is_startable
+from vespera_orchestrator.progress.startable import (
+    has_subtasks,
+    is_startable,
+    named_kinds,
+    recovery_beside,
+)
 from vespera_orchestrator.progress.status import Running
 from vespera_orchestrator.progress.synthesis import SubtaskResults, results_of, source_metadata
 from vespera_orchestrator.progress.usual_time import usual_time_of
@@ -66,8 +71,6 @@ _LOOKED_BACK: Final = 50
 """In how many of the last milestones it is looked for what the caller left unfinished."""
 _REPORTS: Final = frozenset({ArtifactKind.FAILURE, ArtifactKind.CONFLICT, ArtifactKind.REFUSAL})
 """The kinds of artifacts that tell why a task is blocked."""
-_KINDS: Final = ("specialist_type", "task_type", "alias_prefix")
-"""By what a caller may want tasks, apart from their parent."""
 _MAX_UNMERGED: Final = 200
 """Most held tasks among which work that waits to be merged is looked for."""
 
@@ -209,13 +212,6 @@ class SessionReader:
         )
         return self._store.tasks(query)
 
-    def _recovery_beside(self) -> list[Task]:
-        """Return the ready recovery of the task below which is read, for it stands beside that."""
-        if self._wanted is None or self._wanted.parent_task_id is None or self._named_kinds():
-            return []
-        recovery = self._store.situation(self._wanted.parent_task_id).open_recovery
-        return [recovery] if recovery is not None and recovery.is_ready else []
-
     def _within(self) -> str:
         """Say which tasks are wanted, to follow a noun; empty where all are."""
         wanted = self._wanted
@@ -225,15 +221,12 @@ class SessionReader:
         if wanted.parent_task_id is not None:
             parent = self._store.find_task(wanted.parent_task_id, None)
             words = f" in {wanted.parent_task_id if parent is None else parent.alias!r}"
-        kinds = [f"{name}={show_value(getattr(wanted, name))}" for name in self._named_kinds()]
+        kinds = [f"{name}={show_value(getattr(wanted, name))}" for name in named_kinds(wanted)]
         return f"{words} with {', '.join(kinds)}" if kinds else words
-
-    def _named_kinds(self) -> list[str]:
-        return [name for name in _KINDS if getattr(self._wanted, name, None) is not None]
 
     def _instead(self) -> list[str]:
         """Name what is ready where no task is of the kind that is wanted, and its kind."""
-        names = [name for name in self._named_kinds() if name != "alias_prefix"]
+        names = [name for name in named_kinds(self._wanted) if name != "alias_prefix"]
         described = []
         for task in self._takeable(all_of(self._session_id)):
             kinds = ", ".join(f"{name}={show_value(getattr(task, name))}" for name in names)
@@ -267,7 +260,8 @@ class SessionReader:
         return best, reason
 
     def _facts(self) -> SessionFacts:
-        candidates = [*self._takeable(self.everything), *self._recovery_beside()]
+        beside = recovery_beside(self._store, self._wanted, self._scope.agent)
+        candidates = [*self._takeable(self.everything), *beside]
         in_progress = self.counts.get(TaskStatus.IN_PROGRESS, 0)
         rows = self._running_rows(_MAX_UNMERGED) if in_progress else []
         all_unmerged = [task for task, attempt, _ in rows if attempt.is_handed_in]

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
 from vespera_orchestrator._model import TaskQuery, TaskStatus
+from vespera_orchestrator.tasks import causes
 
 if TYPE_CHECKING:
     from vespera_orchestrator._model import Task
     from vespera_orchestrator.contracts import Store
+
+_KINDS: Final = ("specialist_type", "task_type", "alias_prefix")
 
 
 @attrs.frozen(kw_only=True)
@@ -41,6 +44,24 @@ def is_startable(store: Store, task: Task, agent: str) -> bool:
     """Tell whether no other agent works in the worktree of *task*."""
     worktree = _worktree_name(store, task)
     return not worktree or occupant_of(store, worktree, task, agent) is None
+
+
+def named_kinds(wanted: TaskQuery | None) -> list[str]:
+    """Return by what somebody wants tasks, apart from their parent."""
+    return [name for name in _KINDS if getattr(wanted, name, None) is not None]
+
+
+def recovery_beside(store: Store, wanted: TaskQuery | None, agent: str) -> list[Task]:
+    """Return the ready recovery of the task below which tasks are wanted.
+
+    It stands beside that task, not below it, and nothing there goes on without it.
+    """
+    if wanted is None or wanted.parent_task_id is None or named_kinds(wanted):
+        return []
+    recovery = store.situation(wanted.parent_task_id).open_recovery
+    if recovery is None or not recovery.is_ready:
+        return []
+    return [recovery] if causes.why_not_for(recovery, agent) is None else []
 
 
 def has_subtasks(store: Store, task: Task) -> bool:

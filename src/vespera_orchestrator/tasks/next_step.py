@@ -535,7 +535,7 @@ def _rest_until(facts: SessionFacts) -> NextStep | None:
 def _expect(facts: SessionFacts) -> NextStep | None:
     """Rest while the host has something to report, and say what: no person can do more."""
     why = facts.waiting
-    if why is None or {cause.kind for cause in why.causes} != {CauseKind.SIGNAL}:
+    if facts.within or why is None or {each.kind for each in why.causes} != {CauseKind.SIGNAL}:
         return None
     sentence = f"{why}. {REST} When it has happened, whoever sees it reports it."
     return NextStep(action="wait", sentence=sentence, call="", task_id=why.task_id, alias=why.alias)

@@ -28,6 +28,7 @@ from vespera_orchestrator.errors import (
     WorktreeElsewhereError,
 )
 from vespera_orchestrator.home import machine
+from vespera_orchestrator.progress.startable import recovery_beside
 from vespera_orchestrator.tasks import arguments, lifecycle
 from vespera_orchestrator.work.assignment import CHOICES, Assignment
 from vespera_orchestrator.work.submission import Holder
@@ -406,7 +407,8 @@ class Starter:
             parents=request.parents,
             limit=_LOOKED_THROUGH,
         )
-        return store.tasks(query)
+        beside = recovery_beside(store, request.wanted, request.agent)
+        return [*store.tasks(query), *beside]
 
     def _next_startable(self, request: StartRequest) -> Task:
         """Return the best ready task that this home can go on with."""
