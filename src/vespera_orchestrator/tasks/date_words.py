@@ -3,11 +3,13 @@
 One grammar for every place that takes a date or a length::
 
     when    = [ "by" | "on" | "until" ] ( day [ [ "at" ] clock ] | [ "in" ] length ) | "now"
-    day     = "today" | "tomorrow" | "tonight" | [ "this" | "next" ] weekday
-            | "next week" | "next month" | date
-    date    = 2026-12-24 | 24 December [ 2026 ] | December 24 [ 2026 ]
+    day     = "today" | "tomorrow" | "the day after tomorrow" | "tonight"
+            | [ "this" | "next" ] weekday | weekday "next week" | "next week" | "next month"
+            | [ weekday ] date
+    date    = 2026-12-24 | 24 December [ 2026 ] | December 24th [ 2026 ] | 24.12. [ 2026 ] | 12/24
     clock   = 18:00 | 6 pm | 6:30 pm
-    length  = ( number | "a" … "ten" ) ( seconds | minutes | hours | days | weeks )
+    length  = ( number | "a" … "ten" ) ( seconds | minutes | hours | days | weeks | months )
+            | "half an hour" | "a fortnight"
 
 Words that people understand in two ways are refused, with what to write instead: we would rather
 ask than guess a day.
@@ -16,8 +18,9 @@ ask than guess a day.
 from __future__ import annotations
 
 import re
+from calendar import monthrange
 from collections.abc import Callable
-from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from datetime import MAXYEAR, UTC, date, datetime, time, timedelta, tzinfo
 from enum import Enum
 from typing import Final
 
@@ -25,6 +28,7 @@ import attrs
 
 from vespera_orchestrator._text import show_value
 from vespera_orchestrator.errors import InvalidInputError
+from vespera_orchestrator.tasks import vague_dates
 
 WEEKDAYS: Final = (
     "Monday",
@@ -64,6 +68,8 @@ _NUMBERS: Final = {
     **dict.fromkeys(("a", "an", "one"), 1.0),
     **{word: float(number) for number, word in enumerate(_FROM_TWO, 2)},
 }
+_NAMED_LENGTHS: Final = {"half an hour": "30 min", "a fortnight": "2 weeks", "fortnight": "2 weeks"}
+_MONTHS_LENGTH: Final = re.compile(r"(\d{1,4}|[a-z]+) months?")
 _UNITS: Final = {
     "s": timedelta(seconds=1),
     "m": timedelta(minutes=1),
@@ -72,34 +78,20 @@ _UNITS: Final = {
     "w": timedelta(weeks=1),
 }
 """The units, by their first letter."""
-_BEFORE: Final = re.compile(r"(?:by|on|until|till)\s+(?=\S)")
+_BEFORE: Final = re.compile(r"^(?:by|on|until|till)\s+(?=\S)")
 _CLOCK: Final = re.compile(r"(?:^|\s+)(?:at\s+)?(\d{1,2})(?::(\d{2}))?\s*(am|pm)?$")
 _AT: Final = re.compile(r"\bat\s+\d")
 _DAY_MONTH: Final = re.compile(r"(?P<day>\d{1,2})\.? (?P<month>[a-z]{3,9})\.?(?: (?P<year>\d{4}))?")
 _MONTH_DAY: Final = re.compile(r"(?P<month>[a-z]{3,9})\.? (?P<day>\d{1,2})(?: (?P<year>\d{4}))?")
-_NUMBERS_ONLY: Final = re.compile(r"\d{1,4}([./-])\d{1,2}(?:\1(?:\d{1,4})?)?")
-_YEAR_FIRST: Final = re.compile(r"\d{4}(?:-\d{1,2}){1,2}")
+_YEAR_FIRST: Final = re.compile(r"(\d{4})([./-])(\d{1,2})(?:\2(\d{1,2}))?")
+_NUMBERS_ONLY: Final = re.compile(r"(\d{1,2})([./-])(\d{1,2})(?:\2(\d{4})?)?")
+_ORDINAL: Final = re.compile(r"\b(\d{1,2})(?:st|nd|rd|th)\b(?: of\b)?")
 _WHOLE_WEEK: Final = re.compile(r"\d{4}-?W\d{2}(?!-?\d)")
 _FEWEST_LETTERS: Final = 3
 """How many letters of a weekday or a month are enough."""
 _EVENING: Final = time(18)
 _LAST_HOUR: Final = 23
 _HALF_DAY: Final = 12
-_VAGUE: Final = {
-    "soon": "tomorrow, or in 3 days",
-    "later": "tomorrow, or in 3 days",
-    "weekend": "saturday or sunday",
-    "week": "friday or sunday",
-    "month": "a date, such as 2026-12-24",
-    "year": "a date, such as 2026-12-24",
-    "morning": "a time, such as tomorrow 9:00",
-    "afternoon": "a time, such as tomorrow 15:00",
-    "evening": "a time, such as tomorrow 18:00",
-    "night": "a time, such as tomorrow 20:00",
-    "noon": "a time, such as tomorrow 12:00",
-    "midnight": "a time, such as tomorrow 23:59",
-}
-"""For words that end like this: what to write instead."""
 
 
 class Use(Enum):
@@ -168,7 +160,8 @@ def _refuse_whole_week(name: str, text: str, monday: date) -> None:
 
 
 def _plain(text: str) -> str:
-    return " ".join(text.casefold().replace(",", " ").split())
+    words = " ".join(text.casefold().replace(",", " ").split())
+    return _ORDINAL.sub(r"\1", words)
 
 
 def _from_iso(text: str) -> date | datetime | None:
@@ -181,7 +174,8 @@ def _from_iso(text: str) -> date | datetime | None:
 
 
 def _length_parts(words: str) -> tuple[float, str] | None:
-    match = _LENGTH.fullmatch(words.removeprefix("in "))
+    length = words.removeprefix("in ")
+    match = _LENGTH.fullmatch(_NAMED_LENGTHS.get(length, length))
     if match is None:
         return None
     number = _NUMBERS.get(match[1])
@@ -226,7 +220,7 @@ class _Reader:
         """Return when a length is over: whole days by the calendar, all else by the clock."""
         parts = _length_parts(words)
         if parts is None:
-            return None
+            return self._months(words)
         number, unit = parts
         if re.fullmatch(r"(?:in )?\d+\s*m", words):
             raise self._unclear(f"{number:g} min", f"{number:g} months")
@@ -237,6 +231,20 @@ class _Reader:
         if self.use is Use.DUE:
             return self.now.date() + length
         return self.now + length
+
+    def _months(self, words: str) -> date | datetime | None:
+        """Return the day of a later month that has the same number, or the last one of it."""
+        match = _MONTHS_LENGTH.fullmatch(words.removeprefix("in "))
+        if match is None or not (match[1].isdigit() or match[1] in _NUMBERS):
+            return None
+        number = int(match[1]) if match[1].isdigit() else int(_NUMBERS[match[1]])
+        years, month = divmod(self.now.month - 1 + number, len(MONTHS))
+        year = self.now.year + years
+        if year > MAXYEAR:
+            raise OverflowError
+        last = monthrange(year, month + 1)[1]
+        later = self.now.replace(year=year, month=month + 1, day=min(self.now.day, last))
+        return later.date() if self.use is Use.DUE else later
 
     def _day_and_clock(self, words: str) -> date | datetime:
         clock = _CLOCK.search(words)
@@ -270,6 +278,8 @@ class _Reader:
     def _named_day(self, words: str) -> date | None:
         today = self.now.date()
         days = {"today": today, "tomorrow": today + timedelta(days=1)}
+        for words_for_it in ("day after tomorrow", "the day after tomorrow"):
+            days[words_for_it] = today + timedelta(days=2)
         if self.use is Use.DUE:
             days["tonight"] = today
         else:
@@ -279,15 +289,18 @@ class _Reader:
         return days.get(words)
 
     def _not_a_day(self, words: str) -> InvalidInputError:
-        if _YEAR_FIRST.fullmatch(words):
-            return self._refusal("is no day of the calendar; write for example 2026-12-24")
-        if _NUMBERS_ONLY.fullmatch(words):
-            problem = "may be read as day and month in either order; write 2026-12-24"
-            return self._refusal(f"{problem} or 24 December")
-        instead = _VAGUE.get(words.rpartition(" ")[2].removesuffix("s"))
+        if words.endswith("yesterday"):
+            return self._refusal("is over; write today, or a later day")
+        instead = vague_dates.advice(words, self.now, self._is_day)
         if instead is not None:
             return self._refusal(f"is not clear enough; write {instead}")
         return self._refusal(f"is not a date that we can read; {_EXAMPLES}")
+
+    def _is_day(self, words: str) -> bool:
+        try:
+            return bool(words) and self._day(words) >= self.now.date()
+        except InvalidInputError:
+            return False
 
     def _weekday(self, words: str) -> date | None:
         """Return the day that a weekday means; ``None`` for other words.
@@ -295,6 +308,8 @@ class _Reader:
         Said on a Monday, "next friday" is this week's to some and next week's to others; and on a
         Sunday, "next monday" is tomorrow or in eight days. Those are refused.
         """
+        if words.endswith(" next week"):
+            return self._day_of_next_week(words.removesuffix(" next week"))
         which, _, word = words.rpartition(" ")
         places = _numbers_of(WEEKDAYS, word)
         if not places or which not in {"", "this", "next"}:
@@ -315,10 +330,57 @@ class _Reader:
             raise self._unclear(f"today, {day_and_month(coming)},", day_and_month(week_later))
         return week_later  # nobody lets a task rest until the day that it is
 
+    def _day_of_next_week(self, weekday: str) -> date | None:
+        """Return a day of the week after this one; on a Sunday, that may have begun already."""
+        places = _numbers_of(WEEKDAYS, weekday)
+        if not places:
+            return None
+        today = self.now.date()
+        day = today + timedelta(days=DAYS_OF_WEEK + places[0] - today.weekday())
+        if today.weekday() == DAYS_OF_WEEK - 1:
+            raise self._unclear(day_and_month(day), day_and_month(day + timedelta(weeks=1)))
+        return day
+
     def _written_date(self, words: str) -> date | None:
-        iso = _from_iso(words)
-        if iso is not None:
-            return iso
+        """Return the date that words or numbers write; a weekday before it has to be its own."""
+        first, _, rest = words.partition(" ")
+        places = _numbers_of(WEEKDAYS, first)
+        day = self._date(rest if places else words)
+        if day is not None and places and day.weekday() != places[0]:
+            raise self._refusal(f"is no date: {day_and_month(day)} is a {WEEKDAYS[day.weekday()]}")
+        return day
+
+    def _date(self, words: str) -> date | None:
+        return _from_iso(words) or self._date_in_numbers(words) or self._date_with_month(words)
+
+    def _date_in_numbers(self, words: str) -> date | None:
+        """Return the date that numbers write, if they can be read in one way."""
+        match = _YEAR_FIRST.fullmatch(words)
+        if match is not None:
+            day = _day_or_none(int(match[1]), int(match[3]), int(match[4] or 0))
+            if day is None:
+                raise self._refusal("is no day of the calendar; write for example 2026-12-24")
+            return day
+        match = _NUMBERS_ONLY.fullmatch(words)
+        if match is None:
+            return None
+        one, other, year = int(match[1]), int(match[3]), match[4]
+        either = (self._in_year(year, other, one), self._in_year(year, one, other))
+        days = sorted({day for day in either if day is not None})
+        if not days:
+            raise self._refusal("is no day of the calendar; write for example 24 December")
+        if len(days) > 1:
+            raise self._refusal(f"may mean {_dated(days[0])} or {_dated(days[1])}; write which")
+        return days[0]
+
+    def _in_year(self, year: str | None, month: int, day: int) -> date | None:
+        """Return a day of that year, or without one the next day of that name."""
+        meant = _day_or_none(int(year or self.now.year), month, day)
+        if meant is None or year is not None or meant >= self.now.date():
+            return meant
+        return _day_or_none(self.now.year + 1, month, day)
+
+    def _date_with_month(self, words: str) -> date | None:
         match = _DAY_MONTH.fullmatch(words) or _MONTH_DAY.fullmatch(words)
         months = _numbers_of(MONTHS, match["month"]) if match else []
         if match is None or len(months) != 1:
@@ -331,6 +393,17 @@ class _Reader:
         except ValueError:
             raise self._refusal("is not in the calendar") from None
         return day
+
+
+def _day_or_none(year: int, month: int, day: int) -> date | None:
+    try:
+        return date(year, month, day)
+    except ValueError:
+        return None
+
+
+def _dated(day: date) -> str:
+    return f"{day.isoformat()} ({day_and_month(day)})"
 
 
 def day_and_month(day: date) -> str:
