@@ -49,7 +49,6 @@ _FOREIGN = (
     "docutils",
     "attr",
     "cattrs",
-    "filelock",
     "_pytest",
     "yaml",
     "tqdm",

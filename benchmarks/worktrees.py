@@ -418,7 +418,7 @@ class _Lines:
                 session_id=self.session_id,
                 task_id=None,
                 agent=name,
-                path="",
+                path=f"worktrees/{name}",
                 branch="",
                 base=self.base,
                 state="active",

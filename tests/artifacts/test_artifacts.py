@@ -325,7 +325,7 @@ saved = artifacts.save("Title", "text")
 (folder / "file.txt").write_text("x")
 artifacts.draft_file("file.txt", root=folder)
 assert artifacts.text(saved) == "text" and artifacts.list() == [saved] and artifacts.verify() == []
-heavy = {"lancedb", "pyarrow", "numpy", "semantic_text_splitter", "filelock", "pydantic"}
+heavy = {"lancedb", "pyarrow", "numpy", "semantic_text_splitter", "pydantic"}
 print(sorted(heavy & set(sys.modules)), threading.active_count())
 """
 

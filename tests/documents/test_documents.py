@@ -89,13 +89,11 @@ def test_an_update_without_news_writes_nothing(make_project):
 
 
 def test_the_rooms_behind_stay_shut_until_there_is_something_to_render(make_project):
-    """Importing, and an update that changes nothing, load neither jinja2 nor filelock."""
+    """Importing, and an update that changes nothing, does not load jinja2."""
     project = make_project()
     project.complete("Work")
     project.documents.update()
-    script = (
-        _CHILD + "print(orch.update()); print(sorted({'jinja2', 'filelock'} & sys.modules.keys()))"
-    )
+    script = _CHILD + "print(orch.update()); print(sorted({'jinja2'} & sys.modules.keys()))"
     done = _child(project, script)
     assert done.communicate(timeout=30)[0].splitlines() == ["documents: nothing to change", "[]"]
 
@@ -177,12 +175,12 @@ def test_several_threads_update_at_once(make_project):
 
 def test_an_update_is_left_to_the_one_who_is_at_it(make_project, monkeypatch):
     """An update waits a moment at most; the report says so, and the next does what is left."""
-    from filelock import FileLock
+    from vespera_orchestrator.home.file_lock import file_lock
 
     monkeypatch.setattr(engine, "LOCK_WAIT_S", 0.0)
     project = make_project()
     project.complete("Work")
-    with FileLock(project.home.locks / "documents.lock"):
+    with file_lock(project.home.locks / "documents.lock"):
         report = project.documents.update()
         assert report.busy
         with pytest.raises(DocumentUpdateError, match="another process"):

@@ -42,6 +42,19 @@ def test_every_subject_loads():
     assert loading.returncode == 0, loading.stderr
 
 
+def test_landing_and_forecast_are_measured(tmp_path):
+    """They work on records that they put into the store themselves, which checks such records."""
+    code = (
+        "import sys, worktrees; from measure import Scale; from pathlib import Path\n"
+        "folder = Path(sys.argv[1]); files = worktrees.make_repository(folder, 70)\n"
+        "scale = Scale(quick=True, large=False, folder=folder)\n"
+        "print(len(worktrees.merging(folder, files, '70 files', scale)))"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    done = subprocess.run(command, cwd=RUN.parent, capture_output=True, text=True, check=False)
+    assert done.stdout == "3\n", done.stderr
+
+
 def test_help_and_mistakes_name_the_subjects():
     """Whoever asks for help, or for a subject that is none, is told which there are."""
     for words, code in ((["--help"], 0), (["nothing"], 2)):

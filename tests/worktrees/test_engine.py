@@ -918,8 +918,8 @@ def test_who_commits(project, trees, monkeypatch, tmp_path):
 
 
 def test_importing_the_room_loads_nothing_heavy():
-    """Neither pygit2 nor filelock is loaded before a worktree is asked for."""
-    heavy = "{'pygit2', 'filelock', 'cattrs'}"
+    """pygit2 is not loaded before a worktree is asked for."""
+    heavy = "{'pygit2', 'cattrs'}"
     code = f"""
 import sys
 from vespera_orchestrator.work import worktrees

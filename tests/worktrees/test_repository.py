@@ -4,8 +4,9 @@ import pytest
 
 from vespera_orchestrator.errors import RefMovedError, WorktreeLockedError
 from vespera_orchestrator.home.locate import Home
-from vespera_orchestrator.worktrees import durability
+from vespera_orchestrator.worktrees import durability, locks
 from vespera_orchestrator.worktrees.durability import KnownCommits
+from vespera_orchestrator.worktrees.locks import lock_path
 from vespera_orchestrator.worktrees.repository import ProjectRepository
 
 
@@ -37,6 +38,52 @@ def test_a_lock_is_free_again_after_the_block(repository):
         raise KeyError
     with repository.lock("landing", patience_s=0):
         pass
+
+
+# --- after a kill in the middle of a move -------------------------------------------
+
+
+def die_moving(repository, ref):
+    """Leave what a process leaves that is killed while git has *ref* locked for it."""
+    lock_path(repository.home.locks, f"ref {ref}").write_text(ref)
+    lock = repository.common / f"{ref}.lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    lock.touch()
+    return lock
+
+
+def test_the_next_move_takes_the_lock_of_a_dead_one(project, repository):
+    """At once: it need not wait until the lock is old, and repair has nothing left to do."""
+    ref = "refs/vespera/wip/part"
+    lock = die_moving(repository, ref)
+    assert ref in repository.maybe_locked_refs()
+    repository.move(ref, None, new_commit(project))
+    assert not lock.exists()
+    assert ref not in repository.maybe_locked_refs()
+
+
+def test_who_moves_another_ref_under_the_same_lock_of_ours_takes_it_as_well(
+    project, repository, monkeypatch
+):
+    """There are fewer locks of ours than refs; the evidence is gone after the next move."""
+    monkeypatch.setattr(locks, "_STRIPES", 1)
+    lock = die_moving(repository, "refs/vespera/wip/dead")
+    repository.move("refs/vespera/wip/part", None, new_commit(project))
+    assert not lock.exists()
+
+
+@pytest.mark.parametrize("ref", ["../config", "/etc/passwd", "refs/../config", "config"])
+def test_a_planted_name_leads_to_no_file(project, repository, ref):
+    """The folder of locks may have come with a stranger's repository."""
+    moved = "refs/vespera/wip/part"
+    evidence = lock_path(repository.home.locks, f"ref {moved}")
+    evidence.write_text(ref)
+    theirs = project.folder / ".git" / "config.lock"
+    theirs.touch()
+    assert ref not in repository.maybe_locked_refs()
+    repository.move(moved, None, new_commit(project))
+    assert theirs.exists()
+    assert evidence.read_text() == ""
 
 
 # --- refs on disk -------------------------------------------------------------------

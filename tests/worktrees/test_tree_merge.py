@@ -96,3 +96,13 @@ def test_what_must_not_be_merged_as_text_is_not(tmp_path, attribute):
     merged = tree_merge.merged_tree(tree_merge.FileMerges(repo), *trees)
     assert merged == (None if whole.conflicts is not None else str(whole.write_tree(repo)))
     assert (merged is None) == (attribute in {"-merge", "merge=binary", "binary"})
+
+
+def test_modes_as_old_programs_wrote_them(repo):
+    """With a zero before the mode of a folder, which git takes for the same."""
+    files = {"d/a": ("1\n", FileMode.BLOB), "b": ("2\n", FileMode.BLOB)}
+    base, other = tree(repo, files), tree(repo, {**files, "d/a": ("one\n", FileMode.BLOB)})
+    content = repo.read(other.id)[1].replace(b"40000 d", b"040000 d")
+    old_style = repo[repo.write(pygit2.enums.ObjectType.TREE, content)]
+    assert old_style.id != other.id
+    assert tree_merge.changes(repo, base, old_style) == tree_merge.changes(repo, base, other)

@@ -15,8 +15,8 @@ import attrs
 from vespera_orchestrator._records import Record
 from vespera_orchestrator.artifacts.file_tree import MANIFEST_NAME, README_NAME, arrange
 from vespera_orchestrator.errors import InvalidInputError, StoreError, StoreUnavailableError
+from vespera_orchestrator.home.file_lock import file_lock
 from vespera_orchestrator.home.files import sync_folder, translate_os_error
-from vespera_orchestrator.home.permissions import lock_file
 from vespera_orchestrator.home.reading import read_json
 
 if TYPE_CHECKING:
@@ -102,17 +102,17 @@ def export(
         InvalidInputError: The folder holds other things and was not made by an export.
         StoreError: It cannot be written.
     """
-    from filelock import Timeout
-
+    is_alone = nullcontext() if lock is None else file_lock(lock, timeout_s=_LOCK_WAIT_S)
     try:
-        is_alone = nullcontext() if lock is None else lock_file(lock, timeout_s=_LOCK_WAIT_S)
-        with _translate_errors(root), is_alone:
+        with is_alone:
             folder = _ExportFolder(root)
             return folder.update(artifacts, content)
-    except Timeout as exc:
+    except TimeoutError as exc:
         raise StoreUnavailableError(
             str(root), "another process has been exporting for a minute"
         ) from exc
+    except OSError as exc:
+        raise translate_os_error(exc, root) from exc
 
 
 @attrs.frozen
@@ -287,11 +287,3 @@ class _ExportFolder:
         folder = self._root / relative
         expected = self._root.resolve() / relative
         return folder.resolve() == expected
-
-
-@contextmanager
-def _translate_errors(root: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as exc:
-        raise translate_os_error(exc, root) from exc

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -78,8 +78,9 @@ from vespera_orchestrator.errors import (
     SessionNotFoundError,
 )
 from vespera_orchestrator.home.calls import explains_calls
+from vespera_orchestrator.home.file_lock import file_lock
 from vespera_orchestrator.home.files import translate_os_error
-from vespera_orchestrator.home.permissions import lock_file, make_folder
+from vespera_orchestrator.home.permissions import make_folder
 from vespera_orchestrator.home.reading import MOST_STATE_BYTES, read_content
 from vespera_orchestrator.home.scope import Scope, writes
 
@@ -1119,22 +1120,17 @@ class Documents:
     @contextmanager
     def _lock(self) -> Iterator[bool]:
         """Be the one who updates; yield ``False`` when another one was it for the whole wait."""
-        from filelock import Timeout
-
         path = self._scope.home.locks / "documents.lock"
-        lock = lock_file(path, timeout_s=LOCK_WAIT_S)
-        locked = True
-        try:
-            make_folder(path.parent)
-            lock.acquire(poll_interval=_LOCK_POLL_S)
-        except Timeout:
-            locked = False
-        except OSError as exc:
-            raise translate_os_error(exc, path) from exc
-        try:
+        with ExitStack() as lock:
+            locked = True
+            try:
+                make_folder(path.parent)
+                lock.enter_context(file_lock(path, timeout_s=LOCK_WAIT_S, poll_s=_LOCK_POLL_S))
+            except TimeoutError:
+                locked = False
+            except OSError as exc:
+                raise translate_os_error(exc, path) from exc
             yield locked
-        finally:
-            lock.release()
 
 
 @attrs.frozen(kw_only=True)

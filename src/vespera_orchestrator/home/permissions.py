@@ -16,8 +16,6 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from filelock import BaseFileLock
-
 _PRIVATE_FOLDER: Final = 0o700
 _SHARED_FOLDER: Final = 0o2770
 """New files in it belong to the group of the folder."""
@@ -141,13 +139,6 @@ def inherit_rights(folder: Path) -> None:
         rights = stat.S_IMODE(folder.parent.stat().st_mode)
         if not rights & _OTHERS and stat.S_IMODE(folder.stat().st_mode) != rights:
             folder.chmod(rights)
-
-
-def lock_file(path: Path, *, timeout_s: float = -1) -> BaseFileLock:
-    """Return the lock in a file of a home, which everybody can take who may write there."""
-    from filelock import FileLock
-
-    return FileLock(path, timeout=timeout_s, mode=file_mode_in(path.parent))
 
 
 def _umask() -> int:

@@ -403,7 +403,7 @@ def _add_ignored(repo: pygit2.Repository, head: pygit2.Tree, tree: pygit2.Tree) 
     No later snapshot would have it otherwise.
     """
     index = repo.index
-    for path, (old, new) in changes(head, tree).items():
+    for path, (old, new) in changes(repo, head, tree).items():
         if old is not None or new is None or not is_ignored(repo, path):
             continue
         if path not in index:

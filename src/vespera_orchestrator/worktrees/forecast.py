@@ -274,7 +274,7 @@ class _TipMerges(FileMerges):
         """
         key = str(base.id)
         if key not in self._landed:
-            self._landed[key] = changes(base, self.tip_tree)
+            self._landed[key] = changes(self.repo, base, self.tip_tree)
         return self._landed[key]
 
 
@@ -288,7 +288,7 @@ class _Line:
         self._merges = merges
         self._tree = repo[saved.commit].peel(pygit2.Tree)
         self._base = repo[base].peel(pygit2.Tree)
-        self.changes = changes(self._base, self._tree)
+        self.changes = changes(repo, self._base, self._tree)
         self._tip_changes = merges.landed_since(self._base)
         self._needs_whole = have_clash(self.changes, self._tip_changes) or may_be_renamed(
             self.changes, self._tip_changes

@@ -14,13 +14,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from filelock import Timeout
-
 from vespera_orchestrator._model import RefusalKind
 from vespera_orchestrator._text import show_value
 from vespera_orchestrator.errors import InvalidInputError, LandingRefusedError
+from vespera_orchestrator.home.file_lock import file_lock
 from vespera_orchestrator.home.files import write_atomically
-from vespera_orchestrator.home.permissions import lock_file
 from vespera_orchestrator.home.reading import read_json
 from vespera_orchestrator.worktrees.check_repository import make_repository
 from vespera_orchestrator.worktrees.commands import CommandFailure, command_name, run_command
@@ -91,7 +89,7 @@ def sweep(repository: ProjectRepository) -> int:
     """Remove folders that killed checks have left; return how many."""
     swept = 0
     for note in repository.home.locks.glob(f"{_PREFIX}*.json"):
-        with suppress(Timeout), _in_use(note, patience_s=0):
+        with suppress(TimeoutError), _in_use(note, patience_s=0):
             folder = _folder_of(note)
             if folder is not None:
                 shutil.rmtree(folder, ignore_errors=True)
@@ -120,15 +118,15 @@ def _merged_files(
 
 
 @contextmanager
-def _in_use(note: Path, *, patience_s: float = -1) -> Iterator[None]:
+def _in_use(note: Path, *, patience_s: float | None = None) -> Iterator[None]:
     """Hold the lock that shows that somebody is using the folder.
 
     The system releases it when the holder dies.
     """
-    lock = lock_file(note.with_suffix(".lock"))
-    with lock.acquire(timeout=patience_s):
+    lock = note.with_suffix(".lock")
+    with file_lock(lock, timeout_s=patience_s):
         yield
-        note.with_suffix(".lock").unlink(missing_ok=True)
+        lock.unlink(missing_ok=True)
 
 
 def _folder_of(note: Path) -> Path | None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Final
 
 from vespera_orchestrator.errors import GitFailedError, WorktreeLockedError
-from vespera_orchestrator.home.permissions import lock_file, make_folder
+from vespera_orchestrator.home.file_lock import file_lock
+from vespera_orchestrator.home.permissions import make_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,24 +42,20 @@ def exclusive(
         WorktreeLockedError: Somebody else held it all the time.
         GitFailedError: The file system refused.
     """
-    from filelock import Timeout
-
-    path = _lock_file(folder, what)
-    lock = lock_file(path)
-    try:
-        make_folder(folder)
-        lock.acquire(timeout=patience_s, poll_interval=poll_s)
-    except Timeout as exc:
-        raise WorktreeLockedError(what, round(patience_s), str(path)) from exc
-    except OSError as exc:
-        raise GitFailedError(f"lock {path}", str(exc)) from exc
-    try:
+    path = lock_path(folder, what)
+    with ExitStack() as lock:
+        try:
+            make_folder(folder)
+            lock.enter_context(file_lock(path, timeout_s=patience_s, poll_s=poll_s))
+        except TimeoutError as exc:
+            raise WorktreeLockedError(what, round(patience_s), str(path)) from exc
+        except OSError as exc:
+            raise GitFailedError(f"lock {path}", str(exc)) from exc
         yield
-    finally:
-        lock.release()
 
 
-def _lock_file(folder: Path, what: str) -> Path:
+def lock_path(folder: Path, what: str) -> Path:
+    """Return the file of a lock. It stays, and whoever holds the lock may write into it."""
     digest = hashlib.sha256(os.fsencode(what)).digest()
     number = int.from_bytes(digest[:4])
     stripe = number % _STRIPES

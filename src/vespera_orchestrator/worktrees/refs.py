@@ -16,7 +16,7 @@ import pygit2
 from vespera_orchestrator.errors import GitFailedError, RefMovedError
 from vespera_orchestrator.home.reading import MOST_GIT_BYTES, read_small_file, read_small_text
 from vespera_orchestrator.worktrees.durability import sync_ref, synced_refs
-from vespera_orchestrator.worktrees.locks import exclusive
+from vespera_orchestrator.worktrees.locks import exclusive, lock_path
 from vespera_orchestrator.worktrees.ref_files import packed_refs, read_ref
 from vespera_orchestrator.worktrees.translation import git_errors
 
@@ -33,6 +33,8 @@ RESCUE: Final = "refs/vespera/rescue/"
 HISTORY: Final = "refs/vespera/history/"
 """Earlier snapshots of each worktree, see `retention`."""
 
+_LOCK_WORD: Final = "ref"
+"""Begins the names of our locks of refs."""
 _MOVE_PATIENCE_S: Final = 2.0
 """How long to wait for another git process that holds the lock of a ref."""
 _POLL_S: Final = 0.01
@@ -64,9 +66,10 @@ class RefMove:
 class Refs:
     """Moves the refs of one repository.
 
-    A process that is killed in the middle leaves a lock file behind. Before it began, it left
-    evidence in the home's locks: so the next move of that ref knows the lock for a dead one's,
-    and removes it.
+    A process that is killed in the middle leaves a lock file of git's behind. Before it began, it
+    wrote the ref's name into the lock file of ours that it held. So whoever holds that one next
+    knows git's lock for a dead one's, and removes it. No file is made for it: file systems take
+    longer to make files the more of them have just been removed.
     """
 
     def __init__(
@@ -82,7 +85,7 @@ class Refs:
 
         Args:
             common: The git directory that all worktrees share.
-            locks: The home's folder for locks; the evidence of moves lies there too.
+            locks: The home's folder for locks.
             workshop: A folder on git's own file system, for files of ours.
             open_repo: Opens the repository anew.
             durable: Whether a ref that was moved survives a power cut.
@@ -112,7 +115,7 @@ class Refs:
             try:
                 self._move_patiently(move)
             finally:
-                evidence.unlink(missing_ok=True)
+                _empty(evidence)
 
     def confirm(self, ref: str, commit: str | None) -> None:
         """Check that *ref* names *commit*, also after a power cut; nothing is written.
@@ -133,7 +136,7 @@ class Refs:
                 self._synced_refs[ref] = commit
 
     def _locked(self, ref: str) -> AbstractContextManager[None]:
-        return exclusive(self._locks, f"ref {ref}")
+        return exclusive(self._locks, _lock_of(ref))
 
     def _move_patiently(self, move: RefMove) -> None:
         deadline = time.monotonic() + _MOVE_PATIENCE_S
@@ -251,33 +254,32 @@ class Refs:
     # after a kill
 
     def _evidence(self, ref: str) -> Path:
-        digest = _digest(ref)
-        return self._locks / f"moving-{digest}"
+        return lock_path(self._locks, _lock_of(ref))
 
     def _clear_dead_move(self, ref: str) -> bool:
         """Remove the lock file that a killed process of ours left on *ref*, under our own lock.
 
-        Whoever holds our lock of the ref is the only one of us that may be moving it, so evidence
+        Whoever holds our lock is the only one of us that may be moving a ref under it, so evidence
         of another move is that of a dead one.
 
         Returns:
             Whether there was a lock file.
         """
         evidence = self._evidence(ref)
-        try:
-            begun = evidence.stat().st_mtime
-        except FileNotFoundError:
+        dead = _moving(evidence)  # another ref may have the same lock
+        if dead is None:
             return False
-        is_cleared = _unlink_if_newer(self._common / f"{ref}.lock", begun)
+        begun = evidence.stat().st_mtime
+        is_cleared = _unlink_if_newer(self._common / f"{dead}.lock", begun)
         lock = self._common / "packed-refs.lock"
-        packing = self._packing(ref)
+        packing = self._packing(dead)
         with suppress(FileNotFoundError):
             if lock.samefile(packing):
                 lock.unlink()
                 is_cleared = True
         packing.unlink(missing_ok=True)
-        evidence.unlink(missing_ok=True)
-        return is_cleared
+        _empty(evidence)
+        return is_cleared and dead == ref
 
     def maybe_locked(self, *others: str) -> list[str]:
         """Return the refs on which a killed process may have left a lock.
@@ -302,7 +304,7 @@ class Refs:
         Raises:
             WorktreeLockedError: Somebody is moving the ref just now.
         """
-        with exclusive(self._locks, f"ref {ref}", patience_s=0):
+        with exclusive(self._locks, _lock_of(ref), patience_s=0):
             is_dead = self._clear_dead_move(ref)
             return is_dead or _unlink_if_abandoned(self._common / f"{ref}.lock")
 
@@ -313,8 +315,29 @@ class Refs:
             yield path.removesuffix(".lock")
 
     def _refs_with_evidence(self) -> Iterator[str]:
-        for evidence in self._locks.glob("moving-*"):
-            yield read_small_text(evidence)
+        for evidence in self._locks.glob(f"{_LOCK_WORD}-*.lock"):
+            ref = _moving(evidence)
+            if ref is not None:
+                yield ref
+
+
+def _lock_of(ref: str) -> str:
+    return f"{_LOCK_WORD} {ref}"
+
+
+def _moving(lock: Path) -> str | None:
+    """Return the ref that is being moved under one of our locks, or was when its holder died."""
+    try:
+        ref = read_small_text(lock)
+    except (FileNotFoundError, UnicodeDecodeError):
+        return None
+    # A stranger's repository may have brought the file: it leads to nothing but a ref.
+    return ref if ref.startswith("refs/") and pygit2.reference_is_valid_name(ref) else None
+
+
+def _empty(lock: Path) -> None:
+    with suppress(FileNotFoundError):  # somebody has cleared the folder
+        os.truncate(lock, 0)
 
 
 def _digest(ref: str) -> str:

@@ -179,6 +179,6 @@ def _rebuild_damaged_index(repository: ProjectRepository, worktree: Worktree) ->
 def _saved_files(repo: pygit2.Repository, snapshot: str | None) -> Iterator[tuple[str, _File]]:
     """Yield the plain files of the last snapshot, or of HEAD where there is none."""
     commit = repo.head if snapshot is None else repo[snapshot]
-    for path, (_, file) in changes(empty_tree(repo), commit.peel(pygit2.Tree)).items():
+    for path, (_, file) in changes(repo, empty_tree(repo), commit.peel(pygit2.Tree)).items():
         if file is not None and file[1] in _PLAIN_FILES:
             yield path, file

@@ -29,6 +29,7 @@ from vespera_orchestrator.worktrees.nested import is_pushed
 from vespera_orchestrator.worktrees.opening import open_repository
 from vespera_orchestrator.worktrees.retrying import retrying
 from vespera_orchestrator.worktrees.staging import LARGE_FILE_BYTES
+from vespera_orchestrator.worktrees.tree_entries import new_submodules
 from vespera_orchestrator.worktrees.tree_merge import tree_with
 from vespera_orchestrator.worktrees.tree_switch import read_file
 from vespera_orchestrator.worktrees.unlisted import find_unlisted
@@ -106,7 +107,6 @@ class SnapshotIndex:
         self._index = self._folder / "index"
         self._index_lock = self._folder / "index.lock"
         self._basis = self._folder / "basis.json"
-        self._new_basis = self._folder / "basis.new"
         self._passing = self._folder / "passing"
 
     # reading
@@ -215,7 +215,7 @@ class SnapshotIndex:
         if reading.is_as_remembered(commit):
             return
         with suppress(OSError, pygit2.GitError):  # it only saves time
-            self._basis.unlink(missing_ok=True)
+            self.forget()
             reading.index.write()
             basis = _Basis(
                 commit=commit,
@@ -223,23 +223,23 @@ class SnapshotIndex:
                 unmerged=reading.unmerged,
                 index=_stamp(self._index),
             )
-            self._new_basis.write_text(json.dumps(attrs.asdict(basis)), "utf-8")
-            self._new_basis.replace(self._basis)
+            # In its place: half of it counts for nothing, and a new file costs more.
+            self._basis.write_text(json.dumps(attrs.asdict(basis, recurse=False)), "utf-8")
 
     def forget(self) -> None:
         """Look at everything anew next time."""
-        self._basis.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            os.truncate(self._basis, 0)
 
     def discard(self) -> None:
         """Throw everything away that was remembered."""
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def clean_up(self) -> bool:
-        """Remove half-written files of ours; return whether there were any."""
-        leftovers = [path for path in (self._index_lock, self._new_basis) if path.exists()]
-        for path in leftovers:
-            path.unlink()
-        return bool(leftovers)
+        """Remove a half-written file of ours; return whether there was one."""
+        was_left = self._index_lock.exists()
+        self._index_lock.unlink(missing_ok=True)
+        return was_left
 
     # passing snapshots
 
@@ -503,16 +503,13 @@ class FolderReading:
             base: The commit that the worktree started from.
             tree: The files as they are now.
         """
-        before = self.repo[base].peel(pygit2.Tree)
-        for delta in before.diff_to_tree(self.repo[tree]).deltas:
-            file = delta.new_file
-            if delta.status == DeltaStatus.DELETED or file.mode != FileMode.COMMIT:
-                continue
-            path = os.fsdecode(file.raw_path)
+        before = self.repo[base].peel(pygit2.Tree).id.raw
+        for raw_path, name in new_submodules(self.repo, bytes.fromhex(tree), before):
+            path = os.fsdecode(raw_path)
             if not os.path.lexists(self._folder / path / ".git"):
                 continue
             submodule = self._open_inside(path)
-            commit = None if submodule is None else submodule.get(file.id)
+            commit = None if submodule is None else submodule.get(pygit2.Oid(raw=name))
             if submodule is None or not isinstance(commit, pygit2.Commit):
                 continue
             if not is_pushed(submodule, commit):

@@ -16,6 +16,7 @@ from pygit2.enums import FileMode
 from vespera_orchestrator.worktrees import libgit2
 from vespera_orchestrator.worktrees.merge_drivers import UNION, MergeDrivers
 from vespera_orchestrator.worktrees.paths import folders_above
+from vespera_orchestrator.worktrees.tree_entries import FOLDER, read_entries
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -45,7 +46,8 @@ def merged_tree(
 
     ``None`` where it takes a merge of the whole, or there is a conflict.
     """
-    our_changes, their_changes = changes(base, ours), changes(base, theirs)
+    repo = merges.repo
+    our_changes, their_changes = changes(repo, base, ours), changes(repo, base, theirs)
     if have_clash(our_changes, their_changes) or may_be_renamed(our_changes, their_changes):
         return None
     merged_files: dict[str, File] = {}
@@ -56,7 +58,7 @@ def merged_tree(
         if merged is False:
             return None
         merged_files[path] = merged
-    return tree_with(merges.repo, ours, merged_files)
+    return tree_with(repo, ours, merged_files)
 
 
 class FileMerges:
@@ -256,40 +258,46 @@ def _removals_first(files: Mapping[bytes, File]) -> list[tuple[bytes, File]]:
 # --- comparing --------------------------------------------------------------
 
 
-def changes(base: pygit2.Tree, other: pygit2.Tree) -> Changes:
+def changes(repo: pygit2.Repository, base: pygit2.Tree, other: pygit2.Tree) -> Changes:
     """Return what is different in *other*.
 
     Folders that are the same are not looked into, as in libgit2's own comparison.
     """
     changed: Changes = {}
-    _compare(base, other, b"", changed)
+    _compare(repo, base.id.raw, other.id.raw, b"", changed)
     return changed
 
 
 def _compare(
-    one: Iterable[pygit2.Object], two: Iterable[pygit2.Object], above: bytes, changed: Changes
+    repo: pygit2.Repository,
+    one: bytes | None,
+    two: bytes | None,
+    above: bytes,
+    changed: Changes,
 ) -> None:
-    before = {(entry.raw_name, entry.id, entry.filemode): entry for entry in one}
-    after = {(entry.raw_name, entry.id, entry.filemode): entry for entry in two}
-    only_before = {key[0]: before[key] for key in before.keys() - after.keys()}
-    only_after = {key[0]: after[key] for key in after.keys() - before.keys()}
+    before = set() if one is None else set(read_entries(repo, one))
+    after = set() if two is None else set(read_entries(repo, two))
+    only_before = {name: (mode, entry) for mode, name, entry in before - after}
+    only_after = {name: (mode, entry) for mode, name, entry in after - before}
     for name in only_before.keys() | only_after.keys():
         old, new = only_before.get(name), only_after.get(name)
-        if isinstance(old, pygit2.Tree) or isinstance(new, pygit2.Tree):
-            _compare(_entries_of(old), _entries_of(new), above + name + b"/", changed)
+        old_folder, new_folder = _folder(old), _folder(new)
+        if old_folder is not None or new_folder is not None:
+            _compare(repo, old_folder, new_folder, above + name + b"/", changed)
         old_file, new_file = _file(old), _file(new)
         if old_file is not None or new_file is not None:
             changed[os.fsdecode(above + name)] = old_file, new_file
 
 
-def _entries_of(entry: pygit2.Object | None) -> Iterable[pygit2.Object]:
-    return entry if isinstance(entry, pygit2.Tree) else ()
+def _folder(entry: tuple[bytes, bytes] | None) -> bytes | None:
+    return entry[1] if entry is not None and entry[0] == FOLDER else None
 
 
-def _file(entry: pygit2.Object | None) -> File:
-    if entry is None or isinstance(entry, pygit2.Tree):
+def _file(entry: tuple[bytes, bytes] | None) -> File:
+    if entry is None or entry[0] == FOLDER:
         return None
-    return str(entry.id), int(entry.filemode)
+    mode, name = entry
+    return name.hex(), int(mode, 8)
 
 
 def entry_at(tree: pygit2.Tree, path: str) -> File:
@@ -305,7 +313,9 @@ def entry_at(tree: pygit2.Tree, path: str) -> File:
         if below is None:
             return None
         entry = below
-    return _file(entry)
+    if isinstance(entry, pygit2.Tree):
+        return None
+    return str(entry.id), int(entry.filemode)
 
 
 def have_clash(one: Changes, two: Changes) -> bool:

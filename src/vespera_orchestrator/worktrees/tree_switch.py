@@ -92,7 +92,7 @@ class TreeSwitch:
         self._repo = open_repository(git_dir)
         self._old_tree = self._repo[old].peel(pygit2.Tree)
         self._tree = self._repo[new].peel(pygit2.Tree)
-        changed = sorted(changes(self._old_tree, self._tree).items())
+        changed = sorted(changes(self._repo, self._old_tree, self._tree).items())
         self.old: dict[str, File] = {path: sides[0] for path, sides in changed}
         """The files before, of the paths that differ."""
         self.new: dict[str, File] = {path: sides[1] for path, sides in changed}

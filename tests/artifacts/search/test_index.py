@@ -22,7 +22,6 @@ from pathlib import Path
 
 import attrs
 import pytest
-from filelock import FileLock
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -37,6 +36,7 @@ from vespera_orchestrator.artifacts.search.ranking import PassageMatch, rank, te
 from vespera_orchestrator.artifacts.search.state import FORMAT, IndexFolder
 from vespera_orchestrator.artifacts.search.table import SearchFilter
 from vespera_orchestrator.errors import ArtifactIndexError, InvalidInputError, ReadOnlyError
+from vespera_orchestrator.home.file_lock import file_lock
 from vespera_orchestrator.home.locate import Home
 from vespera_orchestrator.home.scope import Scope
 from vespera_orchestrator.stores.sqlite import SQLiteStore
@@ -482,7 +482,7 @@ def test_searching_takes_in_what_waits_once_it_has_cost_as_much(artifacts, monke
     for _ in range(searches - 2):
         assert titles(artifacts, "kettle 7 sings") == before
     assert index._table(index._state()).size().unindexed == waiting
-    with FileLock(artifacts._scope.home.locks / "index.lock"):
+    with file_lock(artifacts._scope.home.locks / "index.lock"):
         assert titles(artifacts, "kettle 7 sings") == before
     assert index._table(index._state()).size().unindexed == waiting
     for _ in range(searches):
@@ -591,7 +591,7 @@ def test_while_another_process_writes_everything_is_found(artifacts, monkeypatch
         return [entry.passage.artifact_id for entry in result.ranked], result.mode
 
     index = artifacts._index
-    with FileLock(artifacts._scope.home.locks / "index.lock"):
+    with file_lock(artifacts._scope.home.locks / "index.lock"):
         assert index.catch_up(wait_s=0) is None
         found, mode = search(index)
         assert (found[0], len(found), mode) == (new.id, 2, "hybrid")

@@ -22,7 +22,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
@@ -51,9 +51,10 @@ from vespera_orchestrator.errors import (
     ReadOnlyError,
     StoreError,
 )
+from vespera_orchestrator.home.file_lock import file_lock
 from vespera_orchestrator.home.files import translate_os_error
 from vespera_orchestrator.home.links import refuse_links
-from vespera_orchestrator.home.permissions import is_shared, lock_file, make_folder, share_with
+from vespera_orchestrator.home.permissions import is_shared, make_folder, share_with
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -537,25 +538,20 @@ class ArtifactIndex:
     @contextmanager
     def _write_lock(self, wait_s: float) -> Iterator[bool]:
         """Be the one writer; yield ``False`` when another process was it for *wait_s* seconds."""
-        from filelock import Timeout
-
         locks = self._scope.home.locks
-        lock = lock_file(locks / "index.lock", timeout_s=wait_s)
-        locked = True
-        try:
-            make_folder(locks)
-            make_folder(self._folder.path)
-            lock.acquire()
-        except Timeout:
-            locked = False
-        except OSError as exc:
-            raise translate_os_error(exc, self._folder.path) from exc
-        try:
+        with ExitStack() as lock:
+            locked = True
+            try:
+                make_folder(locks)
+                make_folder(self._folder.path)
+                lock.enter_context(file_lock(locks / "index.lock", timeout_s=wait_s))
+            except TimeoutError:
+                locked = False
+            except OSError as exc:
+                raise translate_os_error(exc, self._folder.path) from exc
             yield locked
             if locked and is_shared(self._scope.home.path):
                 share_with(self._folder.path)  # LanceDB knows no group
-        finally:
-            lock.release()
 
     # --- looking at it ------------------------------------------------------
 
