@@ -126,6 +126,40 @@ def test_a_worktree_that_was_moved(room, stores, how):
     assert_at_work(project, trees, ["saved.txt", "unsaved.txt"])
 
 
+@pytest.mark.parametrize("moved", ["project", "parent", "project and parent"])
+def test_both_have_another_name(room, stores, moved):
+    """The worktree's folder was renamed, and so was the project or what both are in."""
+    room.joinpath("worktrees", "work").rename(room / "worktrees" / "renamed")
+    name = "project"
+    if "project" in moved:
+        name = "other"
+        (room / "project").rename(room / name)
+    if "parent" in moved:
+        room = room.rename(room.with_name("elsewhere"))
+    project, trees = reopened(room, name, stores)
+    assert trees.snapshot("work").changed
+    assert trees.find("work").path == str(room / "worktrees" / "renamed")
+    assert_at_work(project, trees, ["saved.txt", "unsaved.txt"])
+
+
+@pytest.mark.parametrize("copied", ["project", "worktree"])
+def test_a_renamed_folder_of_the_original_is_not_taken_by_a_copy(room, stores, copied):
+    """Whoever copies the project, or the renamed folder, gets nothing of the other's."""
+    folder = room.joinpath("worktrees", "work").rename(room / "worktrees" / "renamed")
+    if copied == "project":
+        shutil.copytree(room / "project", room / "copy", symlinks=True)
+        _, trees = reopened(room, "project", stores)
+        assert trees.snapshot("work").changed
+        _, trees = reopened(room, "copy", stores)
+    else:
+        shutil.copytree(folder, folder.with_name("twin"), symlinks=True)
+        (room / "project").rename(room / "other")
+        _, trees = reopened(room, "other", stores)
+    with pytest.raises((vespera.WorktreeElsewhereError, vespera.WorktreeFolderLostError)):
+        trees.snapshot("work")
+    assert folder.joinpath("unsaved.txt").read_text() == "unsaved"
+
+
 def test_moved_far_away_by_hand(room, stores):
     """Nobody can find it; the remedies in the error both work."""
     folder = room / "worktrees" / "work"

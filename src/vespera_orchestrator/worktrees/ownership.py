@@ -101,11 +101,14 @@ def _find_moved(repository: ProjectRepository, note: AdminNote, claimed: Path) -
     admin = repository.admin(note.worktree.name)
     earlier_admin = note.earlier_common / "worktrees" / note.worktree.name
     recorded = Path(note.worktree.path)
-    for folder in (note.relative_folder(repository), claimed, recorded):
+    candidates = (note.relative_folder(repository), claimed, recorded)
+    for folder in candidates:
         place = folder.resolve()  # the folder may have been moved, and a link left in its place
         if _was_ours(place, admin, earlier_admin):
             return place
-    neighbours = [place for place in _neighbours(recorded) if leads_to(place, admin)]
+    rooms = {folder.parent.resolve() for folder in candidates}
+    places = [place for room in rooms for place in _folders_in(room)]
+    neighbours = [place for place in places if _was_ours(place, admin, earlier_admin)]
     # Of two nobody can tell which one is the copy.
     return neighbours[0] if len(neighbours) == 1 else None
 
@@ -125,9 +128,9 @@ def _was_ours(folder: Path, admin: Path, earlier_admin: Path) -> bool:
     return not is_same_place(original, folder) and leads_to(original, target)
 
 
-def _neighbours(folder: Path) -> Iterator[Path]:
+def _folders_in(room: Path) -> Iterator[Path]:
     try:
-        places = sorted(folder.parent.iterdir())
+        places = sorted(room.iterdir())
     except OSError:
         return
     for place in places:
