@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -226,15 +227,48 @@ def test_hints_are_commands_for_the_same_project(run, folder):
 
 def test_a_task_from_its_start_over_a_mistake_to_its_end(run):
     """Start, give up, retry, complete, reopen, cancel: each is a command."""
-    code, out, _ = run("start", "lid")
-    assert code == 0
-    assert "done lid 'what you did'" in out
+    assert run("start", "lid")[0] == 0
     run("abandon", "lid", "no iron")
     assert "failed" in run("why", "lid")[1]
     assert "[pending]" in run("retry", "lid")[1]
     run("done", "lid", "It closes")
     assert "lid" in run("reopen", "lid", "it leaks")[1]
     assert "[cancelled]" in run("cancel", "lid", "no kettle after all")[1]
+
+
+def test_a_briefing_in_a_shell_names_commands_only(run, folder):
+    """No Python, and no JSON: how to save, hand in, hand back, and ask for help."""
+    with vespera.open(folder) as orch:
+        orch.plan_task("Sell", dependencies=["lid"], condition="lid.outputs.weight_g < 300")
+    out = run("start", "lid")[1]
+    assert not re.search(r"\b(work|orch)\.|next_action|in Python|tool ", out)
+    hints = re.findall(rf"python -m vespera_orchestrator --project {folder} (.*)", out)
+    save, done, report, release, stuck = map(shlex.split, hints)
+    assert save == ["save", "lid", "where you are"]
+    assert done == ["done", "lid", "what you did", "--output", "weight_g=…"]
+    assert report == ["done", "lid", "what you did", "-", "--output", "weight_g=…"]
+    assert "Saved" in run("save", "lid", "half the rim")[1]
+    assert "[pending]" in run(*release)[1]
+    assert "half the rim" in run("start", "lid")[1]
+    assert "[blocked]" in run(*stuck)[1]
+    run("done", "recover_lid", "we have iron")
+    run("start", "lid")
+    assert "[pending]" in run("lost", "lid", "the battery was empty")[1]
+    run("start", "lid")
+    assert "write name=value" in run(*report[:-1], "280", stdin="Hammered.")[2]
+    assert run(*report[:-1], "weight_g=280", stdin="Hammered.")[0] == 0
+    assert "sell is ready" in run("why", "sell")[1]
+
+
+def test_a_checkpoint_of_a_person_keeps_the_state_that_an_agent_saved(run, folder):
+    """The next attempt goes on from it, and reads the words."""
+    run("start", "lid")
+    with vespera.open(folder) as orch:
+        orch.checkpoint("lid", {"rim": 1}, "rim")
+    run("save", "lid", "tea first")
+    with vespera.open(folder) as orch:
+        checkpoint = orch.work("lid").resumed_from
+    assert (checkpoint.state, checkpoint.note) == ({"rim": 1}, "tea first")
 
 
 def test_a_whole_plan_from_the_standard_input(run):

@@ -118,6 +118,9 @@ def test_calls_without_a_command_are_those_for_programs(every_hint):
         ),
         ("orch.complete_task('a', summary=…, detailed_work=…)", "done a 'what you did'"),
         ("orch.complete_task('a')", "done a 'what you did'"),
+        ("orch.complete_task('a', summary='b', detailed_work='-')", "done a b -"),
+        ("orch.complete_task('a', outputs={'n': 2})", "done a 'what you did' --output n=2"),
+        ("orch.checkpoint('a', {}, 'where you are')", "save a 'where you are'"),
         (
             "orch.complete_task('a', …)",
             """tool complete_task '{"task_id": "a", "summary": "…"}'""",

@@ -40,6 +40,7 @@ _COMMANDS: Final = {spec.command: spec for spec in TABLE if spec.command}
 _WATCHED: Final = "watch"
 _START: Final = "start"
 _DONE: Final = "done"
+_SAVE: Final = "save"
 _LATER: Final = "later"
 _ANSWER: Final = "answer"
 _SIGNAL: Final = "signal"
@@ -278,8 +279,21 @@ def _start(
     if options.json:
         _show(out, work.task, options)
         return 0
-    out.say(work.briefing())
-    out.say(f"When it is done: orch.complete_task({work.task.alias!r})")
+    out.say(work.briefing(for_shell=True))
+    return 0
+
+
+def _save(
+    orch: Orchestrator, options: argparse.Namespace, out: _Terminal, _: _Terminal, __: IO[str]
+) -> int:
+    """Save where a person is with a task; the state that an agent has saved before stays."""
+    work = orch.work(options.task)
+    state = {} if work.resumed_from is None else work.resumed_from.state
+    checkpoint = work.checkpoint(state, options.note)
+    if options.json:
+        _show(out, checkpoint, options)
+    else:
+        out.say(f"Saved. Whoever goes on with {work.task.alias} reads it.")
     return 0
 
 
@@ -307,7 +321,12 @@ def _done(
     work = stdin.read() if options.work == "-" else options.work or options.summary
     if orch.get_task(options.task).asleep:
         orch.snooze_task(options.task, None)
-    task = orch.complete_task(options.task, summary=options.summary, detailed_work=work)
+    words, outputs = _words_and_values(options.output)
+    if words:
+        raise vespera.InvalidInputError("output", f"{words!r} has no name; write name=value")
+    task = orch.complete_task(
+        options.task, summary=options.summary, detailed_work=work, outputs=outputs
+    )
     _show(out, task, options)
     return 0
 
@@ -433,6 +452,7 @@ _COMMAND_FUNCTIONS: Final[dict[str, _Command]] = {
     _WATCHED: _watch,
     _PLAN: _plan,
     _START: _start,
+    _SAVE: _save,
     _DONE: _done,
     _LATER: _later,
     _ANSWER: _answer,
@@ -479,6 +499,16 @@ def _add_for_people(commands: Any) -> None:
     done.add_argument("task", metavar="TASK")
     done.add_argument("summary", metavar="SUMMARY", help="one line")
     done.add_argument("work", metavar="WORK", nargs="?", help="all of it; - for standard input")
+    done.add_argument(
+        "--output",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a value that conditions can read, such as coverage=0.9; once for each",
+    )
+    save = _add(commands, _SAVE, "save where you are with a task that you have started")
+    save.add_argument("task", metavar="TASK")
+    save.add_argument("note", metavar="NOTE", help="what the next one needs to know")
     answer = _add(commands, _ANSWER, "answer a task that waits for you")
     answer.add_argument("task", metavar="TASK")
     answer.add_argument(
@@ -540,6 +570,9 @@ _HELP: Final = {
     "reopen": "open a completed task again, and say why",
     "cancel": "nobody needs the task any more",
     "abandon": "give a task up: it has failed",
+    "release": "hand back a task that you have started, for somebody else or another day",
+    "stuck": "you cannot go on with a task: say why, and its recovery is planned",
+    "lost": "whoever held the task is gone: say how you know, and it is free again",
     "later": "let a task rest, until tomorrow if you name no day",
     "pause": "leave off: keep your words for when you come back",
     "resume": "where you were, what changed, the next step",

@@ -198,10 +198,22 @@ def _done_words(values: dict[str, Any]) -> Iterator[str]:
     if "summary" in values and "detailed_work" not in values:
         raise _NotACommandError(str(values))  # the text goes on to say what else to hand in
     summary = values.pop("summary", signatures.CHOOSE)
-    values.pop("detailed_work", None)
+    work = values.pop("detailed_work", signatures.CHOOSE)
     yield "done"
     yield _word(values.pop("task_id", signatures.CHOOSE))
     yield _DONE_WORDS if summary == signatures.CHOOSE else _word(summary)
+    if work != signatures.CHOOSE:
+        yield _word(work)
+    for name, value in values.pop("outputs", {}).items():
+        yield from ("--output", f"{name}={_answer_value(value)}")
+
+
+def _save_words(values: dict[str, Any]) -> Iterator[str]:
+    if values.pop("state") not in (signatures.CHOOSE, {}):
+        raise _NotACommandError(str(values))
+    yield "save"
+    yield _word(values.pop("task"))
+    yield _word(values.pop("note", signatures.CHOOSE))
 
 
 def _answer_words(values: dict[str, Any]) -> Iterator[str]:
@@ -264,6 +276,7 @@ def _field_value(value: Any) -> str:
 _WRITERS: Final[Mapping[str, _Writer]] = {
     "execute_task": _start_words,
     "work": _work_words,
+    "checkpoint": _save_words,
     "complete_task": _done_words,
     "plan_tasks": _plan_words,
     "answer": _answer_words,

@@ -173,6 +173,8 @@ class WorkFacts:
     """Further texts that cannot be read here."""
     usual_time: UsualTime | None = None
     """How long such tasks took."""
+    for_shell: bool = False
+    """Whether the reader has commands, and no `Work`."""
 
 
 def work_briefing(facts: WorkFacts, *, budget_tokens: int) -> Fitted:
@@ -555,14 +557,35 @@ def _unread_lines(unread: Sequence[UnreadText]) -> Iterator[str]:
 
 
 def _ending_section(facts: WorkFacts) -> Section:
-    call = f"orch.complete_task({facts.task.alias!r}, …)"
     wanted = one_line(facts.role.output_format, 600) if facts.role else ""
-    pieces = _lines(
-        f"What you hand in: {wanted}" if wanted else "",
-        'On the way: work.checkpoint({…}, "where you are"), so that nothing is done twice.',
-        f"At the end: {call} with summary='one line', outputs={{…}}, and all that you did and "
-        "found in detailed_work, as Markdown. Later tasks read that, not the summary.",
-        "Not finished? next_action='needs_revision' hands it back with what you have, "
-        "'blocked' asks for help.",
-    )
+    ways = _ways_in_shell(facts) if facts.for_shell else _ways_in_python(facts)
+    pieces = _lines(f"What you hand in: {wanted}" if wanted else "", *ways)
     return Section(heading="## How to hand in", pieces=pieces)
+
+
+def _ways_in_python(facts: WorkFacts) -> Iterator[str]:
+    call = f"orch.complete_task({facts.task.alias!r}, …)"
+    yield 'On the way: work.checkpoint({…}, "where you are"), so that nothing is done twice.'
+    yield (
+        f"At the end: {call} with summary='one line', outputs={{…}}, and all that you did and "
+        "found in detailed_work, as Markdown. Later tasks read that, not the summary."
+    )
+    yield (
+        "Not finished? next_action='needs_revision' hands it back with what you have, "
+        "'blocked' asks for help."
+    )
+
+
+def _ways_in_shell(facts: WorkFacts) -> Iterator[str]:
+    """Yield whole calls only, each at the end of a line: there they become commands."""
+    alias = facts.task.alias
+    outputs = dict.fromkeys(_outputs_that_count(facts), "…")
+    values = f", outputs={outputs}" if outputs else ""
+    yield f"On the way: orch.checkpoint({alias!r}, {{}}, 'where you are')"
+    yield f"When it is done: orch.complete_task({alias!r}{values})"
+    yield (
+        "A longer report, from the standard input; later tasks read it: "
+        f"orch.complete_task({alias!r}, summary=…, detailed_work='-'{values})"
+    )
+    yield f"Not today, or not you: orch.release({alias!r}, 'why')"
+    yield f"You are stuck and need help: orch.fail({alias!r}, 'what stops you')"

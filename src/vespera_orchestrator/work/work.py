@@ -159,7 +159,7 @@ class Work:
             return None
         return handed_in.find(self._rooms.store, self.task)
 
-    def briefing(self, budget_tokens: int = 4000) -> str:
+    def briefing(self, budget_tokens: int = 4000, *, for_shell: bool = False) -> str:
         """Write what an agent needs to start: the specialist's prompt, the most important first.
 
         It has the role, the task and why it is due now; what earlier attempts did; the last
@@ -173,6 +173,8 @@ class Work:
 
         Args:
             budget_tokens: About how long it may be; a token is about four letters, or one digit.
+            for_shell: Whether the reader has the command, and not this object: then it says how to
+                hand in with calls that the command can make.
         """
         arguments.whole_number("budget_tokens", budget_tokens, least=1)
         self._save_if_due()
@@ -190,6 +192,7 @@ class Work:
             operation=self.operation,
             behind=self._behind,
             left_out=left_out,
+            for_shell=for_shell,
         )
         writer = BriefingWriter(self._rooms, self._artifacts)
         return writer.write(facts, budget_tokens)

@@ -82,7 +82,13 @@ def arguments_of(path: str, call: str) -> dict[str, Any]:
 def _value(node: ast.expr) -> Any:
     if isinstance(node, ast.Name):
         return node.id.upper()
-    value = ast.literal_eval(node)
+    return _with_choices(ast.literal_eval(node))
+
+
+def _with_choices(value: Any) -> Any:
+    """Return a value in which "…" stands again where the reader has to think of one."""
+    if isinstance(value, dict):
+        return {name: _with_choices(each) for name, each in value.items()}
     return CHOOSE if value in (..., "...") else value
 
 

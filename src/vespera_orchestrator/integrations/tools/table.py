@@ -125,9 +125,9 @@ _WORKING = _rows(
     _row("checkpoint"),
     _row("heartbeat", is_core=False),
     _row("complete_task", is_repeatable=True),
-    _row("release_task", "release"),
-    _row("fail_task", "fail"),
-    _row("end_attempt", is_core=False, destroys=True),
+    _row("release_task", "release", command="release"),
+    _row("fail_task", "fail", command="stuck"),
+    _row("end_attempt", is_core=False, destroys=True, command="lost"),
     _row("synthesize_results", is_repeatable=True),
 )
 _ARTIFACTS = _rows(
