@@ -770,18 +770,24 @@ class Store(Protocol):
 
     # effects
 
-    def begin_effect(self, task_id: str, attempt: int, key: str, *, again: bool = False) -> Effect:
+    def begin_effect(
+        self, task_id: str, attempt: int, key: str, *, instead_of: Effect | None = None
+    ) -> Effect | None:
         """Record that something is about to happen. Event ``effect_begun``. Fenced.
+
+        Only whoever gets an effect back may do it: of several callers that race, one. That holds
+        for callers under the same attempt, too.
 
         Args:
             task_id: The task.
             attempt: The attempt.
             key: What is about to happen.
-            again: It is known that an effect which was begun earlier has not happened.
+            instead_of: The effect as it was begun earlier, of which it is known that it has not
+                happened.
 
         Returns:
-            The effect as it was, if it was begun before and *again* is false: nothing is written.
-            Otherwise the new one.
+            The effect, whose ``begun_at`` is another one than before; ``None`` if there is one
+            already that is not *instead_of*: nothing is written.
         """
 
     def record_effect(self, task_id: str, attempt: int, key: str, result: JsonValue) -> Effect:

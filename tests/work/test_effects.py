@@ -9,6 +9,8 @@ import re
 import signal
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -195,6 +197,77 @@ def test_a_result_that_cannot_be_stored_does_not_repeat_the_effect(orch):
     with pytest.raises(InvalidInputError, match="has happened is recorded, with None as its"):
         work.once("letter", lambda: {send(orch)})
     assert work.once("letter", lambda: send(orch)) is None
+    assert letters(orch) == 1
+
+
+@pytest.mark.parametrize("same_object", [True, False])
+def test_two_threads_that_come_at_once_do_it_once(orch, same_object):
+    """Whichever `Work` each of them has: the other one gets the result."""
+    orch.execute_task("write")
+    first = orch.work("write")
+    other = first if same_object else orch.work("write")
+    with ThreadPoolExecutor() as threads:
+        for number in range(20):
+            together = threading.Barrier(2)
+
+            def send_at_once(work, key=str(number), together=together):
+                together.wait()
+                return work.once(key, lambda: send(orch))
+
+            assert list(threads.map(send_at_once, [first, other])) == ["sent", "sent"]
+    assert letters(orch) == 20
+
+
+@pytest.mark.parametrize("probe", [None, lambda: None], ids=["person", "probe"])
+def test_what_another_process_has_just_begun_is_in_doubt(orch, probe):
+    """Both looked, and saw nothing; the other one wrote its intent first. It is asked about."""
+    work = orch.execute_task("write")
+    store = orch._store
+    begin = store.begin_effect
+    if probe is not None:
+        begin(work.task.id, 1, "letter")
+
+    def begin_after_another(task_id, attempt, key, **seen):
+        store.begin_effect = begin
+        assert begin(task_id, attempt, key, **seen)  # by another process of this agent
+        send(orch)
+        return begin(task_id, attempt, key, **seen)
+
+    store.begin_effect = begin_after_another
+    answers = iter([None, "sent"])
+    look = None if probe is None else lambda: next(answers)
+    if probe is None:
+        with pytest.raises(AnswerNeededError):
+            work.once("letter", lambda: send(orch))
+    else:
+        assert work.once("letter", lambda: send(orch), probe=look) == "sent"
+    assert letters(orch) == 1
+
+
+def test_an_async_function_is_refused_before_the_intent(orch):
+    """It would return before anything has happened. Corrected, the call does it."""
+
+    async def send_later():
+        return send(orch)
+
+    work = orch.execute_task("write")
+    with pytest.raises(InvalidInputError, match="is async"):
+        work.once("letter", send_later)
+    with pytest.raises(InvalidInputError, match="is async"):
+        work.once("letter", lambda: send(orch), probe=send_later)
+    assert work.once("letter", lambda: send(orch)) == "sent"
+
+
+def test_what_returns_a_coroutine_is_in_doubt(orch):
+    """It may have done something before; that it has happened is not recorded."""
+
+    async def send_later():
+        return send(orch)
+
+    work = orch.execute_task("write")
+    with pytest.raises(InvalidInputError, match="is not recorded"):
+        work.once("letter", lambda: send_later())
+    assert work.once("letter", lambda: send(orch), probe=lambda: None) == "sent"
     assert letters(orch) == 1
 
 

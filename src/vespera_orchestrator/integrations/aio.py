@@ -51,10 +51,9 @@ from vespera_orchestrator import (
     Worktrees,
 )
 from vespera_orchestrator._mistakes import listed
-from vespera_orchestrator.tasks.arguments import whole_number
+from vespera_orchestrator.tasks.arguments import is_coroutine_function, whole_number
 from vespera_orchestrator.tasks.lifecycle import LEASE_S
 from vespera_orchestrator.work.errand import Handler
-from vespera_orchestrator.work.run_request import is_coroutine_function
 
 log = logging.getLogger("vespera_orchestrator")
 

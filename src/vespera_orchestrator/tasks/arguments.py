@@ -6,6 +6,7 @@ Each returns the value as the library uses it, or says what would be right.
 from __future__ import annotations
 
 import difflib
+import inspect
 import os
 import unicodedata
 from collections.abc import Iterable, Mapping
@@ -137,6 +138,23 @@ def function(name: str, value: Any) -> Any:
     """Return a function to be called."""
     if not callable(value):
         raise InvalidInputError(name, f"{show_value(value)} should be a function, without brackets")
+    return value
+
+
+def is_coroutine_function(function: object) -> bool:
+    """Tell whether calling it only makes a coroutine; an object's ``__call__`` counts, too."""
+    call = getattr(function, "__call__", None)  # noqa: B004 - of an object that can be called
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)
+
+
+def plain_function(name: str, value: Any) -> Any:
+    """Return a function that has done its work when it returns: no coroutine function."""
+    if is_coroutine_function(function(name, value)):
+        problem = (
+            f"{show_value(value)} is async, and returns before it has done anything; give a "
+            "function that waits for the end, such as lambda: asyncio.run(…)"
+        )
+        raise InvalidInputError(name, problem)
     return value
 
 

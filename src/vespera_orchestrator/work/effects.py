@@ -7,12 +7,14 @@ Only the second one is in doubt, and only there the world or a person is asked.
 
 from __future__ import annotations
 
+import inspect
+import os
 import threading
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from vespera_orchestrator._model import TaskStatus
-from vespera_orchestrator._text import one_line
+from vespera_orchestrator._text import one_line, show_value
 from vespera_orchestrator.errors import AnswerNeededError, InvalidInputError, LeaseLostError
 from vespera_orchestrator.tasks import arguments, dates
 
@@ -30,6 +32,38 @@ _NOT_HAPPENED: Final = object()
 """What came of an effect that was begun, and for certain did not happen."""
 
 
+class _Turns:
+    """Lets one thread of this process at a time be at an effect; the others wait for its end.
+
+    What another thread has begun is in no doubt: it will say. Of another process nobody knows.
+    """
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._threads: dict[tuple[int, str, str], int] = {}
+        """Which thread is at which effect, by process: a fork copies what others were at."""
+
+    @contextmanager
+    def take(self, task_id: str, key: str) -> Iterator[None]:
+        """Wait for the thread that is at the effect; within itself that would be for ever."""
+        entry = os.getpid(), task_id, key
+        with self._changed:
+            if self._threads.get(entry) == threading.get_ident():
+                raise InvalidInputError("key", f"{key!r} is being done by the call around this one")
+            self._changed.wait_for(lambda: entry not in self._threads)
+            self._threads[entry] = threading.get_ident()
+        try:
+            yield
+        finally:
+            with self._changed:
+                del self._threads[entry]
+                self._changed.notify_all()
+
+
+_TURNS: Final = _Turns()
+"""Of the process, because two objects of it may hold one task."""
+
+
 class Effects:
     """The effects of one attempt at a task."""
 
@@ -37,77 +71,67 @@ class Effects:
         self._rooms = rooms
         self._task = task
         self._attempt = attempt
-        self._locks: dict[str, threading.Lock] = {}
-        """Threads of one holder wait for each other: what one of them has begun is in no doubt."""
-        self._under_way: set[tuple[int, str]] = set()
-        """Which thread is at which effect."""
 
     def once(
         self, key: str, do: Callable[[], JsonValue], probe: Callable[[], JsonValue] | None
     ) -> JsonValue:
         """See `Work.once`."""
         arguments.words("key", key, "does not name an effect; give a short text")
-        arguments.function("do", do)  # before the intent: a typing mistake leaves no doubt
-        arguments.callback("probe", probe)
-        with self._alone(key):
-            store, task, number = self._rooms.store, self._task, self._attempt.number
-            known = store.find_effect(task.id, key)
-            if known is not None and known.is_done:
-                return known.result
-            if known is not None:
-                result = self._settle(known, probe)
+        arguments.plain_function("do", do)  # before the intent: a mistake here leaves no doubt
+        if probe is not None:
+            arguments.plain_function("probe", probe)
+        with _TURNS.take(self._task.id, key):
+            return self._once(key, do, probe)
+
+    def _once(
+        self, key: str, do: Callable[[], JsonValue], probe: Callable[[], JsonValue] | None
+    ) -> JsonValue:
+        """Do it if this call is the one that writes the intent."""
+        store, task = self._rooms.store, self._task
+        while True:
+            effect = store.find_effect(task.id, key)
+            if effect is not None and effect.is_done:
+                return effect.result
+            if effect is not None:
+                result = self._settle(effect, probe)
                 if result is not _NOT_HAPPENED:
                     return self._record(key, result)
-            begun = store.begin_effect(task.id, number, key, again=known is not None)
-            if begun.is_done:
-                return begun.result
-            return self._record(key, do())
+            if store.begin_effect(task.id, self._attempt.number, key, instead_of=effect):
+                return self._record(key, _call("do", do, key))
+            # Another process of the same agent was faster: what it has begun is in doubt.
 
-    @contextmanager
-    def _alone(self, key: str) -> Iterator[None]:
-        """Let one thread at a time be at an effect; within itself it could only wait for ever."""
-        entry = threading.get_ident(), key
-        if entry in self._under_way:
-            raise InvalidInputError("key", f"{key!r} is being done by the call around this one")
-        # One step of the dictionary: two threads that come first must not get a lock each.
-        with self._locks.setdefault(key, threading.Lock()):
-            self._under_way.add(entry)
-            try:
-                yield
-            finally:
-                self._under_way.discard(entry)
-
-    def _settle(self, known: Effect, probe: Callable[[], JsonValue] | None) -> JsonValue:
+    def _settle(self, effect: Effect, probe: Callable[[], JsonValue] | None) -> JsonValue:
         """Return what came of an effect in doubt, or `_NOT_HAPPENED`.
 
         Raises:
             AnswerNeededError: Only a person can tell.
         """
         if probe is not None:
-            result = probe()
+            result = _call("probe", probe, effect.key)
             return _NOT_HAPPENED if result is None or result is False else result
-        answer = self._answer(known)
+        answer = self._answer(effect)
         if answer is None:
-            raise self._ask_about(known)
+            raise self._ask_about(effect)
         return answer.get("result", True) if answer["happened"] else _NOT_HAPPENED
 
-    def _answer(self, known: Effect) -> dict[str, JsonValue] | None:
+    def _answer(self, effect: Effect) -> dict[str, JsonValue] | None:
         """Return what a person has said about the effect, if it can be understood."""
-        if known.question_id is None:
+        if effect.question_id is None:
             return None
-        asking = self._rooms.store.find_task(known.question_id, None)
+        asking = self._rooms.store.find_task(effect.question_id, None)
         if asking is None or asking.status is not TaskStatus.COMPLETED:
             return None
         outputs = dict(asking.outputs)
         return outputs if isinstance(outputs.get("happened"), bool) else None
 
-    def _ask_about(self, known: Effect) -> AnswerNeededError:
-        key = one_line(known.key, _KEY_WIDTH)
-        begun = dates.moment_words(known.begun_at, self._rooms.zone)
+    def _ask_about(self, effect: Effect) -> AnswerNeededError:
+        key = one_line(effect.key, _KEY_WIDTH)
+        moment = dates.moment_words(effect.begun_at, self._rooms.zone)
         asking = self.ask(
-            f"Has {key!r} happened? Attempt {known.attempt} began it ({begun}) and did not record "
-            "its end. Look, and answer yes or no; if it returned anything, add it as result.",
-            effect=known.key,
+            f"Has {key!r} happened? Attempt {effect.attempt} began it ({moment}) and did not "
+            "record its end. Look, and answer yes or no; if it returned anything, add it as "
+            "result.",
+            effect=effect.key,
         )
         remedy = (
             f"nobody knows whether {key!r} has happened. Look, then say it: "
@@ -144,3 +168,21 @@ class Effects:
             reason = f"another attempt followed it; that {key!r} has happened is recorded"
             raise LeaseLostError(task.alias, number, reason)
         return recorded.result
+
+
+def _call(name: str, function: Callable[[], JsonValue], key: str) -> JsonValue:
+    """Return what a function of the caller returns.
+
+    Raises:
+        InvalidInputError: It returned something to be awaited, and so has only begun.
+    """
+    result: object = function()
+    if not inspect.isawaitable(result):
+        return cast("JsonValue", result)
+    if inspect.iscoroutine(result):
+        result.close()
+    problem = (
+        f"{name} returned {show_value(result)}, which nobody awaits: whether {key!r} has happened "
+        "is not recorded. Give a function that waits for the end, such as lambda: asyncio.run(…)"
+    )
+    raise InvalidInputError(name, problem)

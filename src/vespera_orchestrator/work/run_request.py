@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
@@ -162,15 +161,9 @@ class RunRequest:
         )
 
 
-def is_coroutine_function(handler: object) -> bool:
-    """Tell whether calling it only makes a coroutine; an object's ``__call__`` counts, too."""
-    call = getattr(handler, "__call__", None)  # noqa: B004 - of an object that can be called
-    return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(call)
-
-
 def _refuse_coroutine(argument: str, handler: object) -> None:
     """Refuse a function whose call would begin nothing, and look like a result."""
-    if is_coroutine_function(handler):
+    if arguments.is_coroutine_function(handler):
         name = getattr(handler, "__qualname__", repr(handler))
         advice = "use AsyncOrchestrator.run of vespera_orchestrator.integrations.aio"
         problem = f"{name} is a coroutine function; {advice}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vespera_orchestrator._codec import dump_json
+from vespera_orchestrator._codec import dump_json, dump_time
 from vespera_orchestrator._model import (
     AttemptEnding,
     EventKind,
@@ -32,22 +32,27 @@ def find(tx: Transaction, task_id: str, key: str) -> Effect | None:
     return rows.EFFECT.read_first(tx.execute(sql, (task_id, key)))
 
 
-def begin(tx: Transaction, task_id: str, attempt: int, key: str, *, again: bool) -> Effect:
+def begin(
+    tx: Transaction, task_id: str, attempt: int, key: str, *, instead_of: Effect | None
+) -> Effect | None:
     """See `contracts.Store.begin_effect`."""
     task = claims.require_hold(tx, reading.task(tx, task_id), attempt)
     before = find(tx, task_id, key)
-    if before is not None and (before.is_done or not again):
-        return before
+    if before != instead_of or (before is not None and before.is_done):
+        return None
+    begun_at = tx.now
+    if before is not None:  # each intent has its own moment, also where the clock stands still
+        begun_at = max(begun_at, dump_time(before.begun_at) + 1)
     sql = f"""
         INSERT INTO effects (task_id, key, attempt, is_done, result, begun_at)
         VALUES ({tx.mark}1, {tx.mark}2, {tx.mark}3, 0, 'null', {tx.mark}4)
         ON CONFLICT (task_id, key) DO UPDATE
             SET attempt = excluded.attempt, begun_at = excluded.begun_at, question_id = NULL
     """
-    tx.execute(sql, (task_id, key, attempt, tx.now))
+    tx.execute(sql, (task_id, key, attempt, begun_at))
     claims.note_progress(tx, task)
     events.record_for(tx, task, EventKind.EFFECT_BEGUN, {"attempt": attempt, "key": key})
-    return _known(tx, task_id, key)
+    return _effect(tx, task_id, key)
 
 
 def record(tx: Transaction, task_id: str, attempt: int, key: str, result: JsonValue) -> Effect:
@@ -63,10 +68,10 @@ def record(tx: Transaction, task_id: str, attempt: int, key: str, result: JsonVa
         if task.attempts == attempt:
             claims.note_progress(tx, task)
         events.record_for(tx, task, EventKind.EFFECT_RECORDED, {"attempt": attempt, "key": key})
-    return _known(tx, task_id, key)
+    return _effect(tx, task_id, key)
 
 
-def _known(tx: Transaction, task_id: str, key: str) -> Effect:
+def _effect(tx: Transaction, task_id: str, key: str) -> Effect:
     effect = find(tx, task_id, key)
     assert effect is not None  # noqa: S101 - it was begun
     return effect

@@ -475,10 +475,12 @@ class SQLStore(ABC):
         with self._change(task_id=task_id) as tx:
             return effects.ask(tx, task_id, attempt, question, agent=agent, effect=effect)
 
-    def begin_effect(self, task_id: str, attempt: int, key: str, *, again: bool = False) -> Effect:
+    def begin_effect(
+        self, task_id: str, attempt: int, key: str, *, instead_of: Effect | None = None
+    ) -> Effect | None:
         """See `contracts.Store.begin_effect`."""
         with self._write() as tx:
-            return effects.begin(tx, task_id, attempt, key, again=again)
+            return effects.begin(tx, task_id, attempt, key, instead_of=instead_of)
 
     def record_effect(self, task_id: str, attempt: int, key: str, result: JsonValue) -> Effect:
         """See `contracts.Store.record_effect`."""

@@ -212,7 +212,7 @@ class _Limits(StoreFixtures):
             store.plan(session_id, [draft("b", parent="a")])
             store.renew(a.id, 1, lease_s=60)
         else:
-            store.begin_effect(a.id, 1, "mail", again=False)
+            store.begin_effect(a.id, 1, "mail")
             store.renew(a.id, 1, lease_s=60)
         clock.advance(seconds=40)
         assert store.expire() == []
@@ -276,7 +276,7 @@ class _Crashes(StoreFixtures):
         """An effect that an earlier attempt began, and this one records."""
         a = store.plan(session_id, [draft("a", max_attempts=2)])[0]
         claim(store, a)
-        store.begin_effect(a.id, 1, "mail", again=False)
+        store.begin_effect(a.id, 1, "mail")
         clock.advance(seconds=61)
         store.expire()
         assert self.crash(store, clock, a).crashes == 1

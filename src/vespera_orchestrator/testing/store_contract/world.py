@@ -310,19 +310,30 @@ class WorldContract(StoreFixtures):
     # --- effects ---
 
     def test_an_effect_is_begun_once_and_recorded_once(self, store, session_id):
-        """Begun again, it is returned as it was; what was recorded first stays."""
+        """Who begins it a second time gets nothing; what was recorded first stays."""
         store.plan(session_id, [draft("a")])
         task = store.claim(session_id, "ada", lease_s=60).task
         assert store.find_effect(task.id, "mail") is None
         begun = store.begin_effect(task.id, 1, "mail")
         assert (begun.is_done, begun.attempt) == (False, 1)
         before = everything(store)
-        assert store.begin_effect(task.id, 1, "mail") == begun
+        assert store.begin_effect(task.id, 1, "mail") is None
         assert everything(store) == before
         done = store.record_effect(task.id, 1, "mail", {"id": 5})
         assert (done.is_done, done.result) == (True, {"id": 5})
         assert store.record_effect(task.id, 1, "mail", None) == done
-        assert store.begin_effect(task.id, 1, "mail", again=True) == done
+        assert store.begin_effect(task.id, 1, "mail", instead_of=begun) is None
+        assert store.begin_effect(task.id, 1, "mail", instead_of=done) is None
+
+    def test_what_has_not_happened_is_begun_again_by_one(self, store, session_id):
+        """Of two callers that know it, also under the same attempt and at the same moment."""
+        store.plan(session_id, [draft("a")])
+        task = store.claim(session_id, "ada", lease_s=60).task
+        begun = store.begin_effect(task.id, 1, "mail")
+        again = store.begin_effect(task.id, 1, "mail", instead_of=begun)
+        assert again.begun_at > begun.begun_at
+        assert store.begin_effect(task.id, 1, "mail", instead_of=begun) is None
+        assert store.find_effect(task.id, "mail") == again
 
     def test_only_the_holder_begins_an_effect(self, store, session_id):
         """And whoever was replaced still records what it has done."""
@@ -332,7 +343,9 @@ class WorldContract(StoreFixtures):
         store.claim(session_id, "bob", task_id=task.id, lease_s=60, take_over=True)
         with pytest.raises(LeaseLostError):
             store.begin_effect(task.id, 1, "letter")
-        assert store.begin_effect(task.id, 2, "mail").attempt == 1
+        earlier = store.find_effect(task.id, "mail")
+        assert store.begin_effect(task.id, 2, "mail") is None
+        assert store.begin_effect(task.id, 2, "mail", instead_of=earlier).attempt == 2
         assert store.record_effect(task.id, 1, "mail", "sent").result == "sent"
 
     @pytest.mark.parametrize(
