@@ -712,8 +712,9 @@ class Store(Protocol):
         """Answer a task. Event ``task_answered``.
 
         The answer is the task's outputs. It is completed at once, or as soon as what it waits for
-        besides has ended. Any pending task can be answered. The same answer once more changes
-        nothing; another one replaces it as long as the task is pending.
+        besides has ended. Any pending task can be answered that waits for an answer or a signal, or
+        that nobody has begun. The same answer once more changes nothing; another one replaces it
+        as long as the task is pending.
 
         A value under the name ``answer`` alone also becomes the output that conditions read, if
         they read one only.
@@ -721,7 +722,8 @@ class Store(Protocol):
         Raises:
             InvalidInputError: A condition of another task could never be decided by it, or would
                 take a text for a yes.
-            TransitionError: It is held or blocked, has open subtasks, or has ended in another way.
+            TransitionError: It is held or blocked, somebody has worked on it, it has open subtasks,
+                or has ended in another way.
         """
 
     def signal(

@@ -1806,8 +1806,8 @@ class Orchestrator:
             values: Further outputs.
 
         Raises:
-            TransitionError: Somebody works on the task, it has subtasks that have not ended, or it
-                has ended in another way.
+            TransitionError: Somebody works on the task or has worked on it, it has subtasks that
+                have not ended, or it has ended in another way.
             InvalidInputError: JSON cannot hold the answer, it says nothing, or it lacks what
                 conditions read.
         """

@@ -813,7 +813,7 @@ class Predicted(RuleBasedStateMachine):
     @precondition(lambda self: self.model.tasks)
     @rule(number=some, likely=st.booleans())
     def answer(self, number, likely):
-        """Answer a task, also before it can be; what runs, or has ended, is not answered.
+        """Answer a task, also before it can be; what was begun, or has ended, is not answered.
 
         Questions about effects want another answer, see `tell`.
         """
@@ -827,6 +827,7 @@ class Predicted(RuleBasedStateMachine):
         alias = named[number % len(named)]
         task = self.model.tasks[alias]
         may = task["status"] == "pending" and not self.model.has_open_children(alias)
+        may = may and (task["asks_ever"] or not task["attempts"])
         if may or task["answered"]:
             self.orch.answer(alias, "go on")
         else:

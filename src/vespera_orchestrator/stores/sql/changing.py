@@ -160,16 +160,25 @@ def _write(tx: Transaction, change: Change) -> None:
     if fields.keys() & _LIMITS and task.status is TaskStatus.IN_PROGRESS:
         claims.follow_limits(tx, reading.task(tx, task.id))
     _govern(tx, change)
-    if _asks(change) and reading.has_open_children(tx, task.id):
-        remedy = "what waits for an answer or a signal has no subtasks"
-        place = place_in_plan(change.place, task.title)
-        raise TransitionError(task.alias, task.status, "wait for the world", remedy, place=place)
+    if _asks(change):
+        _refuse_work_of_its_own(tx, change)
     names = fields.keys() - {"dependencies", "condition_names"}
     if names:
         data = {name: _plain(fields[name]) for name in sorted(names)}
         if change.written_dates:
             data["written_dates"] = dict(change.written_dates)
         events.record_for(tx, task, EventKind.TASK_UPDATED, data)
+
+
+def _refuse_work_of_its_own(tx: Transaction, change: Change) -> None:
+    """Refuse a question or a signal where an answer would end work, or leave it behind."""
+    task, place = change.task, place_in_plan(change.place, change.task.title)
+    if reading.has_open_children(tx, task.id):
+        remedy = "what waits for an answer or a signal has no subtasks"
+        raise TransitionError(task.alias, task.status, "wait for the world", remedy, place=place)
+    if task.attempts and task.question is None and task.signal is None:
+        remedy = "plan a task that waits for it, and let this one depend on that"
+        raise TransitionError(task.alias, "begun", "wait for the world", remedy, place=place)
 
 
 def _asks(change: Change) -> bool:

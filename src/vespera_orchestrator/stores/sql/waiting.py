@@ -39,6 +39,8 @@ def answer(tx: Transaction, task_id: str, outputs: Mapping[str, JsonValue], *, a
     if task.status is not TaskStatus.PENDING:
         remedy = f"orch.why({task.alias!r}) says where it stands"
         raise TransitionError(task.alias, task.status, "be answered", remedy)
+    if task.attempts and not _waits_for_the_world(task):
+        raise TransitionError(task.alias, "begun", "be answered", _begun_remedy(tx, task))
     if reading.has_open_children(tx, task.id):
         remedy = "its subtasks come first; answer one of these, or plan a task with a question"
         raise TransitionError(task.alias, task.status, "be answered", remedy)
@@ -55,6 +57,20 @@ def answer(tx: Transaction, task_id: str, outputs: Mapping[str, JsonValue], *, a
 def _answer_of(tx: Transaction, task: Task) -> dict[str, JsonValue]:
     """Return the answer that is kept with the task."""
     return dict(load_json(reading.answer_of(tx, task) or "{}", f"answer of {task.id}"))
+
+
+def _waits_for_the_world(task: Task) -> bool:
+    return task.question is not None or task.signal is not None
+
+
+def _begun_remedy(tx: Transaction, task: Task) -> str:
+    """Say how a task ends that somebody has worked on: an answer would land none of its work."""
+    needed = reading.tasks_by_id(tx, [edge.task for edge in task.dependencies], edges=False)
+    for question in needed:
+        if question.question is not None and question.status is TaskStatus.PENDING:
+            return f"answer what was asked about it: orch.answer({question.alias!r}, …)"
+    call = f"orch.complete_task({task.alias!r}, summary=…, detailed_work=…)"
+    return f"its work has to be handed in: {call}"
 
 
 def _is_said_before(outputs: Mapping[str, JsonValue], kept: Mapping[str, JsonValue]) -> bool:

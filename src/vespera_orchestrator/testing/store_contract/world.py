@@ -182,6 +182,21 @@ class WorldContract(StoreFixtures):
         changed = store.update_task(task.id, {first: None, other: both[other]})
         assert getattr(changed, other) == both[other]
 
+    def test_what_was_begun_is_no_question(self, store, session_id):
+        """An answer would complete it without its work; what it asked is answered instead."""
+        store.plan(session_id, [draft("a")])
+        task = store.claim(session_id, "ada", lease_s=60).task
+        question = store.ask(task.id, 1, "Which?", agent="ada")
+        with pytest.raises(TransitionError, match=f"orch.answer\\('{question.alias}'"):
+            store.answer(task.id, YES, agent="eve")
+        store.answer(question.id, YES, agent="eve")
+        with pytest.raises(TransitionError, match=r"orch.complete_task\('a'"):
+            store.answer(task.id, YES, agent="eve")
+        for change in ({"question": "May we?"}, {"signal": "green"}):
+            with pytest.raises(TransitionError, match="plan a task that waits for it"):
+                store.update_task(task.id, change)
+        assert store.find_task(task.id, None).status is TaskStatus.PENDING
+
     # --- signals ---
 
     def test_a_signal_completes_all_that_wait_for_it(self, store, session_id):
