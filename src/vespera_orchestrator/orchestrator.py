@@ -1581,6 +1581,7 @@ class Orchestrator:
         name = "" if holder is None else arguments.agent_name("holder", holder)
         meant = self._scope.task(task)
         attempt = self._store.end_attempt(meant.id, words, agent=self.agent, holder=name)
+        self._completion.attempts.pop(meant.id, None)
         self._files.save_left_behind(attempt)
         return self._scope.task(meant)
 
@@ -1877,6 +1878,7 @@ class Orchestrator:
         meant = self._scope.task(task)
         if reason and meant.status is TaskStatus.COMPLETED:
             return self.reopen_task(meant, reason).task
+        self._completion.attempts.pop(meant.id, None)
         return self._store.retry(meant.id, reason)
 
     @writes

@@ -126,6 +126,70 @@ def test_a_recovery_says_what_to_read(ada):
     assert "no gas" in ada.artifacts.text(report)
 
 
+@pytest.fixture
+def orch(tmp_path):
+    """A session in memory, with one task."""
+    with vespera.open(tmp_path, store="memory:") as opened:
+        opened.initialize_session("Goal")
+        opened.plan_task("Big")
+        yield opened
+
+
+@pytest.mark.parametrize("way", ["ask", "end_attempt", "cancel"])
+def test_what_the_same_process_has_let_go_is_free(orch, way):
+    """The call that the next step names claims it anew, as after a release."""
+    work = orch.execute_task("big")
+    orch.plan_task("Part", parent_task_id="big")
+    if way == "ask":
+        orch.answer(work.ask("By land or by sea?"), "by sea")
+    elif way == "end_attempt":
+        orch.end_attempt("big", "it was killed")
+    else:
+        orch.cancel_task("big", subtree=False)
+        orch.retry_task("big")
+    orch.complete_task("part", summary="s", detailed_work="d")
+    orch.synthesize_results("big")
+    assert orch.next_step().call.startswith("orch.complete_task('big'")
+    assert take(orch, summary="s", detailed_work="d").status == "completed"
+
+
+@pytest.mark.parametrize(
+    ("part", "words", "call"),
+    [
+        ({"question": "May we?"}, "May we?", "orch.answer('part', …)"),
+        (
+            {"signal": "ci"},
+            "You hold 'Big'. It can be handed in after its parts: part is pending",
+            "",
+        ),
+        ({"not_before": "in 3 days"}, "orch.snooze_task('part', None)", ""),
+        ({}, "", "orch.execute_task('part')"),
+    ],
+    ids=["question", "signal", "rest", "ready"],
+)
+@pytest.mark.parametrize("energy", ["normal", "low"])
+def test_a_task_with_an_open_part_is_not_to_be_handed_in(orch, part, words, call, energy):
+    """The next step is about what it waits for."""
+    orch.execute_task("big")
+    orch.plan_task("Part", parent_task_id="big", **part)
+    orch.set_energy(energy)
+    step = orch.next_step()
+    assert words in step.sentence
+    assert step.call == call
+
+
+@pytest.mark.parametrize("end", ["cancel", "complete"])
+def test_parts_that_are_archived_are_not_brought_together(orch, end):
+    """There is nothing to bring together: the whole is started like any other task."""
+    orch.plan_task("Part", parent_task_id="big")
+    if end == "cancel":
+        orch.cancel_task("part")
+    else:
+        orch.complete_task("part", summary="s", detailed_work="d")
+    orch.delete_task("part")
+    assert take(orch).task.alias == "big"
+
+
 def test_worktrees_are_asked_for_only_where_tasks_use_them(ada, project):
     """Not before the first one, and not without git."""
     ada.plan_tasks([{"title": title} for title in "AC"])

@@ -104,7 +104,8 @@ class Overview:
         if not is_gentle:
             return next_step(facts)
         kind_facts = attrs.evolve(facts, proposals=0, failing_documents=())
-        if facts.own is not None:  # whoever has something in hand is not asked to begin more
+        own = facts.own
+        if own is not None and own.open_part is None:  # nobody is asked to begin more than that
             kind_facts = attrs.evolve(kind_facts, ready=None, unfinished=None, unmerged=())
         return gently(next_step(kind_facts), kind_facts)
 

@@ -378,7 +378,14 @@ class SessionReader:
             if self._is_wanted(task.id)
         ]
         held = [own for own in held if own.is_here or self._is_startable(own.task)]
-        return min(held, key=lambda holding: holding.is_here, default=None)
+        own = min(held, key=lambda holding: holding.is_here, default=None)
+        return None if own is None else attrs.evolve(own, open_part=self._open_part(own.task))
+
+    def _open_part(self, task: Task) -> Why | None:
+        """Return what keeps the first open subtask of a task from being done."""
+        query = TaskQuery(parent_task_id=task.id, status=lifecycle.OPEN, limit=1)
+        parts = self._store.tasks(query) if task.blockers else []
+        return self.why(parts[0]) if parts else None
 
     def _is_startable(self, task: Task) -> bool:
         """Tell whether this home could go on with a task that it does not hold now."""

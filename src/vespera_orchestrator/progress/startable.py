@@ -65,8 +65,11 @@ def recovery_beside(store: Store, wanted: TaskQuery | None, agent: str) -> list[
 
 
 def has_subtasks(store: Store, task: Task) -> bool:
-    """Tell whether a task has subtasks: then its own work is to bring their results together."""
-    query = TaskQuery(parent_task_id=task.id, limit=1, include_archived=True)
+    """Tell whether a task has subtasks: then its own work is to bring their results together.
+
+    Of those that are archived there is nothing to bring together.
+    """
+    query = TaskQuery(parent_task_id=task.id, limit=1)
     return bool(store.tasks(query))
 
 

@@ -35,10 +35,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime
 
-    from vespera_orchestrator._model import Attempt, JsonValue, Situation
+    from vespera_orchestrator._model import Attempt, Dependency, JsonValue, Situation
 
 _SILENT_SHARE: Final = 0.5
 """The share of its lease after which a silent holder may be gone."""
+_BUILT_ON: Final = frozenset({Outcome.SUCCESS, Outcome.DONE})
+"""Outcomes with which a task builds on what another one has done."""
 _PERSON_CHOICES: Final = ("retry", "abandon", "replace")
 """What a person may do about a task on which nobody goes on by itself."""
 _DECISION_REASON_WIDTH: Final = 200
@@ -60,14 +62,27 @@ def _outdated_note(situation: Situation) -> str:
     task = situation.task
     if task.status not in HAVE_BUILT:
         return ""
-    built_on = [
-        situation.needed[edge.task] for edge in task.dependencies if edge.on is Outcome.SUCCESS
-    ]
-    again = [other.alias for other in built_on if other.attempts and not other.status.is_terminal]
+    governed = frozenset(task.condition_names.values())
+    again, newer = [], []
+    for edge in task.dependencies:
+        other = situation.needed[edge.task]
+        if _is_open_again(edge, other, is_governed=edge.task in governed):
+            again.append(other.alias)
+        elif edge.on in _BUILT_ON and _ended_after(other, situation):
+            newer.append(other.alias)
     if again:
         return f"what it builds on was reopened and is not done again yet: {', '.join(again)}"
-    newer = [other.alias for other in built_on if _ended_after(other, situation)]
     return f"what it builds on was done again since: {', '.join(newer)}" if newer else ""
+
+
+def _is_open_again(edge: Dependency, other: Task, *, is_governed: bool) -> bool:
+    """Tell whether a task had ended before the one that builds on it began, and is open now.
+
+    A condition may have decided without it, so there it counts only once somebody has begun it.
+    """
+    if edge.on not in _BUILT_ON or other.status.is_terminal:
+        return False
+    return other.attempts > 0 or not is_governed
 
 
 def _ended_after(other: Task, situation: Situation) -> bool:

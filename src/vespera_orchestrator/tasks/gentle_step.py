@@ -60,6 +60,8 @@ def _wait(step: NextStep, facts: SessionFacts) -> NextStep:
     others = {resting and resting.id, waiting and waiting.task_id}
     if step.task_id in others - {None}:
         return step
+    if own is not None and own.open_part is not None:
+        return step
     if own is None or own.task.id != step.task_id:
         sentence = f"{facts.enough}: that is enough for now." if facts.enough else _OTHERS
         return attrs.evolve(step, sentence=f"{sentence} {REST}", call="")

@@ -83,7 +83,8 @@ class Transition:
     end: TaskStatus
 
 
-_OPEN: Final = (TaskStatus.PENDING, TaskStatus.IN_PROGRESS, TaskStatus.BLOCKED)
+OPEN: Final = (TaskStatus.PENDING, TaskStatus.IN_PROGRESS, TaskStatus.BLOCKED)
+"""Statuses of tasks that have not ended."""
 _RETRYABLE: Final = (
     TaskStatus.BLOCKED,
     TaskStatus.FAILED,
@@ -116,9 +117,9 @@ TRANSITIONS: Final[Mapping[Verb, Transition]] = {
         "its recovery is completed", (TaskStatus.BLOCKED,), TaskStatus.PENDING
     ),
     Verb.SKIP: Transition("can never become ready", _PENDING, TaskStatus.SKIPPED),
-    Verb.SKIP_PART: Transition("what it belongs to is skipped", _OPEN, TaskStatus.SKIPPED),
-    Verb.CANCEL: Transition("cancel_task", _OPEN, TaskStatus.CANCELLED),
-    Verb.ABANDON: Transition("abandon_task", _OPEN, TaskStatus.FAILED),
+    Verb.SKIP_PART: Transition("what it belongs to is skipped", OPEN, TaskStatus.SKIPPED),
+    Verb.CANCEL: Transition("cancel_task", OPEN, TaskStatus.CANCELLED),
+    Verb.ABANDON: Transition("abandon_task", OPEN, TaskStatus.FAILED),
     Verb.RETRY: Transition("retry_task", _RETRYABLE, TaskStatus.PENDING),
     Verb.REOPEN: Transition("reopen_task", (TaskStatus.COMPLETED,), TaskStatus.PENDING),
     Verb.RESTORE: Transition(

@@ -51,6 +51,8 @@ class Holding:
     """The note of its last checkpoint."""
     is_here: bool = False
     """Whether this very process holds it."""
+    open_part: Why | None = None
+    """What keeps the first of its parts that have not ended: only after them it is handed in."""
 
     @property
     def may_be_gone(self) -> bool:
@@ -264,7 +266,7 @@ def _take_up_own(facts: SessionFacts) -> NextStep | None:
 def _hand_in_own(facts: SessionFacts) -> NextStep | None:
     """Whoever starts several tasks from one process is told first what else can be started."""
     own = facts.own
-    if own is None:
+    if own is None or own.open_part is not None:
         return None
     title = one_line(own.task.title, _TITLE_WIDTH)
     sentence = f"You hold {title!r}.{was_at(own.note)} When the work is done, then hand it in."
@@ -419,6 +421,16 @@ def _decide(facts: SessionFacts) -> NextStep | None:
         task_id=first.task_id,
         alias=first.alias,
     )
+
+
+def _wait_for_part(facts: SessionFacts) -> NextStep | None:
+    """Say what keeps a task of the reader's from being handed in."""
+    own = facts.own
+    if own is None or own.open_part is None:
+        return None
+    title = one_line(own.task.title, _TITLE_WIDTH)
+    sentence = f"You hold {title!r}. It can be handed in after its parts: {own.open_part}."
+    return _step_on(own.task, "wait", sentence, "")
 
 
 def _wait(facts: SessionFacts) -> NextStep | None:
@@ -599,6 +611,7 @@ _RULES: Final[tuple[Callable[[SessionFacts], NextStep | None], ...]] = (
     _bring,
     _decide,
     _answer,
+    _wait_for_part,
     _wait,
     _leave_to_another,
     _merge_elsewhere,

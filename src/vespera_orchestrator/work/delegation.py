@@ -10,7 +10,7 @@ from vespera_orchestrator._text import one_line
 from vespera_orchestrator.errors import NothingReadyError, VesperaError
 from vespera_orchestrator.progress.overview import Overview
 from vespera_orchestrator.progress.startable import has_subtasks
-from vespera_orchestrator.tasks import effort
+from vespera_orchestrator.tasks import effort, lifecycle
 from vespera_orchestrator.work.synthesize import synthesize
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ _LOOKED_THROUGH: Final = 200
 _SYNTHESIS_TOKENS: Final = 8000
 _MOST_FOLLOWED: Final = 200
 """Among how many skipped tasks parents are looked for."""
-_OPEN: Final = tuple(status for status in TaskStatus if not status.is_terminal)
 
 
 class Coordination:
@@ -142,5 +141,5 @@ class Gathering:
     def _is_due(self, parent: Task) -> bool:
         if parent.status.is_terminal:
             return False
-        query = TaskQuery(parent_task_id=parent.id, status=_OPEN, limit=1)
+        query = TaskQuery(parent_task_id=parent.id, status=lifecycle.OPEN, limit=1)
         return not self._rooms.store.tasks(query)

@@ -144,13 +144,16 @@ class Effects:
     def ask(self, question: str, *, effect: str | None = None) -> Task:
         """Ask a person, and give the task back until the answer has come."""
         arguments.words("question", question, "asks nothing; write a sentence")
-        return self._rooms.store.ask(
+        asking = self._rooms.store.ask(
             self._task.id,
             self._attempt.number,
             question,
             agent=self._attempt.agent,
             effect=effect,
         )
+        if self._rooms.attempts.get(self._task.id) == self._attempt.number:
+            del self._rooms.attempts[self._task.id]
+        return asking
 
     def _record(self, key: str, result: JsonValue) -> JsonValue:
         """Record what came of an effect, whoever holds the task by now."""

@@ -292,9 +292,13 @@ def remove_dependency(tx: Transaction, task_id: str, needs: str) -> Task:
     """See `contracts.Store.remove_dependency`."""
     task = reading.task(tx, task_id)
     refuse_ungoverned(task, {edge.task for edge in task.dependencies} - {needs}, task.title)
+    restored = [task] if may_be_restored(tx, task) else []
+    for each in restored:
+        restore_skipped(tx, each)
     if not _delete_edge(tx, task, needs):
         raise _no_such_edge(tx, task, needs)
     recount(tx, task_id)
+    follow_restored(tx, restored)
     return reading.task(tx, task_id)
 
 

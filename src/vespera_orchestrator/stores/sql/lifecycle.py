@@ -422,7 +422,10 @@ def reopen(tx: Transaction, task_id: str, reason: str) -> Reopening:
 
 
 def _affected_by_reopening(tx: Transaction, task: Task) -> tuple[list[str], list[str]]:
-    """Return the ids of the dependents that wait again, and of all that was built on the task."""
+    """Return the ids of the dependents that wait again, and of all that was built on the task.
+
+    So is the task that it is a part of, if somebody works on that.
+    """
     waiting: list[str] = []
     outdated: dict[str, None] = {}
     queue = deque([task.id])
@@ -434,6 +437,9 @@ def _affected_by_reopening(tx: Transaction, task: Task) -> tuple[list[str], list
                 queue.append(dependent.id)
             elif needed == task.id and dependent.status in _WAITS_AGAIN:
                 waiting.append(dependent.id)
+    parent = None if task.parent_task_id is None else reading.task(tx, task.parent_task_id)
+    if parent is not None and parent.status is TaskStatus.IN_PROGRESS:
+        outdated[parent.id] = None
     return waiting, list(outdated)
 
 

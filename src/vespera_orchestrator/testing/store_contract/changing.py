@@ -32,6 +32,7 @@ from vespera_orchestrator.testing.store_contract.examples import (
     everything,
     kinds,
     ready_aliases,
+    status_of,
     statuses,
 )
 from vespera_orchestrator.testing.store_contract.fixtures import StoreFixtures
@@ -82,6 +83,17 @@ class ChangingContract(StoreFixtures):
         store.claim(session_id, "ada", task_id=b.id, lease_s=60)
         with pytest.raises(TransitionError):
             store.add_dependency(b.id, a.id, Outcome.SUCCESS)
+
+    def test_what_was_skipped_is_decided_anew_without_the_edge(self, store, session_id):
+        """By itself, and with it what was skipped because of it."""
+        plan = [draft("gone"), draft("b"), draft("c", "gone", "b"), draft("d", "c")]
+        gone, b, c, d = store.plan(session_id, plan)
+        store.cancel(gone.id, "", subtree=False)
+        assert status_of(store, d.id) == "skipped"
+        assert store.remove_dependency(c.id, gone.id).status is TaskStatus.PENDING
+        assert status_of(store, d.id) == "pending"
+        store.cancel(b.id, "", subtree=False)
+        assert store.remove_dependency(c.id, b.id).blockers == 0
 
     def test_an_edge_that_a_condition_names_stays(self, store, session_id):
         """It cannot be removed."""

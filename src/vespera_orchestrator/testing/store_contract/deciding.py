@@ -14,6 +14,7 @@ from vespera_orchestrator._model import (
     TaskStatus,
 )
 from vespera_orchestrator.errors import CycleError, LeaseLostError, TransitionError
+from vespera_orchestrator.tasks import causes
 from vespera_orchestrator.testing.store_contract.examples import (
     ALL_TASKS,
     aliases,
@@ -225,6 +226,29 @@ class DecidingContract(StoreFixtures):
         store.finish(a.id, 2, completion(n=2), agent="eve")
         assert statuses(store, session_id)["e"] == "skipped"
         assert ready_aliases(store, session_id) == ["d"]
+
+    @pytest.mark.parametrize("on", ["success", "done"])
+    def test_what_is_older_than_what_it_builds_on_says_so(self, store, session_id, on, clock):
+        """Also where that was answered, and done again since."""
+        gate = draft("gate", question="May we?")
+        gate, ship = store.plan(session_id, [gate, draft("ship", ("gate", on))])
+        store.answer(gate.id, {"approved": True}, agent="eve")
+        store.finish(ship.id, None, completion(), agent="ada")
+        clock.advance(1)
+        reopened = store.reopen(gate.id, "asked the wrong person")
+        assert [task.alias for task in reopened.outdated] == ["ship"]
+        assert "was reopened and is not done again yet: gate" in str(
+            causes.why(store.situation(ship.id))
+        )
+        store.answer(gate.id, {"approved": False}, agent="eve")
+        assert "was done again since: gate" in str(causes.why(store.situation(ship.id)))
+
+    def test_a_whole_that_is_being_made_from_a_reopened_part_is_named(self, store, session_id):
+        """Somebody works with what is no longer so."""
+        whole, part = store.plan(session_id, [draft("whole"), draft("part", parent="whole")])
+        store.finish(part.id, None, completion(), agent="ada")
+        store.claim(session_id, "ada", task_id=whole.id, lease_s=60)
+        assert [task.alias for task in store.reopen(part.id, "wrong").outdated] == ["whole"]
 
     def test_what_cannot_be_reopened(self, store, session_id):
         """What is not completed, and a part of what is; nothing is written."""
