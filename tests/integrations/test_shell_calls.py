@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 
 import vespera_orchestrator
+from vespera_orchestrator import NextStep
 from vespera_orchestrator.integrations.command import _parser
 from vespera_orchestrator.integrations.shell_calls import IN_PYTHON, in_commands
 from vespera_orchestrator.integrations.tools import signatures
+from vespera_orchestrator.integrations.tools.answers import answer_of
 from vespera_orchestrator.integrations.tools.table import NO_TOOLS, TABLE
 
 SOURCE = Path(vespera_orchestrator.__file__).parent
@@ -92,6 +94,17 @@ def test_every_hint_that_a_person_can_read_is_a_command(every_hint):
         if words[0] == "tool":
             schema = signatures.input_schema(next(s for s in TABLE if s.name == words[1]))
             assert json.loads([*words, "{}"][2]).keys() <= schema["properties"].keys(), shown
+
+
+def test_every_hint_may_be_a_next_step_of_a_tool(every_hint):
+    """Its answer is data for a program, whatever has to be thought of in the call."""
+    for hint in every_hint:
+        step = NextStep(action="execute", sentence="Do it.", call=hint)
+        data = answer_of(step, 1000).to_dict()["data"]
+        assert data.get("call", hint) == hint
+        json.dumps(data)
+    asking = NextStep(action="decide", sentence="May we?", call="orch.answer('gate', …)")
+    assert answer_of(asking, 1000).data["arguments"] == {"task": "gate"}
 
 
 def test_calls_without_a_command_are_those_for_programs(every_hint):

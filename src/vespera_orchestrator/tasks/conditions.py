@@ -67,6 +67,9 @@ _CONSTANTS: Final = {
     "None": None,
 }
 
+_NO_IN_WORDS: Final = frozenset({"no", "n", "false", "off", "0", "none", "null"})
+"""Texts that are neither true nor false where yes or no is read."""
+
 Truth: TypeAlias = bool | None
 """True, False, or ``None`` for unknown."""
 
@@ -684,7 +687,13 @@ def _truth_of(node: Node, tasks: Mapping[str, Task]) -> Truth:
             return _compare_chain(node, tasks)
         case _:
             value = _value_of(node, tasks)
-            return None if isinstance(value, _Unknown) else bool(value)
+            is_unclear = isinstance(value, _Unknown) or _is_a_no_in_words(value)
+            return None if is_unclear else bool(value)
+
+
+def _is_a_no_in_words(value: JsonValue) -> bool:
+    """Tell whether a text says no: as any other text it would count as true."""
+    return isinstance(value, str) and value.strip().casefold() in _NO_IN_WORDS
 
 
 def _kleene(truths: Iterator[Truth], *, decisive: bool) -> Truth:
@@ -781,6 +790,6 @@ def _undecided(node: Node, tasks: Mapping[str, Task]) -> Iterator[str]:
             for reference in _references(node):
                 if isinstance(_fact(reference, tasks[reference.name]), _Unknown):
                     yield reference.name
-                elif isinstance(node, Comparison):
-                    # An incomparable pair: both sides are known, and yet nothing follows.
+                else:
+                    # An incomparable pair, or "no" as a text: all is known, and nothing follows.
                     yield reference.name

@@ -442,3 +442,18 @@ class WorldContract(StoreFixtures):
         assert kinds(store, asked.id) == [EventKind.TASK_PLANNED]
         answered = store.answer(asked.id, {"fine": False, "by": "ada"}, agent="ada")
         assert answered.status is TaskStatus.COMPLETED
+
+    def test_a_no_in_words_is_no_yes(self, store, session_id):
+        """Neither in a signal, nor in outputs, nor in an answer from before its reader."""
+        plan = [draft("gate", question="?"), draft("tests"), draft("ci", signal="ci")]
+        gate, tests = store.plan(session_id, plan)[:2]
+        store.answer(gate.id, {"fine": "no"}, agent="eve")
+        names = ("gate", "tests", "ci")
+        readers = [draft(f"after_{name}", name, condition=f"{name}.outputs.fine") for name in names]
+        store.plan(session_id, readers)
+        store.finish(tests.id, None, completion(fine="False"), agent="ada")
+        store.signal(session_id, "ci", {"fine": " NO "}, agent="ci")
+        skipped = TaskQuery(session_id=session_id, status=(TaskStatus.SKIPPED,))
+        ended = store.tasks(skipped)
+        assert [task.alias for task in ended] == ["after_gate", "after_tests", "after_ci"]
+        assert "not comparable" in ended[0].reason
