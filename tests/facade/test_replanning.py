@@ -294,6 +294,37 @@ def test_drafts_change_what_they_say(orch):
     assert again[0].priority == 3
 
 
+@pytest.mark.parametrize("existing", ["keep", "update"])
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("Fix the bug in C++", "Fix the bug in C#"),
+        ("🎉", "🚀"),
+        (
+            "Write the documentation of the payment module, part one",
+            "Write the documentation of the payment module, part two",
+        ),
+    ],
+)
+def test_other_titles_with_the_same_alias_are_other_tasks(orch, before, after, existing):
+    """Nothing is dropped, and nobody's finished work gets another name."""
+    (done,) = orch.plan_tasks([before_plan := {"title": before}])
+    orch.complete_task(done, summary="s", detailed_work="d")
+    planned = orch.plan_tasks([{"title": after}], existing=existing)
+    assert [task.title for task in planned.new] == [after]
+    assert orch.get_task(done.id).title == before
+    assert not orch.plan_tasks([{"title": after}, before_plan], existing=existing).new
+    assert len(orch.query_tasks()) == 2
+
+
+def test_punctuation_makes_no_other_task(orch):
+    """Nor do the case of letters, and a title that was changed since."""
+    orch.plan_tasks([{"title": "Buy milk"}, {"title": "Buy tea"}])
+    orch.update_task("buy_tea", title="Get some tea")
+    planned = orch.plan_tasks([{"title": "Buy milk!"}, {"title": "Buy tea"}], existing="update")
+    assert (list(planned.new), sorted(planned.changed)) == ([], ["buy_milk", "buy_tea"])
+
+
 def test_the_answer_travels(orch):
     """It is a list, and can be pickled with what it says."""
     planned = orch.plan_tasks(PLAN)

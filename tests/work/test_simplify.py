@@ -186,3 +186,11 @@ def test_an_answered_piece_counts_as_begun(orch):
     orch.answer("tea_1", "boiled already")
     orch.undo_simplify("tea")
     assert aliases(orch.query_tasks(parent_task_id="tea")) == ["tea_1"]
+
+
+def test_pieces_find_free_aliases(orch):
+    """However many of those that they would have are taken."""
+    orch.plan_tasks([{"title": "Chapter"}, {"title": "Chapter 1"}, {"title": "Chapter 2"}])
+    pieces = orch.simplify("chapter")
+    assert len(pieces) == 3
+    assert not {piece.alias for piece in pieces} & {"chapter_1", "chapter_2"}

@@ -11,6 +11,11 @@ from vespera_orchestrator.tasks.conditions import RESERVED_WORDS
 
 _MOST_SLUG_CHARS: Final = 48
 """Longest alias that is made from a title."""
+_NO_WORDS: Final = re.compile(
+    r"""[\s.,;:!?'"()\[\]{}_/|…«»“”\N{LEFT SINGLE QUOTATION MARK}"""
+    r"""\N{RIGHT SINGLE QUOTATION MARK}\N{EN DASH}\N{EM DASH}-]+"""
+)
+"""What titles of the same task may differ in, beside the case of letters."""
 _ALIAS: Final = re.compile(r"[^\W\d]\w{0,79}")
 
 
@@ -32,3 +37,15 @@ def slug(title: str) -> str:
     if not text:
         return "task"
     return text if is_alias(text) else f"task_{text}"[:_MOST_SLUG_CHARS]
+
+
+def mean_the_same(title: str, other: str) -> bool:
+    """Tell whether two titles are those of one task, as far as an alias leaves it open.
+
+    Aliases have no symbols, and are cut: "C++" and "C#", or two long titles, may make the same one.
+    """
+    return slug(title) != slug(other) or _words(title) == _words(other)
+
+
+def _words(title: str) -> str:
+    return _NO_WORDS.sub("", title.casefold())

@@ -73,10 +73,6 @@ def _wait(step: NextStep, facts: SessionFacts) -> NextStep:
 
 
 def _decide(step: NextStep, facts: SessionFacts) -> NextStep:
-    asked = facts.question
-    if asked is not None and asked.id == step.task_id:
-        words = one_line(asked.question or asked.title, _QUESTION_WIDTH)
-        return _saying(step, f"A question waits for you, and can wait: {words}")
     is_obstacle = facts.ready is not None and facts.ready.id == step.task_id
     if is_obstacle and facts.obstacle:
         return step

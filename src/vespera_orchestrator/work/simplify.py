@@ -8,7 +8,13 @@ import attrs
 
 from vespera_orchestrator._model import TaskQuery, TaskStatus
 from vespera_orchestrator._text import show_value
-from vespera_orchestrator.errors import AliasTakenError, InvalidInputError, TransitionError
+from vespera_orchestrator.errors import (
+    AliasTakenError,
+    InvalidInputError,
+    InvalidPlanError,
+    TransitionError,
+    VesperaError,
+)
 from vespera_orchestrator.tasks import lifecycle, simplifying
 
 if TYPE_CHECKING:
@@ -98,11 +104,19 @@ class Simplifier:
         drafts = [attrs.evolve(draft, planned_by=planner) for draft in drafts]
         try:
             return self._rooms.store.plan(task.session_id, drafts)
-        except AliasTakenError:
+        except (AliasTakenError, InvalidPlanError) as exc:
+            if not _is_about_aliases(exc):
+                raise
             pieces = self._pieces(task)
             if pieces:
                 return pieces  # somebody else was faster
         return self._rooms.store.plan(task.session_id, _with_free_aliases(task, drafts))
+
+
+def _is_about_aliases(exc: VesperaError) -> bool:
+    """Tell whether all that is wrong with a plan is that aliases are taken."""
+    mistakes = exc.mistakes if isinstance(exc, InvalidPlanError) else (exc,)
+    return all(isinstance(mistake, AliasTakenError) for mistake in mistakes)
 
 
 def _has_begun(pieces: Iterable[Task]) -> bool:

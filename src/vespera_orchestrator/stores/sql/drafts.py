@@ -36,7 +36,7 @@ from vespera_orchestrator.stores.sql import reading, rows
 from vespera_orchestrator.stores.sql.cycles import refuse_circles_within
 from vespera_orchestrator.stores.sql.transaction import first_column
 from vespera_orchestrator.tasks import plans, specialists
-from vespera_orchestrator.tasks.aliases import is_alias, slug
+from vespera_orchestrator.tasks.aliases import is_alias, mean_the_same, slug
 from vespera_orchestrator.tasks.conditions import parse
 
 if TYPE_CHECKING:
@@ -344,12 +344,13 @@ class Drafts:
                 "a task cannot be its own parent", draft.place, path=(draft.parent, draft.parent)
             )
         task = self.existing.get(parent)
-        is_recovery = draft.recovers_task_id is not None
         self._refuse_parts_of_questions(parent, task, draft)
         before = self._before.get(task_id)
         if before is not None and before.parent_task_id == parent:
             return parent  # it is a part of it already, whatever became of the whole
-        if task is not None and task.status.is_terminal and not is_recovery:
+        # A recovery is planned beside what it recovers, whatever became of the whole.
+        is_new_recovery = before is None and draft.recovers_task_id is not None
+        if task is not None and task.status.is_terminal and not is_new_recovery:
             remedy = reopening(task.alias, task.status)
             place = place_in_plan(draft.place, draft.title)
             raise TransitionError(task.alias, task.status, "take a subtask", remedy, place=place)
@@ -452,14 +453,37 @@ def matching(tx: Transaction, session_id: str, drafts: Sequence[TaskDraft]) -> d
     """Return, by the number of a draft, the task of the session that has its alias already.
 
     A draft without an alias counts by the one it would get if the plan were alone in the session.
+    Where that would be the alias of another title, too, its own title decides.
     """
     numbers = _local_names(drafts, range(len(drafts)))
+    tasks = _tasks_with(tx, session_id, "alias", list(numbers))
+    matches = {numbers[task.alias]: task for task in tasks}
+    unlike = [
+        number
+        for number, task in matches.items()
+        if drafts[number].alias is None and not mean_the_same(drafts[number].title, task.title)
+    ]
+    if unlike:
+        for number in unlike:
+            del matches[number]
+        known_ids = {task.id for task in matches.values()}
+        titled = _tasks_with(tx, session_id, "title", [drafts[number].title for number in unlike])
+        by_title = {task.title: task for task in titled if task.id not in known_ids}
+        for number in unlike:
+            task = by_title.pop(drafts[number].title, None)
+            if task is not None:
+                matches[number] = task
+    return matches
+
+
+def _tasks_with(tx: Transaction, session_id: str, column: str, values: list[str]) -> list[Task]:
+    """Return the tasks of a session that have one of the values in a column."""
     sql = f"""
         SELECT id FROM tasks
-        WHERE alias {tx.dialect.in_list(1)} AND session_id = {tx.mark}2
+        WHERE {column} {tx.dialect.in_list(1)} AND session_id = {tx.mark}2
     """
-    ids = first_column(tx.execute(sql, (json.dumps(list(numbers)), session_id)).fetchall())
-    return {numbers[task.alias]: task for task in reading.tasks_by_id(tx, ids)}
+    ids = first_column(tx.execute(sql, (json.dumps(values), session_id)).fetchall())
+    return reading.tasks_by_id(tx, ids)
 
 
 def _in_old_order(

@@ -85,7 +85,7 @@ def ask(
     draft = TaskDraft(
         title=f"Question: {task.title}",
         question=question,
-        parent=task.parent_task_id,
+        parent=_open_parent(tx, task),
         priority=task.priority,
     )
     asking = planning.plan(tx, task.session_id, [draft])[0]
@@ -104,3 +104,11 @@ def ask(
         """
         tx.execute(sql, (task_id, effect, asking.id))
     return asking
+
+
+def _open_parent(tx: Transaction, task: Task) -> str | None:
+    """Return the task that this one is a part of, unless that has ended and takes no more parts."""
+    if task.parent_task_id is None:
+        return None
+    parent = reading.task(tx, task.parent_task_id)
+    return None if parent.status.is_terminal else parent.id

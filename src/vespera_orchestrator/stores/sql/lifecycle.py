@@ -414,8 +414,12 @@ def reopen(tx: Transaction, task_id: str, reason: str) -> Reopening:
     set_columns(tx, task.id, reason=reason or None)
     restore_dependents(tx, [task], reason)
     refuse_circle_through(tx, task)
+    reopened = reading.task(tx, task_id)
+    if reopened.status is TaskStatus.SKIPPED:  # what it waits for has failed or gone since
+        remedy = f"it would be skipped ({reopened.reason}); try that again first"
+        raise _cannot_reopen(task, remedy)
     return Reopening(
-        task=reading.task(tx, task_id),
+        task=reopened,
         waiting=tuple(reading.tasks_by_id(tx, waiting)),
         outdated=tuple(reading.tasks_by_id(tx, outdated)),
     )

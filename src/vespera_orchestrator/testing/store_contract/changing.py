@@ -30,6 +30,7 @@ from vespera_orchestrator.testing.store_contract.examples import (
     completion,
     draft,
     everything,
+    failure,
     kinds,
     ready_aliases,
     status_of,
@@ -83,6 +84,15 @@ class ChangingContract(StoreFixtures):
         store.claim(session_id, "ada", task_id=b.id, lease_s=60)
         with pytest.raises(TransitionError):
             store.add_dependency(b.id, a.id, Outcome.SUCCESS)
+
+    def test_nothing_open_is_put_below_what_has_ended(self, store, session_id):
+        """Neither a task nor the recovery of one."""
+        old, task = store.plan(session_id, [draft("old"), draft("task")])
+        store.finish(old.id, None, completion(), agent="ada")
+        recovery = store.finish(task.id, None, failure(), agent="ada").recovery
+        for each in (task, recovery):
+            with pytest.raises(TransitionError, match="take a subtask"):
+                store.update_task(each.id, {"parent": old.id})
 
     def test_what_was_skipped_is_decided_anew_without_the_edge(self, store, session_id):
         """By itself, and with it what was skipped because of it."""

@@ -243,6 +243,23 @@ class DecidingContract(StoreFixtures):
         store.answer(gate.id, {"approved": False}, agent="eve")
         assert "was done again since: gate" in str(causes.why(store.situation(ship.id)))
 
+    @pytest.mark.parametrize("gone", ["needed", "whole"])
+    def test_what_would_be_skipped_is_not_reopened(self, store, session_id, gone):
+        """It stays done: what it waits for, or the whole, comes first."""
+        plan = [draft("gate"), draft("whole", "gate"), draft("a"), draft("b", "a", parent="whole")]
+        tasks = {task.alias: task.id for task in store.plan(session_id, plan)}
+        for name in "ab":
+            store.finish(tasks[name], None, completion(), agent="ada")
+        if gone == "needed":
+            store.reopen(tasks["a"], "wrong")
+            store.cancel(tasks["a"], "", subtree=False)
+        else:
+            store.cancel(tasks["gate"], "", subtree=False)
+        before = everything(store)
+        with pytest.raises(TransitionError, match="it would be skipped"):
+            store.reopen(tasks["b"], "another way")
+        assert everything(store) == before
+
     def test_a_whole_that_is_being_made_from_a_reopened_part_is_named(self, store, session_id):
         """Somebody works with what is no longer so."""
         whole, part = store.plan(session_id, [draft("whole"), draft("part", parent="whole")])

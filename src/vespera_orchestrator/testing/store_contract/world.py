@@ -322,6 +322,15 @@ class WorldContract(StoreFixtures):
         getattr(store, decision)(asker.id, "", subtree=True)
         assert questions(store, session_id) == [asked[1].alias]
 
+    def test_a_question_below_a_whole_that_has_ended(self, store, session_id):
+        """It is asked beside it: somebody works on the part all the same."""
+        whole, part = store.plan(session_id, [draft("whole"), draft("part", parent="whole")])
+        store.claim(session_id, "ada", task_id=part.id, lease_s=60)
+        store.cancel(whole.id, "only its parts are wanted", subtree=False)
+        question = store.ask(part.id, 1, "Which?", agent="ada")
+        assert question.parent_task_id is None
+        assert questions(store, session_id) == [question.alias]
+
     # --- effects ---
 
     def test_an_effect_is_begun_once_and_recorded_once(self, store, session_id):
