@@ -515,9 +515,9 @@ def test_a_conflict_changes_nothing_and_tells_all(project, trees):
     assert project.git("rev-parse", "integration") == before
     report = caught.value.report
     for text in (
-        "<<<<<<< integration\nWORK\n||||||| base\ntwo\n=======\n",
+        "<<<<<<< the worktree\n```\nOTHER\n||||||| base\ntwo\n=======\n",
         "````text\n",
-        "OTHER\n>>>>>>> the worktree",
+        "WORK\n>>>>>>> integration",
         "Binary, 2 bytes",
         "b = 2",
         "Not there.",

@@ -849,7 +849,7 @@ CONFLICTS = {
         {"a.txt": "one\nONE\nthree\n"},
         {"a.txt": "one\nTWO\nthree\n"},
         {"a.txt"},
-        "<<<<<<< integration\nONE\n||||||| base\n",
+        "=======\nONE\n>>>>>>> integration\n",
     ),
     "changed and deleted": ({"a.txt": "changed\n"}, {"a.txt": None}, {"a.txt"}, "Not there."),
     "deleted and changed": ({"a.txt": None}, {"a.txt": "changed\n"}, {"a.txt"}, "Not there."),
@@ -858,7 +858,7 @@ CONFLICTS = {
         {"n.txt": "one\n"},
         {"n.txt": "two\n"},
         {"n.txt"},
-        "<<<<<<< integration\none\n|||||||",
+        "=======\none\n>>>>>>> integration",
     ),
     "renamed in two ways": (
         {"long.txt": None, "x.txt": "long"},
@@ -1364,7 +1364,7 @@ def test_a_report_shows_the_places_first(orch):
     [conflict] = orch.artifacts.list(task="two", kind="conflict")
     report = orch.artifacts.text(conflict)
     places, whole = report.split("## Whole files")
-    said = ["one", "two", "one too", "two too"]
+    said = ["two", "one", "two too", "one too"]
     assert [line for line in places.splitlines() if line in said] == said
     assert len(places.splitlines()) < 60 < len(whole.splitlines())
     with orch.execute_task("recover_two", agent="three") as work:

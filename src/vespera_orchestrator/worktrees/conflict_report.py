@@ -101,11 +101,15 @@ class ConflictReport:
         return renamed + _code_block(blob.data)
 
     def _merge(self, sides: Conflict) -> bytes | str:
-        """Return the file with both sides between markers, or why there is none."""
-        if sides[1] is None or sides[2] is None:
+        """Return the file with both sides between markers, or why there is none.
+
+        The worktree's side comes first, as in the files that a recovery corrects.
+        """
+        base, landed, saved = sides
+        if landed is None or saved is None:
             return "One side has no such file; there is nothing to put together."
-        labels = (b"base", self.branch.encode(), b"the worktree")
-        merge = libgit2.merge_file(self.repo, sides, labels)
+        labels = (b"base", b"the worktree", self.branch.encode())
+        merge = libgit2.merge_file(self.repo, (base, saved, landed), labels)
         if merge is None or not merge.content:
             return "It cannot be merged as text."
         return merge.content
