@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from datetime import timedelta
 
 import attrs
 import numpy as np
@@ -353,7 +354,7 @@ def test_rebuilt_with_vectors_it_is_equal(home):
                 r["artifact_id"],
                 r["start"],
                 r["superseded"],
-                r["words"],
+                r["text"],
                 tuple(np.round(r["vector"], 5)),
             )
             for r in held
@@ -479,12 +480,12 @@ def test_a_large_table_gets_a_vector_index_that_finds_the_same(tmp_path, monkeyp
         opened.replace([], rows, made, 0)
 
     grow(0, 2000)
-    assert opened.optimize(0) == 0
+    assert opened.optimize(0, upkeep.KEEP_VERSIONS) == 0
     grow(2000, 2000)
-    trained = opened.optimize(0)
+    trained = opened.optimize(0, upkeep.KEEP_VERSIONS)
     assert trained == 4000
     grow(4000, 1000)
-    assert opened.optimize(trained) == trained
+    assert opened.optimize(trained, upkeep.KEEP_VERSIONS) == trained
     right = total = 0
     queries = (chance.normal(size=(20, 64)) + centres[:20]).astype(np.float32)
     for filters in (table.SearchFilter(), table.SearchFilter(tags=("even",))):
@@ -506,7 +507,7 @@ def _row(artifact_id, words, tag=""):
     passage = {
         "start": 0,
         "end": len(words),
-        "words": words,
+        "text": words,
         "passages": 1,
         "superseded": False,
         "title": artifact_id,
@@ -544,6 +545,26 @@ def test_many_small_writes_stay_few_files(home, monkeypatch):
     assert len(found(orch, "subject", limit=200)) == 80
 
 
+def test_a_second_copy_of_the_table_goes_once_no_reader_needs_it(home, monkeypatch):
+    """Optimizing writes a new table anew; the next write removes what was there before."""
+    monkeypatch.setattr(index, "SMALL_PASSAGES", 0)
+    monkeypatch.setattr(upkeep, "MIN_UNINDEXED", 20)
+    orch = home("none")
+    for number in range(30):
+        orch.artifacts.save(f"Note {number}", f"about subject {number}")
+        if number in {14, 29}:
+            orch.catch_up()
+    files = orch.home / "index.lance" / state(orch).generation / "passages.lance" / "data"
+    assert state(orch).copied_at
+    copies = len(list(files.iterdir()))
+    monkeypatch.setattr(upkeep, "KEEP_VERSIONS", timedelta(milliseconds=1))
+    orch.artifacts.save("Later", "about subject 30")
+    orch.catch_up()
+    assert len(list(files.iterdir())) < copies
+    assert not state(orch).copied_at
+    assert len(found(orch, "subject", limit=200)) == 31
+
+
 def test_what_is_not_indexed_yet_grows_slower_than_the_table():
     """Optimizing follows the square root of the table, so that its share shrinks with growth."""
     held = {"passages": 100_000, "unindexed": 0}
@@ -555,7 +576,7 @@ def test_what_is_not_indexed_yet_grows_slower_than_the_table():
         def size(self):
             return table.TableSize(**held)
 
-        def optimize(self, trained):
+        def optimize(self, trained, _):
             self.tidied += 1
             held["unindexed"] = 0
             return trained

@@ -174,7 +174,7 @@ import os, signal, sqlite3, sys
 connection = sqlite3.connect(sys.argv[1], isolation_level=None)
 connection.execute("PRAGMA cache_size = 1")
 connection.execute("BEGIN IMMEDIATE")
-connection.execute("UPDATE passages SET words = words || 'gone wrong'")
+connection.execute("UPDATE passages SET text = 'gone wrong' || hex(randomblob(600))")
 connection.execute("UPDATE artifacts SET title = 'gone wrong'")
 os.kill(os.getpid(), signal.SIGKILL)
 """

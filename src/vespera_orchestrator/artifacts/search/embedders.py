@@ -150,13 +150,16 @@ class StaticEmbedder:
         import numpy as np
 
         model = self._loaded_model()
-        matrix = model.matrix.as_array()
+        counts = [Counter(tokens) for tokens in self._token_ids(texts, model.pieces)]
+        distinct = sorted(set().union(*counts))
+        places = {token: place for place, token in enumerate(distinct)}
+        # Half precision is slow to compute with: each row is converted once.
+        matrix = model.matrix.as_array()[distinct].astype(np.float32)
         vectors: Any = np.zeros((len(texts), self.dimensions), np.float32)
-        for place, tokens in enumerate(self._token_ids(texts, model.pieces)):
-            token_ids = np.asarray(tokens, np.int64)
-            distinct_ids, counts = np.unique(token_ids, return_counts=True)
-            weights = np.log1p(counts).astype(np.float32)
-            vectors[place] = weights @ matrix[distinct_ids].astype(np.float32)
+        for number, of_text in enumerate(counts):
+            rows = [places[token] for token in of_text]
+            weights = np.log1p(np.fromiter(of_text.values(), np.float32, len(rows)))
+            vectors[number] = weights @ matrix[rows]
         lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
         lengths = np.where(lengths > 0, lengths, 1)
         return vectors / lengths
@@ -283,11 +286,8 @@ def _tokens(text: str, pieces: Mapping[str, int]) -> list[int]:
     """
     if not text:
         return []
-    parts = list(_SPACE + text.replace(" ", _SPACE))
-    while (place := _next_join(parts, pieces)) is not None:
-        parts[place : place + 2] = [parts[place] + parts[place + 1]]
     tokens: list[int] = []
-    for part in parts:
+    for part in _joined(_SPACE + text.replace(" ", _SPACE), pieces):
         number = pieces.get(part)
         if number is None:
             tokens += [pieces[f"<0x{byte:02X}>"] for byte in part.encode()]
@@ -296,11 +296,19 @@ def _tokens(text: str, pieces: Mapping[str, int]) -> list[int]:
     return tokens
 
 
-def _next_join(parts: Sequence[str], pieces: Mapping[str, int]) -> int | None:
-    """Return where to join two neighbours next; ``None`` when no two make a piece."""
-    joined = [pieces.get(first + second, _NO_PIECE) for first, second in pairwise(parts)]
-    lowest = min(joined, default=_NO_PIECE)
-    return joined.index(lowest) if lowest < _NO_PIECE else None
+def _joined(text: str, pieces: Mapping[str, int]) -> list[str]:
+    """Return the characters of *text*, joined to pieces."""
+    parts = list(text)
+    ranks = [pieces.get(first + second, _NO_PIECE) for first, second in pairwise(parts)]
+    while ranks and (lowest := min(ranks)) < _NO_PIECE:
+        place = ranks.index(lowest)
+        parts[place : place + 2] = [parts[place] + parts[place + 1]]
+        # Only the two pairs that the new piece is in have changed.
+        del ranks[place]
+        for pair in (place - 1, place):
+            if 0 <= pair < len(ranks):
+                ranks[pair] = pieces.get(parts[pair] + parts[pair + 1], _NO_PIECE)
+    return parts
 
 
 def _model_spelling(word: str) -> str:

@@ -13,7 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from vespera_orchestrator.artifacts.search import lancedb_private
 from vespera_orchestrator.artifacts.search.lancedb_private import run, translated_errors
-from vespera_orchestrator.artifacts.search.table import IndexedArtifact, TableSize, match_of
+from vespera_orchestrator.artifacts.search.table import (
+    IndexedArtifact,
+    TableSize,
+    match_of,
+    words_of,
+)
 from vespera_orchestrator.errors import ArtifactIndexError
 
 if TYPE_CHECKING:
@@ -36,8 +41,6 @@ Its cells have become too full by then.
 _MAX_VECTOR_PARTS = 6
 """Every optimizing adds a part to the vector index, and a search spends a millisecond on each."""
 _PROBES = 20
-_KEEP_VERSIONS = timedelta(minutes=5)
-"""A reader holds a version for the length of one query, and fails if it is removed meanwhile."""
 _MAX_TOKEN_CHARACTERS = 65
 """Exclusive, so that a SHA-256 digest can be found."""
 _MATCH_COLUMNS = (
@@ -138,13 +141,14 @@ class LanceTable:
         with translated_errors("optimize it"):
             run(self._table.update(where=col("epoch") == lit(epoch), updates_sql=unchanged))
 
-    def optimize(self, trained: int) -> int:
+    def optimize(self, trained: int, keep: timedelta) -> int:
         """Index every passage, merge files and remove old versions.
 
         Costs as much as the table is large.
 
         Args:
             trained: With how many passages the vector index was trained; 0 when there is none.
+            keep: Versions that are younger than this stay.
 
         Returns:
             The same number afterwards.
@@ -159,7 +163,7 @@ class LanceTable:
                 # Without its parts all files are merged. Files with deleted passages would make
                 # training take minutes.
                 run(self._table.drop_index("vector"))
-            run(self._table.optimize(cleanup_older_than=_KEEP_VERSIONS))
+            run(self._table.optimize(cleanup_older_than=keep))
             if not train:
                 return trained
             self._train_vector_index()
@@ -215,8 +219,7 @@ class LanceTable:
     def rows(self) -> list[Row]:
         """Return everything it has."""
         with translated_errors("read it"):
-            rows: list[Row] = run(self._table.query().to_list())
-        return rows
+            return _rows(run(self._table.query().to_arrow()))
 
     # --- searching ----------------------------------------------------------
 
@@ -304,15 +307,15 @@ def _rows(matches: Any) -> list[Row]:
 
     Arrow would turn vectors into lists number by number, which costs more than the search.
     """
-    if "vector" not in matches.column_names:
-        rows: list[Row] = matches.to_pylist()
-        return rows
-    vectors = matches["vector"].to_numpy()
-    plain = matches.drop_columns("vector").to_pylist()
+    vectors: Any = [None] * matches.num_rows
+    if "vector" in matches.column_names:
+        vectors = matches["vector"].to_numpy()
+        matches = matches.drop_columns("vector")
     rows = []
-    for row, vector in zip(plain, vectors, strict=True):
+    for row, vector in zip(matches.to_pylist(), vectors, strict=True):
+        text = row["words"][: row["end"] - row["start"]]
         numbers = None if vector is None else vector.tolist()
-        rows.append({**row, "vector": numbers})
+        rows.append({**row, "text": text, "vector": numbers})
     return rows
 
 
@@ -335,21 +338,22 @@ def _schema(dimensions: int) -> Any:
     fields += [(name, pa.int32()) for name in numbers]
     fields += [("tags", pa.list_(pa.string())), ("superseded", pa.bool_())]
     if dimensions:
-        fields.append(("vector", pa.list_(pa.float32(), dimensions)))
+        # Half precision holds small whole numbers exactly, and LanceDB indexes no bytes.
+        fields.append(("vector", pa.list_(pa.float16(), dimensions)))
     return pa.schema(fields)
 
 
 def _arrow_table(rows: Sequence[Row], vectors: Any, epoch: int, dimensions: int) -> Any:
     import pyarrow as pa
 
-    dated = [{**row, "epoch": epoch} for row in rows]
+    dated = [{**row, "words": words_of(row), "epoch": epoch} for row in rows]
     table = pa.Table.from_pylist(dated, schema=_schema(0))
     if not dimensions:
         return table
     if vectors is None:
-        column = pa.nulls(len(rows), pa.list_(pa.float32(), dimensions))
+        column = pa.nulls(len(rows), pa.list_(pa.float16(), dimensions))
     else:
-        numbers = pa.array(vectors.reshape(-1))
+        numbers = pa.array(vectors.reshape(-1).astype("float16"))
         missing = pa.array(~vectors.any(axis=1))
         column = pa.FixedSizeListArray.from_arrays(numbers, dimensions, mask=missing)
     return table.append_column(_schema(dimensions).field("vector"), column)

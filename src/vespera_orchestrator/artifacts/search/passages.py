@@ -15,7 +15,7 @@ import re
 import unicodedata
 from collections import Counter
 from functools import lru_cache
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import TYPE_CHECKING
 
 import attrs
@@ -35,6 +35,7 @@ Anything from 300 to 2,400 finds equally well; this is a screenful to read.
 
 _BLOCK_CHARACTERS = 20_000
 _LEAST_ENCODED = 400
+_ENCODED_LINE = 60
 _ENCODED = re.compile(r"(?:[A-Za-z0-9+/]{60,}(?:\\n|\r?\n)?)+(?:[A-Za-z0-9+/]+={0,2})?={0,2}")
 """Base64 in lines of 60 characters and more, as in mail, or in one, as in notebooks."""
 
@@ -102,13 +103,20 @@ def split(text: str, media_type: str) -> list[Passage]:
     splitter_class = MarkdownSplitter if is_prose else TextSplitter
     splitter = splitter_class(PASSAGE_CHARACTERS)
     passages = []
-    readable = _ENCODED.sub(_blanked, text)
+    readable = _without_base64(text)
     for block_start, block in _blocks(readable):
         for offset, chunk in splitter.chunk_indices(block):
             start = block_start + offset
             end = start + len(chunk)
             passages.append(Passage(start=start, end=end, text=text[start:end]))
     return passages
+
+
+def _without_base64(text: str) -> str:
+    """Return *text* with spaces in place of base64."""
+    longest = max(map(len, text.split()), default=0)
+    # To look for it takes longer than all the rest, and most texts have no word of that length.
+    return text if longest < _ENCODED_LINE else _ENCODED.sub(_blanked, text)
 
 
 def _blanked(encoded: re.Match[str]) -> str:
@@ -267,14 +275,18 @@ def searched_words(query: str) -> str:
 
 def _parts(text: str, runs: Iterable[str]) -> list[str]:
     """Return the parts of identifiers, pairs of neighbours in *runs*, and names for symbols."""
-    parts = [] if text.isascii() else _folded_words(text)
-    for word in WORD.findall(text):
-        if word.isascii() or _UNSPACED_RUN.search(word) is None:
-            parts += identifier_parts(word)
+    words = WORD.findall(text)
+    is_ascii = text.isascii()
+    if not is_ascii:
+        words = [word for word in words if word.isascii() or _UNSPACED_RUN.search(word) is None]
+    parts = list(chain.from_iterable(map(identifier_parts, words)))
+    if not is_ascii:
+        parts += _folded_words(text)
+        parts += [f"u{ord(symbol):x}" for symbol in _SYMBOL.findall(text)]
     for run in runs:
         parts += map("".join, pairwise(run))
-    parts += [first + second for first, second in _HYPHENATED.findall(text)]
-    parts += [f"u{ord(symbol):x}" for symbol in _SYMBOL.findall(text)]
+    if "-\n" in text:
+        parts += [first + second for first, second in _HYPHENATED.findall(text)]
     return parts
 
 

@@ -7,7 +7,7 @@ weighted sum is its score:
 * **words**: the score of its best passage;
 * **density**: the mean over all its passages, so that an artifact that speaks of nothing else wins
   over one that mentions it;
-* **nearness**: how near the sum of its matching vectors is to the query, in standard deviations
+* **nearness**: how near its matching vectors are together to the query, in standard deviations
   from the mean of the candidates: what a cosine is worth differs from model to model;
 * **neighbours**: how many neighbouring words of the query stand together in one passage;
 * **opening**: how much of the query stands near the artifact's beginning, its title included: a
@@ -389,11 +389,11 @@ def _nearness(vector: Any, groups: Sequence[Sequence[PassageMatch]]) -> list[flo
 
 
 def _group_cosine(vector: Any, group: Sequence[PassageMatch]) -> float | None:
-    """Return the cosine of *vector* and the sum of the group's; ``None`` when there is none."""
+    """Return the cosine of *vector* and the group's direction; ``None`` when it has no vector."""
     vectors = [passage.vector for passage in group if passage.vector is not None]
     if not vectors:
         return None
-    return vector_math.cosine(vector, vector_math.total(vectors))
+    return vector_math.cosine(vector, vector_math.direction(vectors))
 
 
 class _QueryWords:

@@ -16,13 +16,20 @@ import heapq
 import json
 import sqlite3
 import threading
+import zlib
 from contextlib import closing, contextmanager
 from functools import lru_cache
+from itertools import filterfalse
 from typing import TYPE_CHECKING, Any, Final
 
 from vespera_orchestrator.artifacts.search import vector_math
 from vespera_orchestrator.artifacts.search.passages import STOP_WORDS, TERM
-from vespera_orchestrator.artifacts.search.table import IndexedArtifact, TableSize, match_of
+from vespera_orchestrator.artifacts.search.table import (
+    IndexedArtifact,
+    TableSize,
+    match_of,
+    words_of,
+)
 from vespera_orchestrator.errors import ArtifactIndexError
 from vespera_orchestrator.home.files import create_file, translate_os_error
 
@@ -39,6 +46,10 @@ _LOCK_WAIT_S: Final = 30.0
 """A writer keeps readers out for the length of one commit."""
 _IN_USE: Final = "another process keeps it locked"
 _PRIMARY_CODE: Final = 0xFF
+_COMPRESSION_LEVEL: Final = 6
+_LEAST_PACKED: Final = 100
+"""Characters. Hardly any shorter text becomes shorter still."""
+_WITHOUT_HEADER: Final = -zlib.MAX_WBITS
 _COMPARED: Final = 800
 """How many vectors are compared number by number.
 
@@ -66,12 +77,13 @@ CREATE TABLE passages (
     "start" INTEGER NOT NULL,
     "end" INTEGER NOT NULL,
     place TEXT NOT NULL,
-    words TEXT NOT NULL,
-    "before" TEXT NOT NULL
+    text NOT NULL,
+    "before" NOT NULL
 );
 CREATE INDEX passages_of_artifact ON passages (artifact);
 CREATE TABLE vectors (
     number INTEGER PRIMARY KEY,
+    length REAL NOT NULL,
     vector BLOB NOT NULL
 );
 CREATE TABLE signs (
@@ -96,7 +108,9 @@ _ARTIFACT_COLUMNS: Final = (
 )
 _JOINED: Final = "passages p JOIN artifacts a ON a.number = p.artifact"
 _WITH_VECTORS: Final = f"{_JOINED} LEFT JOIN vectors v ON v.number = p.number"
-_PASSAGE_COLUMNS: Final = ("start", "end", "place", "words", "before")
+_PASSAGE_COLUMNS: Final = ("start", "end", "place", "text", "before")
+_PACKED: Final = ("text", "before")
+"""Columns with compressed text. Short ones, which would not become shorter, are as they were."""
 _ROW: Final = ", ".join([
     *[f"a.{name}" for name in _ARTIFACT_COLUMNS],
     *[f'p."{name}"' for name in _PASSAGE_COLUMNS],
@@ -169,8 +183,9 @@ class SQLiteTable:
                 "UPDATE artifacts SET superseded = 1 WHERE artifact_id = ?",
                 [(name,) for name in (*older, *superseded)],
             )
-            for row, vector in zip(rows, _blobs(vectors, len(rows)), strict=True):
-                _add(connection, row, vector)
+            numbers = _add(connection, rows)
+            if vectors is not None:
+                _add_vectors(connection, numbers, vectors)
 
     # --- reading ------------------------------------------------------------
 
@@ -237,6 +252,7 @@ class SQLiteTable:
         *columns, vector = values
         row: Row = dict(zip((*_ARTIFACT_COLUMNS, *_PASSAGE_COLUMNS), columns, strict=True))
         row |= {"tags": json.loads(row["tags"]), "superseded": bool(row["superseded"])}
+        row |= {name: _unpacked(row[name]) for name in _PACKED}
         row["vector"] = None if vector is None else vector_math.from_bytes(vector)
         return row
 
@@ -320,59 +336,96 @@ def _version(connection: sqlite3.Connection) -> int:
 
 
 def _remove(connection: sqlite3.Connection, artifact_id: str) -> None:
-    own = f'SELECT p.number, p.words, p."before" FROM {_JOINED} WHERE a.artifact_id = ?'
-    for number, *texts in connection.execute(own, (artifact_id,)).fetchall():
+    own = f'SELECT p.number, a.title, p.text, p."before" FROM {_JOINED} WHERE a.artifact_id = ?'
+    for number, title, text, before in connection.execute(own, (artifact_id,)).fetchall():
+        row = {"title": title, "text": _unpacked(text), "before": _unpacked(before)}
         # FTS5 keeps no copy of the text, and has to be told what to take out.
         connection.execute(
             """
             INSERT INTO inverted (inverted, rowid, words, "before") VALUES ('delete', ?, ?, ?)
             """,
-            (number, *map(_without_stop_words, texts)),
+            (number, *_indexed_words(row)),
         )
         for table in ("passages", "vectors", "signs"):
             connection.execute(f"DELETE FROM {table} WHERE number = ?", (number,))
     connection.execute("DELETE FROM artifacts WHERE artifact_id = ?", (artifact_id,))
 
 
-def _add(connection: sqlite3.Connection, row: Row, vector: bytes | None) -> None:
-    artifact = {**row, "tags": json.dumps(row["tags"]), "superseded": int(row["superseded"])}
-    columns, places = ", ".join(_ARTIFACT_COLUMNS), ", ".join("?" * len(_ARTIFACT_COLUMNS))
-    connection.execute(
-        f"INSERT OR IGNORE INTO artifacts ({columns}) VALUES ({places})",
-        [artifact[name] for name in _ARTIFACT_COLUMNS],
-    )
-    added = connection.execute(
+def _add(connection: sqlite3.Connection, rows: Sequence[Row]) -> range:
+    """Add *rows*, and return their numbers."""
+    artifacts = _add_artifacts(connection, rows)
+    (last,) = connection.execute("SELECT coalesce(max(number), 0) FROM passages").fetchone()
+    numbers = range(last + 1, last + 1 + len(rows))
+    connection.executemany(
         """
-        INSERT INTO passages (artifact, "start", "end", place, words, "before")
-        SELECT number, ?, ?, ?, ?, ? FROM artifacts WHERE artifact_id = ?
+        INSERT INTO passages (number, artifact, "start", "end", place, text, "before")
+        VALUES (?, ?, ?, ?, ?, ?, ?)
         """,
-        [*[row[name] for name in _PASSAGE_COLUMNS], row["artifact_id"]],
+        [
+            (
+                number,
+                artifacts[row["artifact_id"]],
+                *(row["start"], row["end"], row["place"]),
+                *(_packed(row[name]) for name in _PACKED),
+            )
+            for number, row in zip(numbers, rows, strict=True)
+        ],
     )
-    number = added.lastrowid
-    connection.execute(
+    connection.executemany(
         'INSERT INTO inverted (rowid, words, "before") VALUES (?, ?, ?)',
-        (number, _without_stop_words(row["words"]), _without_stop_words(row["before"])),
+        ((number, *_indexed_words(row)) for number, row in zip(numbers, rows, strict=True)),
     )
-    if vector is not None:
-        _add_vector(connection, number, vector)
+    return numbers
 
 
-def _add_vector(connection: sqlite3.Connection, number: int | None, vector: bytes) -> None:
-    connection.execute("INSERT INTO vectors (number, vector) VALUES (?, ?)", (number, vector))
-    signs = vector_math.signs(vector_math.from_bytes(vector))
-    connection.execute(
+def _add_artifacts(connection: sqlite3.Connection, rows: Sequence[Row]) -> dict[str, int]:
+    """Add the artifacts of *rows*, and return the number of each by its id."""
+    columns, places = ", ".join(_ARTIFACT_COLUMNS), ", ".join("?" * len(_ARTIFACT_COLUMNS))
+    statement = f"INSERT INTO artifacts ({columns}) VALUES ({places}) RETURNING number"
+    numbers: dict[str, int] = {}
+    for row in rows:
+        if row["artifact_id"] not in numbers:
+            artifact = {**row, "tags": json.dumps(row["tags"])}
+            values = [artifact[name] for name in _ARTIFACT_COLUMNS]
+            (numbers[row["artifact_id"]],) = connection.execute(statement, values).fetchone()
+    return numbers
+
+
+def _add_vectors(connection: sqlite3.Connection, numbers: range, vectors: Any) -> None:
+    import numpy as np
+
+    lengths = np.linalg.norm(vectors, axis=1).tolist()
+    signs = vector_math.all_signs(vectors)
+    made = [place for place, length in enumerate(lengths) if length]
+    connection.executemany(
+        "INSERT INTO vectors (number, length, vector) VALUES (?, ?, ?)",
+        [(numbers[place], lengths[place], vectors[place].tobytes()) for place in made],
+    )
+    connection.executemany(
         """
         INSERT INTO signs (number, artifact, signs)
         SELECT number, artifact, ? FROM passages WHERE number = ?
         """,
-        (signs, number),
+        [(signs[place], numbers[place]) for place in made],
     )
 
 
-def _blobs(vectors: Any, count: int) -> list[bytes | None]:
-    if vectors is None:
-        return [None] * count
-    return [vector.tobytes() if vector.any() else None for vector in vectors]
+def _indexed_words(row: Row) -> tuple[str, str]:
+    """Return the words of its two columns: FTS5 has no list of stop words of its own."""
+    return " ".join(_terms(words_of(row))), " ".join(_terms(row["before"]))
+
+
+def _packed(text: str) -> bytes | str:
+    if len(text) < _LEAST_PACKED:
+        return text
+    packed = zlib.compress(text.encode(), _COMPRESSION_LEVEL, _WITHOUT_HEADER)
+    return packed if len(packed) < len(text) else text
+
+
+def _unpacked(stored: bytes | str) -> str:
+    if isinstance(stored, str):
+        return stored
+    return zlib.decompress(stored, _WITHOUT_HEADER).decode()
 
 
 # --- queries ----------------------------------------------------------------
@@ -402,13 +455,15 @@ def _cosines(
     if vector is None:
         return {}
     numbers = _most_agreeing(connection, vector, filters, _compared(width))
-    chosen = "SELECT number, vector FROM vectors WHERE number IN (SELECT value FROM json_each(?))"
+    chosen = """
+        SELECT number, length, vector FROM vectors
+        WHERE number IN (SELECT value FROM json_each(?))
+    """
     own_length = vector_math.length(vector)
     cosines: list[tuple[float, int]] = []
-    for number, blob in connection.execute(chosen, (_listed(numbers),)):
-        stored = vector_math.from_bytes(blob)
-        near = vector_math.dot(vector, stored) / (own_length * vector_math.length(stored))
-        cosines.append((near, number))
+    for number, length, blob in connection.execute(chosen, (_listed(numbers),)):
+        product = vector_math.dot(vector, vector_math.from_bytes(blob))
+        cosines.append((product / (own_length * length), number))
     cosines.sort(key=lambda entry: (-entry[0], entry[1]))
     return {number: cosine for cosine, number in cosines[:width]}
 
@@ -451,12 +506,7 @@ def _expression(words: str, filters: SearchFilter) -> str:
 
 def _terms(text: str) -> list[str]:
     """Return the words of *text* that say something, as often as they occur."""
-    return [term for term in TERM.findall(text.lower()) if term not in STOP_WORDS]
-
-
-def _without_stop_words(text: str) -> str:
-    """Return the words of *text* that are indexed: FTS5 has no list of stop words of its own."""
-    return " ".join(_terms(text))
+    return list(filterfalse(STOP_WORDS.__contains__, TERM.findall(text.lower())))
 
 
 def _condition(filters: SearchFilter) -> tuple[str, list[str]]:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from vespera_orchestrator._model import Event
 
-FORMAT = 10
+FORMAT = 11
 """Raised when passages are cut or stored differently: an index of another format is rebuilt."""
 
 _GENERATION = re.compile(r"[0-9a-f]{16}")
@@ -57,6 +57,11 @@ class IndexState:
     """Whether passages lack a vector, because the embedder could not be reached in time."""
     unread: bool = False
     """Whether PDFs are left out, because their reader was not installed."""
+    copied_at: float = 0.0
+    """When optimizing wrote most of the table anew, by the clock; 0 when it did not.
+
+    LanceDB keeps the files from before until it is optimized again, which would be long after.
+    """
     trained: int = 0
     """With how many passages the vector index was trained; 0: every vector is compared."""
 

@@ -85,7 +85,8 @@ class PassageTable(Protocol):
         Args:
             artifacts: The artifacts whose passages these are.
             rows: Made by `passage_row`.
-            vectors: An array with a row for each, zeros for none; ``None`` for none at all.
+            vectors: An array of small whole numbers with a row for each, zeros for none; ``None``
+                for none at all.
             epoch: How often the table was optimized before; kept with the rows by tables that are.
             superseded: Ids of other artifacts to mark.
         """
@@ -147,16 +148,14 @@ def passage_row(
         "place": passage.place,
         "start": passage.start,
         "end": passage.end,
-        "words": passages.searchable_text(passage.text, artifact.title),
+        "text": passage.text,
         "before": before,
     }
 
 
-def passage_text(row: Row) -> str:
-    """Return the passage itself; the rest of its words is there to be found by."""
-    length = row["end"] - row["start"]
-    text: str = row["words"][:length]
-    return text
+def words_of(row: Row) -> str:
+    """Return what *row* is found by: its text, and behind it what else should find it."""
+    return passages.searchable_text(row["text"], row["title"])
 
 
 def match_of(row: Row, *, score: float = 0.0, cosine: float | None = None) -> PassageMatch:
@@ -166,7 +165,7 @@ def match_of(row: Row, *, score: float = 0.0, cosine: float | None = None) -> Pa
         title=row["title"],
         start=row["start"],
         end=row["end"],
-        text=passage_text(row),
+        text=row["text"],
         passage_count=row["passages"],
         score=score,
         cosine=cosine,

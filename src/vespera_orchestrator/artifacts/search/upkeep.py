@@ -7,6 +7,8 @@ the threshold with the square root of the table keeps both costs rising slowly.
 from __future__ import annotations
 
 import math
+import time
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import attrs
@@ -24,6 +26,8 @@ COMPACT_AFTER_VERSIONS = 30
 """Every write makes a file. This many are brought into one, which costs as much as they hold."""
 OPTIMIZE_AFTER_VERSIONS = 2000
 """Every write leaves a version that only optimizing removes."""
+KEEP_VERSIONS = timedelta(minutes=5)
+"""A reader holds a version for the length of one query, and fails if it is removed meanwhile."""
 SCAN_S = 50e-6
 """What each unindexed passage costs each search, in seconds."""
 OPTIMIZE_S = 20e-6
@@ -40,7 +44,8 @@ def maintain(table: LanceTable, state: IndexState) -> IndexState:
     indexed = size.passages - size.unindexed
     most_unindexed = max(MIN_UNINDEXED, int(UNINDEXED_PER_ROOT * math.sqrt(indexed)))
     old_versions = state.version - state.tidied
-    if size.unindexed >= most_unindexed or old_versions >= OPTIMIZE_AFTER_VERSIONS:
+    is_due = size.unindexed >= most_unindexed or old_versions >= OPTIMIZE_AFTER_VERSIONS
+    if is_due or _can_remove_copy(state):
         return optimize(table, state)
     small_files = state.version - max(state.gathered, state.tidied)
     if small_files >= COMPACT_AFTER_VERSIONS:
@@ -52,7 +57,9 @@ def maintain(table: LanceTable, state: IndexState) -> IndexState:
 
 def optimize(table: LanceTable, state: IndexState) -> IndexState:
     """Optimize the table, and return the state afterwards."""
-    trained = table.optimize(state.trained)
+    size = table.size()
+    writes_most_anew = size.unindexed > size.passages / 2
+    trained = table.optimize(state.trained, KEEP_VERSIONS)
     version = table.version
     return attrs.evolve(
         state,
@@ -61,7 +68,14 @@ def optimize(table: LanceTable, state: IndexState) -> IndexState:
         gathered=version,
         epoch=state.epoch + 1,
         trained=trained,
+        copied_at=time.time() if writes_most_anew else 0.0,
     )
+
+
+def _can_remove_copy(state: IndexState) -> bool:
+    """Tell whether no reader needs the files that the last optimizing wrote anew any longer."""
+    age_s = time.time() - state.copied_at
+    return state.copied_at > 0 and age_s > KEEP_VERSIONS.total_seconds()
 
 
 class ScanCost:

@@ -14,18 +14,18 @@ from __future__ import annotations
 import math
 from array import array
 from operator import mul
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-_FLOATS: Final = "f"
+_SIGNED_BYTES: Final = "b"
 _BITS_PER_BYTE: Final = 8
 
 
-def from_bytes(stored: bytes) -> Sequence[float]:
-    """Return the vector that was stored as numbers of four bytes."""
-    return array(_FLOATS, stored)
+def from_bytes(stored: bytes) -> Sequence[int]:
+    """Return the vector that was stored as signed bytes."""
+    return array(_SIGNED_BYTES, stored)
 
 
 def dot(one: Iterable[float], other: Iterable[float]) -> float:
@@ -45,9 +45,12 @@ def cosine(one: Sequence[float], other: Sequence[float]) -> float:
     return dot(one, other) / lengths if lengths > 0 else 0.0
 
 
-def total(vectors: Iterable[Sequence[float]]) -> list[float]:
-    """Return the sum of *vectors*."""
-    return [math.fsum(numbers) for numbers in zip(*vectors, strict=True)]
+def direction(vectors: Sequence[Sequence[float]]) -> Sequence[float]:
+    """Return where *vectors* point together. Each counts alike, however long it is."""
+    if len(vectors) == 1:
+        return vectors[0]
+    shares = [1 / (length(vector) or 1.0) for vector in vectors]
+    return [dot(numbers, shares) for numbers in zip(*vectors, strict=True)]
 
 
 def signs(vector: Sequence[float]) -> bytes:
@@ -58,4 +61,13 @@ def signs(vector: Sequence[float]) -> bytes:
     mean = math.fsum(vector) / len(vector)
     bits = "".join(["1" if number > mean else "0" for number in vector])
     size_bytes = -(-len(vector) // _BITS_PER_BYTE)
-    return int(bits, 2).to_bytes(size_bytes, "big")
+    whole_bytes = bits.ljust(size_bytes * _BITS_PER_BYTE, "0")
+    return int(whole_bytes, 2).to_bytes(size_bytes, "big")
+
+
+def all_signs(vectors: Any) -> list[bytes]:
+    """Return the signs of each row of an array."""
+    import numpy as np
+
+    bits = vectors > vectors.mean(axis=1, keepdims=True)
+    return [row.tobytes() for row in np.packbits(bits, axis=1)]
