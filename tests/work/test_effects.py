@@ -218,6 +218,34 @@ def test_two_threads_that_come_at_once_do_it_once(orch, same_object):
     assert letters(orch) == 20
 
 
+RIVAL = """
+import sys
+import vespera_orchestrator as vespera
+
+orch = vespera.open(sys.argv[1])
+work = orch.work("write")
+print("here", flush=True)
+print(work.once("letter", lambda: "sent twice", probe=lambda: None))
+"""
+
+
+def test_another_process_waits_for_the_one_that_is_at_it(orch):
+    """Its probe would see nothing yet, and it would do it again."""
+
+    def send_beside_a_rival():
+        command = [sys.executable, "-c", RIVAL, str(orch.project)]
+        rival = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        rivals.append(rival)
+        assert rival.stdout.readline() == "here\n"
+        return send(orch)
+
+    rivals = []
+    assert orch.execute_task("write").once("letter", send_beside_a_rival) == "sent"
+    said, _ = rivals[0].communicate(timeout=60)
+    assert (said, rivals[0].returncode, letters(orch)) == ("sent\n", 0, 1)
+    assert not list((orch.home / "locks").glob("effect-*"))
+
+
 @pytest.mark.parametrize("probe", [None, lambda: None], ids=["person", "probe"])
 def test_what_another_process_has_just_begun_is_in_doubt(orch, probe):
     """Both looked, and saw nothing; the other one wrote its intent first. It is asked about."""

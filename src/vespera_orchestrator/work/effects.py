@@ -7,19 +7,24 @@ Only the second one is in doubt, and only there the world or a person is asked.
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import os
 import threading
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Final, cast
 
 from vespera_orchestrator._model import TaskStatus
 from vespera_orchestrator._text import one_line, show_value
 from vespera_orchestrator.errors import AnswerNeededError, InvalidInputError, LeaseLostError
+from vespera_orchestrator.home.file_lock import file_lock
+from vespera_orchestrator.home.files import translate_os_error
+from vespera_orchestrator.home.permissions import make_folder
 from vespera_orchestrator.tasks import arguments, dates
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from vespera_orchestrator._model import Attempt, Effect, JsonValue, Task
     from vespera_orchestrator._rooms import Rooms
@@ -32,36 +37,9 @@ _NOT_HAPPENED: Final = object()
 """What came of an effect that was begun, and for certain did not happen."""
 
 
-class _Turns:
-    """Lets one thread of this process at a time be at an effect; the others wait for its end.
-
-    What another thread has begun is in no doubt: it will say. Of another process nobody knows.
-    """
-
-    def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._threads: dict[tuple[int, str, str], int] = {}
-        """Which thread is at which effect, by process: a fork copies what others were at."""
-
-    @contextmanager
-    def take(self, task_id: str, key: str) -> Iterator[None]:
-        """Wait for the thread that is at the effect; within itself that would be for ever."""
-        entry = os.getpid(), task_id, key
-        with self._changed:
-            if self._threads.get(entry) == threading.get_ident():
-                raise InvalidInputError("key", f"{key!r} is being done by the call around this one")
-            self._changed.wait_for(lambda: entry not in self._threads)
-            self._threads[entry] = threading.get_ident()
-        try:
-            yield
-        finally:
-            with self._changed:
-                del self._threads[entry]
-                self._changed.notify_all()
-
-
-_TURNS: Final = _Turns()
-"""Of the process, because two objects of it may hold one task."""
+_UNDER_WAY: Final[set[tuple[int, int, str, str]]] = set()
+"""What each thread is at, with its process: a fork copies what others were at."""
+_POLL_S: Final = 0.01
 
 
 class Effects:
@@ -80,8 +58,31 @@ class Effects:
         arguments.plain_function("do", do)  # before the intent: a mistake here leaves no doubt
         if probe is not None:
             arguments.plain_function("probe", probe)
-        with _TURNS.take(self._task.id, key):
-            return self._once(key, do, probe)
+        with self._alone(key) as lock:
+            result = self._once(key, do, probe)
+            lock.unlink(missing_ok=True)  # whoever comes now finds the record
+            return result
+
+    @contextmanager
+    def _alone(self, key: str) -> Iterator[Path]:
+        """Wait for whoever is at the effect, of all that use this home; yield the lock's file.
+
+        What another one is at is in no doubt: it will say. Within itself that would be for ever.
+        """
+        entry = os.getpid(), threading.get_ident(), self._task.id, key
+        if entry in _UNDER_WAY:
+            raise InvalidInputError("key", f"{key!r} is being done by the call around this one")
+        digest = hashlib.sha256(f"{self._task.id} {key}".encode("utf-8", "surrogatepass"))
+        path = self._rooms.scope.home.locks / f"effect-{digest.hexdigest()[:32]}.lock"
+        with ExitStack() as lock:
+            try:
+                make_folder(path.parent)
+                lock.enter_context(file_lock(path, poll_s=_POLL_S))
+            except OSError as exc:
+                raise translate_os_error(exc, path) from exc
+            _UNDER_WAY.add(entry)
+            lock.callback(_UNDER_WAY.discard, entry)
+            yield path
 
     def _once(
         self, key: str, do: Callable[[], JsonValue], probe: Callable[[], JsonValue] | None
@@ -98,7 +99,7 @@ class Effects:
                     return self._record(key, result)
             if store.begin_effect(task.id, self._attempt.number, key, instead_of=effect):
                 return self._record(key, _call("do", do, key))
-            # Another process of the same agent was faster: what it has begun is in doubt.
+            # Another machine was faster, under the same name: what it has begun is in doubt.
 
     def _settle(self, effect: Effect, probe: Callable[[], JsonValue] | None) -> JsonValue:
         """Return what came of an effect in doubt, or `_NOT_HAPPENED`.
