@@ -285,11 +285,19 @@ def test_what_was_stashed_in_the_worktree(orch, work, choice):
 
 
 @pytest.mark.parametrize("choice", ["to land them", "to leave them out"])
-@pytest.mark.parametrize("switch", ["switch -q integration", "switch -q -c better HEAD~1"])
-def test_commits_on_a_branch_that_the_agent_left(orch, work, choice, switch):
+@pytest.mark.parametrize(
+    ("switch", "new_files"),
+    [
+        ("switch -q integration", {}),
+        ("switch -q -c better HEAD~1", {}),
+        ("switch -q -c better HEAD~1", {"new.txt": "new"}),
+    ],
+)
+def test_commits_on_a_branch_that_the_agent_left(orch, work, choice, switch, new_files):
     """They are in no file any more; an agent that only renamed or moved on is not stopped."""
     orch.test_project.commit("two hours", {"own.txt": "own"}, work.path)
     orch.test_project.git(*switch.split(), cwd=work.path)
+    orch.test_project.write(new_files, work.path)
     assert work.checkpoint({}).left_out == ("feature/part",)
     with pytest.raises(UnsavedFilesError) as caught:
         work.complete(**DONE)
@@ -306,6 +314,23 @@ def test_an_agent_may_be_on_any_branch(orch, work, command):
     orch.test_project.commit("more", {"more.txt": "more"}, work.path)
     assert work.complete(**DONE).status == "completed"
     assert {"own.txt", "more.txt"} < set(landed(orch))
+
+
+@pytest.mark.parametrize(
+    "commands",
+    [
+        "git switch -qc other HEAD~1; git cherry-pick feature/part",
+        "git switch -qc other HEAD~1; git merge -q --squash feature/part",
+        "git switch -qc other; git commit -q --amend -m again",
+        "git switch -qc other HEAD~1; echo another > own.txt",
+    ],
+)
+def test_an_agent_may_bring_its_commits_to_another_branch_in_its_own_way(orch, work, commands):
+    """Whatever is in the files by now was not left behind."""
+    orch.test_project.commit("two hours", {"own.txt": "own"}, work.path)
+    subprocess.run(commands, shell=True, cwd=work.path, check=True)
+    assert work.complete(**DONE).status == "completed"
+    assert "own.txt" in landed(orch)
 
 
 def test_what_a_rebase_could_not_put_back(orch, work):

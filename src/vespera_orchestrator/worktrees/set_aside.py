@@ -75,9 +75,10 @@ def _stashed(
 def _is_deserted(
     repository: ProjectRepository, repo: pygit2.Repository, worktree: Worktree, tree: str
 ) -> bool:
-    """Tell whether all of the work is on the worktree's own branch, and nothing is checked out.
+    """Tell whether there is work on the worktree's own branch that is not in the files.
 
-    Where something is, the agent may have brought the branch's commits there in its own way.
+    The agent may have brought the branch's commits there in its own way: merged, picked, squashed
+    or rebased. Then merging the branch would change nothing, or conflict.
     """
     own = repository.tip(_BRANCHES + worktree.branch)
     head = repository.worktree_head(worktree.name)
@@ -89,5 +90,9 @@ def _is_deserted(
         return False  # its commits have landed
     if head is None:  # a new branch without a commit
         return tree == str(empty_tree(repo).id)
-    is_untouched = str(repo[head].peel(pygit2.Tree).id) == tree
-    return is_untouched and any(has_ancestor(repo, each, head) for each in starts)
+    if has_ancestor(repo, head, own):
+        return False
+    base = repo.merge_base(own, head)
+    sides = (repo[each].peel(pygit2.Tree) for each in (base or worktree.base, tree, own))
+    merged = repo.merge_trees(*sides)
+    return merged.conflicts is None and str(merged.write_tree(repo)) != tree
