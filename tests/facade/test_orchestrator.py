@@ -293,6 +293,14 @@ def test_landing_refused_keeps_the_work(orch, project):
     assert [orch.artifacts.text(a) for a in kept] == ["long and precious"]
     assert kept[0].id in caught.value.__notes__[0]
     (project / "new.txt").unlink()
+    git(work.path, "init", "-q", "inner")
+    (work.path / "inner" / "notes.txt").write_text("notes\n")
+    for _ in range(2):  # for another reason now: it is kept already
+        with pytest.raises(vespera.UnsavedFilesError) as caught:
+            work.complete(summary="s", detailed_work="long and precious")
+        assert caught.value.kept_artifact_id == kept[0].id
+    assert orch.artifacts.list(task="write") == kept
+    shutil.rmtree(work.path / "inner")
     assert work.complete(summary="s", detailed_work="long and precious").status == "completed"
     assert git(project, "show", "integration:new.txt") == "new"
     assert (project / "new.txt").read_text() == "new\n"

@@ -191,12 +191,9 @@ class Completion:
     def _keep_work(
         self, holder: Holder, title: str, work: str | bytes, exc: BaseException
     ) -> str | None:
-        digest = digest_of(work)
-        saved = self._rooms.store.artifacts(
-            ArtifactQuery(task_ids=(holder.task.id,), digest=digest, newest_first=True, limit=1)
-        )
-        if saved:
-            return saved[0].id
+        saved = self._saved_before(holder, digest_of(work))
+        if saved is not None:
+            return saved
         draft = self._artifacts.draft(
             title,
             work,
@@ -204,6 +201,13 @@ class Completion:
             metadata={"refused": one_line(str(exc), 300) or type(exc).__name__},
         )
         return self._keep(holder, [draft], "not accepted")
+
+    def _saved_before(self, holder: Holder, digest: str) -> str | None:
+        """Return the artifact that has this content for the task already."""
+        saved = self._rooms.store.artifacts(
+            ArtifactQuery(task_ids=(holder.task.id,), digest=digest, newest_first=True, limit=1)
+        )
+        return saved[0].id if saved else None
 
     def submit(self, holder: Holder, submission: Submission) -> Task:
         """Hand in an attempt's work; see `Orchestrator.complete_task`."""
@@ -727,20 +731,27 @@ class Completion:
             raise LeaseLostError(task.alias, attempt, where)
 
     def _keep(self, holder: Holder, drafts: Sequence[ArtifactDraft], why: str) -> str | None:
-        """Save work that was not accepted, under a title that never passes for accepted work."""
-        first = None
-        for draft in drafts:
-            title = f"{draft.title} ({why}, by {holder.agent})"
-            late = attrs.evolve(draft, title=title, kind=ArtifactKind.LATE, partial=True)
-            artifact = self._rooms.store.save_artifact(
-                holder.task.session_id,
-                late,
-                task_id=holder.task.id,
-                attempt=None,
-                agent=holder.agent,
-            )
-            first = first or artifact.id
-        return first
+        """Save work that was not accepted, under a title that never passes for accepted work.
+
+        What an earlier call has saved, refused or handed in, is not saved again.
+        """
+        ids = [self._keep_draft(holder, draft, why) for draft in drafts]
+        return ids[0] if ids else None
+
+    def _keep_draft(self, holder: Holder, draft: ArtifactDraft, why: str) -> str:
+        saved = self._saved_before(holder, draft.digest)
+        if saved is not None:
+            return saved
+        title = f"{draft.title} ({why}, by {holder.agent})"
+        late = attrs.evolve(draft, title=title, kind=ArtifactKind.LATE, partial=True)
+        artifact = self._rooms.store.save_artifact(
+            holder.task.session_id,
+            late,
+            task_id=holder.task.id,
+            attempt=None,
+            agent=holder.agent,
+        )
+        return artifact.id
 
     def why(self, task: Task) -> Why:
         """Say what keeps the task from being ready, and what it builds on that has changed."""
