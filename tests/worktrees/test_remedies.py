@@ -180,6 +180,22 @@ def test_a_worktree_of_a_session_that_nobody_knows(project, orch):
     assert orch.worktrees.check() == []
 
 
+def test_a_folder_that_is_left_after_a_restore(project, orch):
+    """The project was put back from a backup that knows nothing of it: it is named, not touched."""
+    folder = folder_of(orch)
+    left = folder.with_name("newer")
+    shutil.copytree(folder, left)
+    left.joinpath(".git").write_text(f"gitdir: {project.folder}/.git/worktrees/newer\n")
+    [finding] = orch.check().findings
+    assert (finding.subject, str(left) in finding.sentence) == ("newer", True)
+    orch.repair()
+    assert left.joinpath("half.txt").exists()
+    command = finding.remedy.rpartition("then: ")[2]
+    subprocess.run(command, shell=True, check=True)
+    assert orch.check().findings == ()
+    assert has_work(orch)
+
+
 def test_what_another_clone_has_is_fetched(project, orch, clone):
     """A rescue ref and a landed commit that are gone here come back from there."""
     orch.worktrees.remove("work")

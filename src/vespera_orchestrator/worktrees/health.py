@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vespera_orchestrator._model import Finding, FindingKind, Severity, WorktreeState
 from vespera_orchestrator.worktrees import checkout
 from vespera_orchestrator.worktrees.admin_note import MAKING, READY, read_notes
 from vespera_orchestrator.worktrees.lost_objects import find_losses, find_rescue_losses
-from vespera_orchestrator.worktrees.ownership import FolderState, find_place, recreation_remedy
+from vespera_orchestrator.worktrees.ownership import (
+    FolderState,
+    find_place,
+    folders_in,
+    recreation_remedy,
+)
 from vespera_orchestrator.worktrees.refs import LANDED, WIP
 from vespera_orchestrator.worktrees.repair import has_task_ended, is_known
+from vespera_orchestrator.worktrees.repository import git_file_target, is_same_place
 from vespera_orchestrator.worktrees.translation import git_errors
 from vespera_orchestrator.worktrees.update import is_half_updated
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
     from vespera_orchestrator._model import Worktree
     from vespera_orchestrator.contracts import Store
@@ -58,6 +66,7 @@ def find_problems(
                     yield finding
                 yield from _lost_objects(repository, record)
             yield from _lost_landing(repository, record)
+        yield from _unknown_folders(repository, records.values())
         for loss in find_rescue_losses(repository):
             yield _loss(loss, "git fetch --refetch CLONE +{ref}:{ref}, if another clone has it")
 
@@ -85,6 +94,31 @@ def _problem_of_note(
         drop = f"git worktree repair {folder}; git worktree remove --force --force {folder}"
     remedy = f"no session here knows it: take what you need out of the folder, then: {drop}"
     return _warning(subject=name, sentence=sentence, remedy=remedy)
+
+
+def _unknown_folders(
+    repository: ProjectRepository, records: Collection[Worktree]
+) -> Iterator[Finding]:
+    """Yield folders beside the worktrees that are left of one which git does not know any more.
+
+    So it is after a project was put back from a backup that is older than they are.
+    """
+    active = {record.name for record in records if record.state != WorktreeState.REMOVED}
+    for room in sorted({Path(record.path).parent for record in records}):
+        for folder in folders_in(room):
+            admin = git_file_target(folder)
+            if admin is None or not is_same_place(admin, repository.admin(admin.name)):
+                continue
+            if admin.name in active or os.path.lexists(admin):
+                continue
+            yield _warning(
+                subject=admin.name,
+                sentence=f"{folder} is left of a worktree that git does not know any more",
+                remedy=(
+                    "nothing of it is saved or landed: take what you need out of the folder, "
+                    f"then: rm -r {shlex.quote(str(folder))}"
+                ),
+            )
 
 
 def _problems_of_removed(repository: ProjectRepository, record: Worktree) -> Iterator[Finding]:

@@ -107,7 +107,7 @@ def _find_moved(repository: ProjectRepository, note: AdminNote, claimed: Path) -
         if _was_ours(place, admin, earlier_admin):
             return place
     rooms = {folder.parent.resolve() for folder in candidates}
-    places = [place for room in rooms for place in _folders_in(room)]
+    places = [place for room in rooms for place in folders_in(room)]
     neighbours = [place for place in places if _was_ours(place, admin, earlier_admin)]
     # Of two nobody can tell which one is the copy.
     return neighbours[0] if len(neighbours) == 1 else None
@@ -128,7 +128,8 @@ def _was_ours(folder: Path, admin: Path, earlier_admin: Path) -> bool:
     return not is_same_place(original, folder) and leads_to(original, target)
 
 
-def _folders_in(room: Path) -> Iterator[Path]:
+def folders_in(room: Path) -> Iterator[Path]:
+    """Yield the folders in *room*, in order; none where it cannot be read."""
     try:
         places = sorted(room.iterdir())
     except OSError:
