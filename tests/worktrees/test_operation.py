@@ -203,6 +203,25 @@ def test_the_next_attempt_goes_on_with_it(orch, kind, loss):
     project.assert_sound()
 
 
+@pytest.mark.parametrize("kind", ["am", "bisect"])
+def test_who_takes_over_in_the_middle_saves_and_finishes_it(orch, kind):
+    """In the same folder, by another agent: its checkpoint holds the operation and every commit."""
+    project = orch.test_project
+    operation, commits = stop(orch, begin(orch), kind)
+    with vespera.open(project.folder, agent="next") as other:
+        work = other.execute_task("one", take_over=True)
+        saved = work.checkpoint({}, note="taken over")
+        assert work.operation is operation
+        project.git("reflog", "expire", "--expire=now", "--all")
+        kept = project.git("rev-list", "theirs", saved.snapshot).split()
+        assert set(commits) <= set(kept)
+        refused(work)
+        finish(work, operation)
+        assert work.complete(**DONE).status == "completed"
+    assert landed(orch) >= OWN_FILES
+    project.assert_sound()
+
+
 def test_handing_in_for_later_and_merging_are_refused_too(orch):
     """No way of landing goes past it, and catching up writes no file."""
     project = orch.test_project
