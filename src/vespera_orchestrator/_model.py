@@ -183,6 +183,8 @@ class SearchGap(StrEnum):
     """A part is searched: the first two million characters, or the pages that could be read."""
     FIGURES = "figures"
     """It is a notebook, searched without its pictures."""
+    ATTACHMENTS = "attachments"
+    """It is a mail, searched without what is attached to it."""
 
 
 class ArtifactKind(StrEnum):

@@ -38,8 +38,8 @@ from vespera_orchestrator.stores.sqlite import SQLiteStore
         ("# Naïve\r\n", "text/markdown", "# Naïve\r\n".encode()),
         ("", "text/markdown", b""),
         ("half \ud83d emoji", "text/markdown", b"half \xed\xa0\xbd emoji"),
-        (b"\x00\xff", "application/octet-stream", b"\x00\xff"),
-        (bytearray(b"x"), "application/octet-stream", b"x"),
+        (b"\x00\x01\xff", "application/octet-stream", b"\x00\x01\xff"),
+        (bytearray(b"x"), "text/plain", b"x"),
     ],
 )
 def test_what_is_saved_is_kept_byte_for_byte(artifacts, content, media_type, kept):
@@ -488,12 +488,13 @@ def test_lists_and_contents_show_as_what_they_are(artifacts):
     note = artifacts.save("Note", f"# {HOSTILE}")
     listed = artifacts.list()
     assert [line.split()[0] for line in str(listed).splitlines()] == [
+        "title",
         "Note",
         '<script>alert("x")</script>.py',
         "Picture",
     ]
     assert "(partial)" in str(listed)
-    assert str(artifacts.list(kind="none")) == ""
+    assert str(artifacts.list(kind="none")) == "(none)"
     html = listed._repr_html_()
     assert "<script>" not in html
     assert "&lt;script&gt;" in html

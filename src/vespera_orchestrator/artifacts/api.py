@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import builtins
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -29,7 +29,6 @@ from vespera_orchestrator._model import (
     Task,
     utcnow,
 )
-from vespera_orchestrator._records import RecordList
 from vespera_orchestrator._rooms import Rooms
 from vespera_orchestrator.artifacts import browsing, drafting, garbage, input_checks
 from vespera_orchestrator.artifacts.browsing import Exported
@@ -38,7 +37,13 @@ from vespera_orchestrator.artifacts.content.media_types import is_text
 from vespera_orchestrator.artifacts.context import Context, candidates, choose, room_for_passages
 from vespera_orchestrator.artifacts.damage import Damage, Verification
 from vespera_orchestrator.artifacts.forgetting import Forgetting, Forgotten
-from vespera_orchestrator.artifacts.hits import Hit, hits_of
+from vespera_orchestrator.artifacts.hits import (
+    Hit,
+    SearchHits,
+    hits_of,
+    note_on_gaps,
+    note_on_other_sessions,
+)
 from vespera_orchestrator.artifacts.material import MaterialReader
 from vespera_orchestrator.artifacts.named import named_first
 from vespera_orchestrator.artifacts.redaction import Redaction
@@ -651,7 +656,9 @@ class Artifacts:
                 well; they come after all current ones.
 
         Returns:
-            The hits; empty when nothing matches, or *query* has only words such as "the".
+            The hits; empty when nothing matches, or *query* has only words such as "the". Printed,
+            they say below how many hits other sessions have, where *session* left them out, and
+            where there are none, that texts are searched in part.
 
         Raises:
             InvalidInputError: An argument cannot be used.
@@ -676,18 +683,46 @@ class Artifacts:
             limit=limit,
         )
         if not has_words(query):
-            return RecordList()
+            return SearchHits()
+        hits = self._hits(query, search_filter, mode, self._surroundings(None, session))
+        notes = self._notes(query, search_filter, mode, hits)
+        return SearchHits(hits, filter(None, notes))
+
+    def _hits(
+        self,
+        query: str,
+        search_filter: SearchFilter,
+        mode: SearchMode | None,
+        surroundings: Surroundings,
+    ) -> builtins.list[Hit]:
         answer = self._index.search(query, search_filter, mode=mode)
         hits = hits_of(
             answer.ranked,
             self._scope.store,
-            surroundings=self._surroundings(None, session),
+            surroundings=surroundings,
             mode=answer.mode,
-            limit=limit,
-            include_superseded=include_superseded,
+            limit=search_filter.limit,
+            include_superseded=search_filter.include_superseded,
         )
-        hits = named_first(query, hits, search_filter, self._scope.store, self._content)
-        return RecordList(hits)
+        return named_first(query, hits, search_filter, self._scope.store, self._content)
+
+    def _notes(
+        self,
+        query: str,
+        search_filter: SearchFilter,
+        mode: SearchMode | None,
+        hits: Sequence[Hit],
+    ) -> Iterator[str]:
+        """Yield what the hits do not show. Nobody misses more who has as many as were wanted."""
+        if search_filter.session_ids is not None and len(hits) < search_filter.limit:
+            everywhere = attrs.evolve(search_filter, session_ids=None)
+            others = self._hits(query, everywhere, mode, self._surroundings(None, ALL_SESSIONS))
+            shown = {hit.artifact_id for hit in hits}
+            yield note_on_other_sessions(
+                len([hit for hit in others if hit.artifact_id not in shown])
+            )
+        if not hits:
+            yield note_on_gaps(self._index.known_gaps())
 
     def context(
         self,

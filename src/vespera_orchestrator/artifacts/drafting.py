@@ -92,7 +92,7 @@ def draft(
         partial=description.partial,
         supersedes=description.supersedes,
     )
-    _say_what_is_not_searched(made)
+    _say_what_is_not_searched(made, store)
     return made
 
 
@@ -107,13 +107,13 @@ def draft_file(path: str | os.PathLike[str], root: Path, store: ContentStore) ->
         kind=ArtifactKind.FILE,
         media_type=stored.media_type,
     )
-    _say_what_is_not_searched(made)
+    _say_what_is_not_searched(made, store)
     return made
 
 
-def _say_what_is_not_searched(saved: ArtifactDraft) -> None:
+def _say_what_is_not_searched(saved: ArtifactDraft, store: ContentStore) -> None:
     """Warn of a text that no search will see as a whole, as far as it can be told at once."""
-    gap = expected_gap(saved.media_type, saved.size_bytes)
+    gap = expected_gap(store, saved)
     if gap is not None:
         log.warning("'%s' is kept, but will be %s", one_line(saved.title), gap_words(gap))
 
@@ -165,5 +165,4 @@ def _type_of_text(title: str) -> str:
 
 
 def _type_of_bytes(title: str, content: bytes) -> str:
-    named = media_types.by_name(title)
-    return named or media_types.by_signature(content) or "application/octet-stream"
+    return media_types.detect(title, content[: media_types.BEGINNING_BYTES])

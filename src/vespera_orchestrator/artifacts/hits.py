@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import compress, islice
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import attrs
 
 from vespera_orchestrator._model import Artifact, SearchGap
-from vespera_orchestrator._records import JsonForm, Record
+from vespera_orchestrator._records import JsonForm, Record, RecordList
 from vespera_orchestrator._text import one_line
 from vespera_orchestrator.artifacts.alike import Saying
 from vespera_orchestrator.artifacts.search.gaps import gap_words
@@ -113,6 +113,40 @@ class Hit(Record):
         if self.alike:
             about += f"; +{len(self.alike)} like it"
         return f"{self.title} ({about})\n{self.text}"
+
+
+class SearchHits(RecordList[Hit]):
+    """The hits, and below them what they do not show.
+
+    Args:
+        hits: The best first.
+        notes: A line each.
+    """
+
+    def __init__(self, hits: Iterable[Hit] = (), notes: Iterable[str] = ()) -> None:
+        super().__init__(hits)
+        self.notes = tuple(notes)
+        """What was left out: hits in other sessions, texts that are searched in part."""
+
+    def __str__(self) -> str:
+        return "\n".join([super().__str__(), *self.notes])
+
+
+def note_on_other_sessions(count: int) -> str:
+    """Say what *count* hits another session has; nothing when there are none."""
+    if not count:
+        return ""
+    hits = "1 hit" if count == 1 else f"{count} hits"
+    return f"{hits} in other sessions: search without session="
+
+
+def note_on_gaps(gaps: Collection[SearchGap]) -> str:
+    """Say that texts are not searched whole; nothing when all are."""
+    in_part = len([gap for gap in gaps if gap is not SearchGap.NOT_TEXT])
+    if not in_part:
+        return ""
+    texts = "1 text is" if in_part == 1 else f"{in_part} texts are"
+    return f"{texts} searched in part or not at all: orch.artifacts.index_status()"
 
 
 def hits_of(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import logging
@@ -11,7 +12,7 @@ import pytest
 import vespera_orchestrator as vespera
 from support.pdf_files import bomb, pdf
 from vespera_orchestrator import SearchGap
-from vespera_orchestrator.artifacts.content import pdfs
+from vespera_orchestrator.artifacts.content import pdfs, readable
 from vespera_orchestrator.errors import InvalidInputError, MissingDependencyError
 
 LONG_PAGE = "The thermistor hangs on pin 4. " * 40
@@ -238,3 +239,93 @@ def test_an_unknown_encoding_is_named(artifacts, encoding, text):
     artifacts.save("UTF-8", text)
     artifacts.catch_up()
     assert artifacts.index_status().gaps == {garbled.id: SearchGap.GARBLED}
+
+
+# --- mails ----------------------------------------------------------------------
+
+MAIL = b"From: ada@kettle.example\nSubject: =?utf-8?q?Gr=C3=B6=C3=9Fe?=\nMIME-Version: 1.0\n"
+ENCODED = base64.encodebytes("Das Protokoll vom Nasenbären".encode())
+PARTS = MAIL + b"Content-Type: multipart/mixed; boundary=b\n\n--b\n"
+PLAIN = b"Content-Type: text/plain\n\nthe lid is tight\n--b\n"
+MAILS = {
+    "base64": (MAIL + b"Content-Transfer-Encoding: base64\n\n" + ENCODED, "nasenbären", None),
+    "quoted": (
+        MAIL + b"Content-Transfer-Encoding: quoted-printable\n\nDie Bl=C3=\n=A4tter",
+        "blätter",
+        None,
+    ),
+    "latin": (
+        MAIL + b"Content-Type: text/plain; charset=latin-1\n\nDas \xc4rgernis",
+        "ärgernis",
+        None,
+    ),
+    "unknown charset": (MAIL + b"Content-Type: text/plain; charset=x-no\n\nquokka", "quokka", None),
+    "head": (MAIL + b"\nshort", "größe", None),
+    "html alone": (MAIL + b"Content-Type: text/html\n\n<p>walrus</p>", "walrus", None),
+    "both": (
+        PARTS + PLAIN + b"Content-Type: text/html\n\n<p>the lid is tight</p>\n--b--",
+        "lid",
+        None,
+    ),
+    "attached": (
+        PARTS + PLAIN + b"Content-Type: image/png; name=lid.png\n"
+        b"Content-Disposition: attachment\n\nnothing\n--b--",
+        "tight",
+        SearchGap.ATTACHMENTS,
+    ),
+    "forwarded": (
+        PARTS + b"Content-Type: message/rfc822\n\nSubject: aardvark\n\nold news\n--b--",
+        "aardvark",
+        None,
+    ),
+    "no mail": (b"a plain text about an ocelot", "ocelot", None),
+    "broken": (b"Subject: x\nFrom: \xff\xfe <\nTo: (((\n\nmeerkat", "meerkat", None),
+}
+
+
+@pytest.mark.parametrize("name", MAILS)
+def test_a_mail_is_searched_by_what_it_says(artifacts, name):
+    """Decoded, with the mails that it forwards; what is attached is named as not searched."""
+    content, query, gap = MAILS[name]
+    saved = artifacts.save("Note.eml", content)
+    (hit,) = artifacts.search(query, mode="text")
+    assert hit.gap == gap
+    assert artifacts.text(saved)[hit.start : hit.end] == hit.text
+    assert "<p>the lid" not in hit.text
+
+
+def test_a_secret_in_an_encoded_mail_is_named_as_left(artifacts):
+    """No byte of it is in the file, and yet whoever reads the mail reads the secret."""
+    secret = "opensesame-4711-ostrich"
+    body = base64.encodebytes(f"the key is {secret}".encode())
+    mail = artifacts.save("Key.eml", MAIL + b"Content-Transfer-Encoding: base64\n\n" + body)
+    proof = artifacts.forget_text(secret, reason="leaked")
+    assert mail.id in [left.name for left in proof.remainders]
+
+
+# --- what a search does not see -------------------------------------------------
+
+
+def test_a_long_text_is_named_when_it_is_saved_and_when_nothing_matches(
+    artifacts, caplog, monkeypatch
+):
+    """Characters count, not bytes: a text of letters that take three bytes each is not too long."""
+    monkeypatch.setattr(readable, "MAX_TEXT_CHARACTERS", 2_000)
+    with caplog.at_level(logging.WARNING):
+        artifacts.save("Chinese", "用" * 1_500)
+        assert not caplog.text
+        artifacts.save("Long", "word " * 500 + "zebrafish")
+        assert "'Long' is kept, but will be searched in part only" in caplog.text
+    assert str(artifacts.search("zebrafish")) == (
+        "(none)\n1 text is searched in part or not at all: orch.artifacts.index_status()"
+    )
+    assert artifacts.search("word").notes == ()
+
+
+def test_bytes_are_a_text_where_a_file_of_them_would_be(artifacts, tmp_path):
+    """A log in Windows-1252 is found, whichever way it was saved."""
+    content = "Die Größe überschreitet das Maß".encode("cp1252")
+    (tmp_path / "cooker.log").write_bytes(content)
+    saved = artifacts.save("kettle.log", content), artifacts.save("Log", tmp_path / "cooker.log")
+    assert {each.media_type for each in saved} == {"text/plain"}
+    assert artifacts.search("überschreitet", mode="text")[0].alike

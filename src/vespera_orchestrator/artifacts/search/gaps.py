@@ -9,7 +9,7 @@ from vespera_orchestrator.artifacts.content.pdfs import INSTALL
 from vespera_orchestrator.artifacts.content.readable import MAX_TEXT_CHARACTERS
 
 BY_TITLE: Final = frozenset(
-    set(SearchGap) - {SearchGap.PART, SearchGap.FIGURES, SearchGap.GARBLED},
+    set(SearchGap) - {SearchGap.PART, SearchGap.FIGURES, SearchGap.ATTACHMENTS, SearchGap.GARBLED},
 )
 """Of these, nothing but the title is searched."""
 _WORDS: Final = {
@@ -23,6 +23,7 @@ _WORDS: Final = {
     SearchGap.GARBLED: "searched with odd letters: its encoding is not known",
     SearchGap.PART: f"searched in part only, at most the first {MAX_TEXT_CHARACTERS:,} characters",
     SearchGap.FIGURES: "searched without its pictures",
+    SearchGap.ATTACHMENTS: "searched without what is attached to it",
 }
 
 

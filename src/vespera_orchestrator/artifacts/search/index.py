@@ -97,6 +97,8 @@ _REBUILD_WAIT_S = 30.0
 """How long to wait for another process where nothing can be answered without the lock."""
 _SEARCH_WIDTHS = (100, 1000, 5000)
 """How many passages to fetch; more when one long artifact fills the first helping."""
+_WHOLE = ("", SearchGap.NOT_TEXT)
+"""What is no text lacks nothing that a search could find."""
 _LEVELS = 8
 """More than there are folders within each other in a generation of the index."""
 _MOST_NAMED = 20
@@ -184,6 +186,11 @@ class _Batch:
     @property
     def is_full(self) -> bool:
         return len(self.rows) >= _BATCH_PASSAGES
+
+    @property
+    def has_gaps(self) -> bool:
+        """Whether a text among them is not searched whole."""
+        return any(row["gap"] not in _WHOLE for row in self.rows)
 
     @property
     def lacks_reader(self) -> bool:
@@ -392,6 +399,7 @@ class ArtifactIndex:
             version=table.version,
             bare=state.bare or _lacks_vectors(state, batch, vectors),
             unread=state.unread or batch.lacks_reader,
+            has_gaps=state.has_gaps or batch.has_gaps,
         )
 
     def _outgrows(self, state: IndexState, batch: _Batch) -> bool:
@@ -566,6 +574,14 @@ class ArtifactIndex:
             note=self._vectors.note(state),
             gaps=self._gaps(state, cursor),
         )
+
+    def known_gaps(self) -> list[SearchGap]:
+        """Return what the index has not searched whole, one for each artifact."""
+        state = self._state()
+        if state is None or not state.has_gaps:
+            return []
+        entries = self._table(state).artifacts().values()
+        return [SearchGap(entry.gap) for entry in entries if entry.gap and not entry.superseded]
 
     def _gaps(self, state: IndexState | None, cursor: int) -> dict[str, SearchGap]:
         """Return what is not searched whole: by the index, and of what it lacks by media types."""

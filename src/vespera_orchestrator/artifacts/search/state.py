@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from vespera_orchestrator._model import Event
 
-FORMAT = 11
+FORMAT = 12
 """Raised when passages are cut or stored differently: an index of another format is rebuilt."""
 
 _GENERATION = re.compile(r"[0-9a-f]{16}")
@@ -57,6 +57,8 @@ class IndexState:
     """Whether passages lack a vector, because the embedder could not be reached in time."""
     unread: bool = False
     """Whether PDFs are left out, because their reader was not installed."""
+    has_gaps: bool = False
+    """Whether texts are not searched whole, or were not once."""
     copied_at: float = 0.0
     """When optimizing wrote most of the table anew, by the clock; 0 when it did not.
 

@@ -162,8 +162,9 @@ def list_answer(
     else:
         data = {name: to_plain(list(results))}
     lines = [f"- {in_tool_names(one_line(str(each), _LINE_CHARS))}" for each in results]
-    text = _first_lines(lines, int(budget_tokens * _TEXT_SHARE))
-    return Answer(text=text or f"no {name}", data=_with_tool_names(data))
+    text = _first_lines(lines, int(budget_tokens * _TEXT_SHARE)) or f"no {name}"
+    notes = map(in_tool_names, getattr(results, "notes", ()))
+    return Answer(text="\n".join([text, *notes]), data=_with_tool_names(data))
 
 
 def _first_lines(lines: Iterable[str], budget_tokens: int) -> str:
