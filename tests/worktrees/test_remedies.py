@@ -258,6 +258,23 @@ def test_the_remedy_of_a_refused_call_works(project, orch, monkeypatch, broken):
     assert project.git("show", "integration:half.txt") == "half"
 
 
+@pytest.mark.parametrize("made", ["nothing", "a repository of its own"])
+def test_the_right_folder_without_its_git_file(project, orch, made):
+    """The command in the error makes it the worktree's again; a repository made there is kept."""
+    folder = folder_of(orch)
+    folder.joinpath(".git").unlink()
+    folder.joinpath("new.txt").write_text("new")
+    if made != "nothing":
+        project.git("init", "-q", cwd=folder)
+    with pytest.raises(vespera.WorktreeFolderLostError) as caught:
+        orch.worktrees.snapshot("work")
+    command = re.search("right folder and [^:]*: (.*)", str(caught.value))[1]
+    subprocess.run(command, shell=True, check=True)
+    orch.worktrees.snapshot("work")
+    assert project.git("show", f"{WIP}work:new.txt") == "new"
+    assert folder.with_name("work.git").joinpath("HEAD").exists() == (made != "nothing")
+
+
 def test_a_folder_that_only_its_owner_can_find(project, orch, tmp_path):
     """Moved far away by hand, the command in the error makes it the worktree's folder again."""
     place = tmp_path / "far" / "away"

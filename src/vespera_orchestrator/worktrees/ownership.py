@@ -262,11 +262,14 @@ def _lost_reason(repository: ProjectRepository, worktree: Worktree, place: Place
             "If you moved it, run this in the project: git worktree repair NEW_FOLDER"
         )
     pointer = shlex.quote(f"gitdir: {repository.admin(worktree.name)}")
+    case, command = "only its .git file was lost", f"echo {pointer} > {folder}/.git"
+    if place.folder.joinpath(".git").is_dir():  # somebody has run `git init` there
+        aside = shlex.quote(f"{place.folder}.git")
+        case, command = "its .git is not wanted", f"mv -n {folder}/.git {aside} && {command}"
     return (
         f"{folder} is not its folder any more: no .git file there leads to this worktree. "
         f"Nothing of it is saved or landed. {remedy}, in another folder, and leaves this one "
-        "alone. If it is the right folder and only its .git file was lost: "
-        f"echo {pointer} > {folder}/.git"
+        f"alone. If it is the right folder and {case}: {command}"
     )
 
 
