@@ -12,6 +12,7 @@ import vespera_orchestrator as vespera
 from support.git_project import git
 from vespera_orchestrator.errors import InvalidInputError, UntrustedHomeError
 from vespera_orchestrator.home.locate import Home
+from vespera_orchestrator.home.trust import VERSION_CONTROL
 from vespera_orchestrator.integrations.command import main
 
 DONE = {"summary": "s", "detailed_work": "d"}
@@ -243,6 +244,23 @@ def test_a_folder_that_only_looks_like_a_repository_vouches_for_nothing(tmp_path
     home = Home.locate(project)
     assert home.path.parent == project
     assert not home.is_trusted
+
+
+@pytest.mark.parametrize("mark", VERSION_CONTROL)
+def test_a_working_copy_of_anything_but_git_asks(tmp_path, mark):
+    """Its files have the time of the checkout, as if somebody had written them by hand."""
+    project = tmp_path / "project"
+    (project / mark).mkdir(parents=True)
+    vespera.open(project).close()
+    write_home(project, {"config.toml": 'content = "memory://"\n'})
+    assert not Home.locate(project).is_trusted
+    vespera.trust(project)
+    assert Home.locate(project).is_trusted
+    write_home(project, {"config.toml": 'content = "file:///elsewhere"\n'})
+    assert not Home.locate(project).is_trusted, "a pull may have brought it"
+    assert Home.locate(project, project / ".task_orchestrator").is_trusted
+    git(project, "init", "-q")
+    assert Home.locate(project).is_trusted, "git tells what it tracks"
 
 
 def test_a_home_that_is_a_submodule_is_not_ones_own(tmp_path, identity):  # noqa: ARG001

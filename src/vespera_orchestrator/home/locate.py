@@ -38,6 +38,7 @@ from vespera_orchestrator.home.links import refuse_links
 from vespera_orchestrator.home.permissions import settle, was_made_shared
 from vespera_orchestrator.home.reading import MOST_STATE_BYTES, read_small_text
 from vespera_orchestrator.home.trust import (
+    VERSION_CONTROL,
     Power,
     is_trusted,
     mark_as_foreign,
@@ -49,8 +50,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 HOME_NAME: Final = ".task_orchestrator"
-_VERSION_CONTROL: Final = (".hg", ".jj", ".svn", ".bzr", ".pijul", "_darcs", ".fslckout")
-"""What marks the top of a working copy, besides git's."""
 _TOP_FILES: Final = (
     *("pyproject.toml", "setup.py", "package.json", "Cargo.toml", "go.mod", "pom.xml"),
     *("build.gradle", "build.gradle.kts", "composer.json", "Gemfile", "mix.exs", "deno.json"),
@@ -410,7 +409,7 @@ def _folders_of_project(start: Path) -> Iterator[Path]:
     begins there, and folders in which everybody may write.
     """
     folders = (start, *start.parents)
-    end = next((folder for folder in folders if _has_any(folder, _VERSION_CONTROL)), None)
+    end = next((folder for folder in folders if _has_any(folder, VERSION_CONTROL)), None)
     if end is None:
         end = next((folder for folder in folders if _has_any(folder, _TOP_FILES)), None)
     for folder in folders:

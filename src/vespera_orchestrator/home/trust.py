@@ -14,8 +14,9 @@ and one of these is true:
 * It is a copy, or came from another disk, and asks for the same as the home of this id here.
 * You wrote it by hand before you opened it the first time.
 
-Where others may write in it, as in a home that a group shares, none of these is enough: it is yours
-as long as it asks for what it asked for before.
+Where others may write in it, none of these is enough: it is yours as long as it asks for what it
+asked for before. Such is a home that a group shares, and one in a working copy of anything but git:
+nobody is asked what that tracks, and what it brings looks as if it had been written by hand.
 """
 
 from __future__ import annotations
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
 
 ENV_TRUST: Final = "VESPERA_ORCHESTRATOR_TRUST"
 """Folders whose homes are trusted, separated as in PATH; ``*`` for every home."""
+VERSION_CONTROL: Final = (".hg", ".jj", ".svn", ".bzr", ".pijul", "_darcs", ".fslckout")
+"""What marks the top of a working copy, besides git's."""
 _MARK: Final = ".came_from_elsewhere"
 """Stands in a home that was not made here. Its id is written at the first opening, and must not
 pass for that of a home of one's own at the second.
@@ -175,10 +178,11 @@ def _is_trusted_by_environment(home: Path) -> bool:
 def _is_own(home: Path, asked: str, *, is_named: bool) -> bool:
     if not _belongs_to_user(home) or os.path.lexists(home / _MARK):
         return False
-    if _may_others_write(home):
+    repository = _repository_around(home)
+    may_bring_it = not is_named and _is_in_other_working_copy(home, repository)
+    if may_bring_it or _may_others_write(home):
         shared = find_home_id(home)
         return shared is not None and _is_recorded(_own_file(shared), asked)
-    repository = _repository_around(home)
     if repository is not None and _is_tracked(repository, home):
         return False
     if is_named or repository is not None:
@@ -230,6 +234,16 @@ def _is_written_by_hand(home: Path) -> bool:
 def _repository_around(home: Path) -> Path | None:
     """Return the folder above the home that has a ``.git``."""
     return next((folder for folder in home.parents if (folder / ".git").exists()), None)
+
+
+def _is_in_other_working_copy(home: Path, repository: Path | None) -> bool:
+    """Tell whether the nearest version control around the home is not git's."""
+    for folder in home.parents:
+        if folder == repository:
+            return False
+        if any((folder / name).exists() for name in VERSION_CONTROL):
+            return True
+    return False
 
 
 def _is_tracked(repository: Path, home: Path) -> bool:
