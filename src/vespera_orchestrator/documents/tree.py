@@ -77,6 +77,9 @@ class CommittedFiles(Protocol):
     def read(self, path: str) -> bytes | None:
         """Return the content of a file; ``None`` if there is none."""
 
+    def size_bytes(self, path: str) -> int:
+        """Return the size of a file that is there."""
+
     def versions(self) -> Sequence[VersionTag]:
         """Return the versions that the commit contains, the oldest first."""
 
@@ -104,8 +107,10 @@ class CommitTree:
 
     def read(self, path: str) -> str | None:
         """See `ProjectTree.read`."""
-        content = self._files.read(path) if path in self.files else None
-        if content is None or len(content) > _MAX_BYTES:
+        if path not in self.files or self._files.size_bytes(path) > _MAX_BYTES:
+            return None
+        content = self._files.read(path)
+        if content is None:
             return None
         try:
             return content.decode("utf-8-sig")

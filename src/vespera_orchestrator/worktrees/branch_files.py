@@ -14,7 +14,11 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from vespera_orchestrator.home.locate import git_common_dir
-from vespera_orchestrator.home.reading import MOST_GIT_BYTES, read_small_file
+from vespera_orchestrator.home.reading import (
+    MOST_GIT_BYTES,
+    MOST_STATE_BYTES,
+    read_small_file,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -27,7 +31,6 @@ if TYPE_CHECKING:
     from vespera_orchestrator.worktrees.staging import Staging
 
 _VERSION_TAG: Final = re.compile(r"v?\d+\.\d+(?:\.\d+)?(?:[-.+]?\w[\w.+-]*)?")
-_MAX_DEPTH: Final = 40
 _MOST_COMMITS: Final = 2_000
 """How far back the last change of a file is looked for."""
 
@@ -77,19 +80,34 @@ class BranchFiles:
         from vespera_orchestrator.worktrees.translation import git_errors
 
         with git_errors(f"list the files of {self.tree[:12]}"):
-            root = self._open()[self.tree].peel(pygit2.Tree)
+            repo = self._open()
+            self._repository.refuse_giants(repo, self.tree)
+            root = repo[self.tree].peel(pygit2.Tree)
             project = _folder_at(root, self._below)
-            return {} if project is None else dict(sorted(_blobs(project, "")))
+            return {} if project is None else dict(sorted(_blobs(project)))
 
     def read(self, path: str) -> bytes | None:
-        """Return the content of a file; ``None`` if there is none."""
+        """Return the content of a file; ``None`` if there is none.
+
+        Raises:
+            GitFailedError: It is larger than anything that people write.
+        """
         from vespera_orchestrator.worktrees.translation import git_errors
+        from vespera_orchestrator.worktrees.tree_survey import read_blob
 
         blob = self.blobs.get(path)
         if blob is None:
             return None
         with git_errors(f"read {path}"):
-            return bytes(self._open()[blob].data)
+            return read_blob(self._open(), blob, MOST_STATE_BYTES)
+
+    def size_bytes(self, path: str) -> int:
+        """Return the size of a file that is there."""
+        from vespera_orchestrator.worktrees.translation import git_errors
+        from vespera_orchestrator.worktrees.tree_survey import blob_bytes
+
+        with git_errors(f"look at {path}"):
+            return blob_bytes(self._open(), self.blobs[path])
 
     def versions(self) -> tuple[VersionTag, ...]:
         """Return the tags of versions that this commit contains, the oldest first."""
@@ -159,15 +177,13 @@ def _folder_at(root: pygit2.Tree, path: str) -> pygit2.Tree | None:
     return folder if isinstance(folder, pygit2.Tree) else None
 
 
-def _blobs(tree: pygit2.Tree, prefix: str) -> Iterator[tuple[str, str]]:
+def _blobs(tree: pygit2.Tree) -> Iterator[tuple[str, str]]:
     from pygit2.enums import FileMode
 
-    for entry in tree:
-        path = f"{prefix}{entry.name}"
-        if entry.filemode == FileMode.TREE:
-            if prefix.count("/") < _MAX_DEPTH:
-                yield from _blobs(entry, f"{path}/")
-        elif entry.filemode in (FileMode.BLOB, FileMode.BLOB_EXECUTABLE):
+    from vespera_orchestrator.worktrees.tree_entries import files_below
+
+    for path, entry in files_below(tree):
+        if entry.filemode in (FileMode.BLOB, FileMode.BLOB_EXECUTABLE):
             yield path, str(entry.id)
 
 
@@ -217,13 +233,14 @@ class IntegrationFiles:
     def staged(self, path: str) -> bytes | None:
         """Return what the project's index has of a file; ``None`` if nothing."""
         from vespera_orchestrator.worktrees.translation import git_errors
+        from vespera_orchestrator.worktrees.tree_survey import read_blob
 
         with git_errors(f"look for {path} in the index"):
             repository = self._repository()
             repo, place = repository.open(), repository.below + path
             if repo.is_bare or place not in repo.index:
                 return None
-            return bytes(repo[repo.index[place].id].data)
+            return read_blob(repo, str(repo.index[place].id), MOST_STATE_BYTES)
 
     def write(self, expected: str, files: Mapping[str, bytes | None], message: str) -> str:
         """Commit files to the branch, and bring a checkout of it along.

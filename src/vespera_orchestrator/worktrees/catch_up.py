@@ -172,6 +172,7 @@ def _find_news(
     base_tree = repo[base.commit].peel(pygit2.Tree)
     if base_tree.id == theirs.id:
         return None
+    repository.refuse_giants(repo, tip, base.commit, snapshot.commit, with_files=True)
     ours = repo[snapshot.commit].peel(pygit2.Commit)
     if base.by_history:
         index = repo.merge_commits(ours, repo[tip])

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
 
 import pygit2
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+from vespera_orchestrator.worktrees.tree_merge import changes
 
 
 def changed_between(repo: pygit2.Repository, before: str, after: str) -> tuple[str, ...]:
@@ -19,8 +18,8 @@ def changed_between(repo: pygit2.Repository, before: str, after: str) -> tuple[s
         after: The newer one.
     """
     old, new = (repo[name].peel(pygit2.Tree) for name in (before, after))
-    deltas = old.diff_to_tree(new).deltas
-    return tuple(sorted(set(_paths(deltas))))
+    paths = {os.fsencode(path).decode("utf-8", "replace") for path in changes(repo, old, new)}
+    return tuple(sorted(paths))
 
 
 def changed_by(repo: pygit2.Repository, commit: str) -> tuple[str, ...]:
@@ -29,10 +28,3 @@ def changed_by(repo: pygit2.Repository, commit: str) -> tuple[str, ...]:
     if not parents:
         return ()
     return changed_between(repo, str(parents[0]), commit)
-
-
-def _paths(deltas: Iterable[pygit2.DiffDelta]) -> Iterable[str]:
-    for delta in deltas:
-        for file in (delta.old_file, delta.new_file):
-            if file.raw_path:
-                yield file.raw_path.decode("utf-8", "replace")

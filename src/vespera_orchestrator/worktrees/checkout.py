@@ -342,9 +342,11 @@ def _write_files(repository: ProjectRepository, worktree: Worktree, *, is_ours: 
     repo = repository.open_worktree(worktree.name)
     head = repo.revparse_single("HEAD").peel(pygit2.Tree)
     if is_ours and snapshot is None and not has_index:
+        repository.refuse_lack_of_room(repo, str(head.id), Path(worktree.path))
         repository.check_out(repo, head, CheckoutStrategy.FORCE)
         return
     if not has_index:
+        repository.refuse_giants(repo, str(head.id))
         write_first_index(admin, head, state)
         repo = repository.open_worktree(worktree.name)
     if is_ours:

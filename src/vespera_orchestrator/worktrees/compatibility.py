@@ -6,12 +6,13 @@ import re
 from typing import TYPE_CHECKING, Final
 
 import pygit2
-from pygit2.enums import ObjectType
 
 from vespera_orchestrator.errors import UnsupportedRepositoryError
-from vespera_orchestrator.home.reading import read_small_file
+from vespera_orchestrator.home.reading import MOST_BYTES, read_small_file
 from vespera_orchestrator.worktrees.git_config import attribute_files, is_true, read_settings
+from vespera_orchestrator.worktrees.paths import display_path
 from vespera_orchestrator.worktrees.translation import REFTABLE, SHA256
+from vespera_orchestrator.worktrees.tree_survey import TreeSurvey, read_blob
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -34,12 +35,12 @@ _ATTRIBUTE_REMEDY: Final = (
 
 
 class CompatibilityCheck:
-    """Looks for features that libgit2 gets wrong; trees that were found clean are remembered."""
+    """Looks for what libgit2 gets wrong; what was found to be sound is remembered."""
 
     def __init__(self, common: Path) -> None:
         self._common = common
-        self._clean_trees: dict[str, bool] = {}
-        """For each, whether it has a file ``.gitattributes``."""
+        self._survey = TreeSurvey()
+        self._clean_attributes: set[bytes] = set()
 
     def refuse_unsupported(self, repo: pygit2.Repository, commits: Iterable[str]) -> None:
         """Check the configuration, and the files of *commits*.
@@ -52,7 +53,26 @@ class CompatibilityCheck:
         for path in attribute_files(self._common, settings):
             _refuse_attributes(read_small_file(path), str(path), settings)
         for commit in commits:
-            self._refuse_tree(repo, repo[commit].peel(pygit2.Tree), "", settings)
+            self._refuse_tree(repo, repo[commit].peel(pygit2.Tree), settings)
+
+    def refuse_giants(self, repo: pygit2.Repository, names: Iterable[str]) -> None:
+        """Check only whether these commits and trees have too many files or levels.
+
+        Raises:
+            UnsupportedRepositoryError: They have.
+        """
+        for name in names:
+            self._survey.contents(repo, repo[name].peel(pygit2.Tree).id.raw)
+
+    def size_bytes(self, repo: pygit2.Repository, name: str) -> int:
+        """Return how much room the files of a commit or tree take.
+
+        Raises:
+            UnsupportedRepositoryError: They are too many or too large.
+        """
+        tree = repo[name].peel(pygit2.Tree).id.raw
+        self._survey.contents(repo, tree)
+        return self._survey.size_bytes(repo, tree)
 
     def are_files_as_stored(self, repo: pygit2.Repository, tree: pygit2.Tree) -> bool:
         """Tell whether git writes the files of *tree* to disk just as it stores them.
@@ -63,30 +83,23 @@ class CompatibilityCheck:
             UnsupportedRepositoryError: They use a feature that libgit2 gets wrong.
         """
         settings = read_settings(repo)
+        has_attributes = self._refuse_tree(repo, tree, settings)
         line_ends = settings.get("core.autocrlf", "").lower()
         if line_ends != "input" and is_true(line_ends):
             return False
-        if attribute_files(self._common, settings):
-            return False
-        return not self._refuse_tree(repo, tree, "", settings)
+        return not (has_attributes or attribute_files(self._common, settings))
 
     def _refuse_tree(
-        self, repo: pygit2.Repository, tree: pygit2.Tree, prefix: str, settings: Mapping[str, str]
+        self, repo: pygit2.Repository, tree: pygit2.Tree, settings: Mapping[str, str]
     ) -> bool:
         """Check the files of *tree*; return whether there is a ``.gitattributes`` among them."""
-        name = str(tree.id)
-        if name not in self._clean_trees:
-            has_attributes = False
-            for entry in tree:
-                if entry.type == ObjectType.TREE:
-                    below = f"{prefix}{entry.name}/"
-                    has_attributes |= self._refuse_tree(repo, entry, below, settings)
-                elif entry.name == ".gitattributes":
-                    has_attributes = True
-                    if entry.type == ObjectType.BLOB:
-                        _refuse_attributes(entry.data, f"{prefix}.gitattributes", settings)
-            self._clean_trees[name] = has_attributes
-        return self._clean_trees[name]
+        attributes = self._survey.contents(repo, tree.id.raw).attributes
+        for path, blob in attributes:
+            if blob not in self._clean_attributes:
+                text = read_blob(repo, blob.hex(), MOST_BYTES)
+                _refuse_attributes(text, display_path(path), settings)
+                self._clean_attributes.add(blob)
+        return bool(attributes)
 
 
 def _refuse_settings(settings: Mapping[str, str]) -> None:

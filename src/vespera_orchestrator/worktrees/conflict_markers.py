@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import re
 from typing import TYPE_CHECKING
 
 import attrs
 import pygit2
-from pygit2.enums import DeltaStatus, FileMode
+from pygit2.enums import FileMode
 
 from vespera_orchestrator.errors import MergeConflictError
 from vespera_orchestrator.worktrees import libgit2
 from vespera_orchestrator.worktrees.conflict_report import Conflict, conflict_paths
 from vespera_orchestrator.worktrees.landed_mark import LandedMark
 from vespera_orchestrator.worktrees.paths import display_path
-from vespera_orchestrator.worktrees.tree_merge import entry_at, is_text
+from vespera_orchestrator.worktrees.tree_merge import changes, entry_at, is_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -157,9 +156,10 @@ def _unresolved_paths(repo: pygit2.Repository, tree: str, mark: LandedMark | Non
 
 def added_paths(repo: pygit2.Repository, before: str, after: str) -> Iterator[str]:
     """Yield the files that the tree *after* has and the tree *before* has not."""
-    for delta in repo.diff(repo[before], repo[after]).deltas:
-        if delta.status == DeltaStatus.ADDED:
-            yield os.fsdecode(delta.new_file.raw_path)
+    trees = (repo[name].peel(pygit2.Tree) for name in (before, after))
+    for path, (old, new) in sorted(changes(repo, *trees).items()):
+        if old is None and new is not None:
+            yield path
 
 
 def _is_gone(repo: pygit2.Repository, tree: str, path: str) -> bool:

@@ -25,6 +25,7 @@ from vespera_orchestrator.home.files import UnfitFileError, sync_folder
 from vespera_orchestrator.home.reading import open_plain_file
 from vespera_orchestrator.worktrees.packs import write_pack
 from vespera_orchestrator.worktrees.tree_entries import FOLDER, SUBMODULE, read_entries
+from vespera_orchestrator.worktrees.tree_survey import MOST_FILE_BYTES, blob_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Container, Iterable, Iterator
@@ -171,18 +172,29 @@ def new_in_tree(repo: pygit2.Repository, tree: bytes, known: Collection[bytes]) 
     Raises:
         KeyError: A tree is missing.
     """
-    if tree in known:
-        return
-    yield tree.hex()
-    listings = [read_entries(repo, other) for other in known]
-    for mode, name, entry in set(read_entries(repo, tree)).difference(*listings):
-        peers = [each for listing in listings for each in listing if each[1] == name]
-        if mode == SUBMODULE or any(peer == entry for _, _, peer in peers):
+    # A few folders that each hold the others many times can stand for billions of paths.
+    seen: set[tuple[bytes, tuple[bytes, ...]]] = set()
+    folders = [(tree, tuple(known))]
+    while folders:
+        look = folders.pop()
+        tree, peers = look
+        if tree in peers or look in seen:
             continue
-        if mode == FOLDER:
-            yield from new_in_tree(repo, entry, [peer for kind, _, peer in peers if kind == mode])
-        else:
-            yield entry.hex()
+        seen.add(look)
+        yield tree.hex()
+        by_name: dict[bytes, list[tuple[bytes, bytes]]] = {}
+        for peer in peers:
+            for mode, name, entry in read_entries(repo, peer):
+                by_name.setdefault(name, []).append((mode, entry))
+        for mode, name, entry in read_entries(repo, tree):
+            same_name = by_name.get(name, ())
+            if mode == SUBMODULE or any(peer == entry for _, peer in same_name):
+                continue
+            if mode == FOLDER:
+                below = [peer for kind, peer in same_name if kind == mode]
+                folders.append((entry, tuple(below)))
+            else:
+                yield entry.hex()
 
 
 def _loose(repo: pygit2.Repository, names: Iterable[str]) -> list[str]:
@@ -194,10 +206,19 @@ def _loose(repo: pygit2.Repository, names: Iterable[str]) -> list[str]:
     loose: list[str] = []
     for name in names:
         if _loose_file(repo, name).exists():
-            loose.append(name)
+            if _is_of_usual_size(repo, name):
+                loose.append(name)
         elif name not in repo:
             raise KeyError(name)
     return loose
+
+
+def _is_of_usual_size(repo: pygit2.Repository, name: str) -> bool:
+    """Tell whether libgit2, which has all of an object in memory, can put it into a pack.
+
+    A larger one came from somebody else, with a commit that cannot land.
+    """
+    return blob_bytes(repo, name) <= MOST_FILE_BYTES
 
 
 def _drop_loose(repo: pygit2.Repository, names: Iterable[str]) -> None:

@@ -34,7 +34,7 @@ from vespera_orchestrator.worktrees.tree_merge import (
 if TYPE_CHECKING:
     from vespera_orchestrator._model import Worktree
     from vespera_orchestrator.worktrees.repository import ProjectRepository
-    from vespera_orchestrator.worktrees.tree_merge import Changes, MergedFile, MergeText
+    from vespera_orchestrator.worktrees.tree_merge import Changes, MergedFile
 
 _LEFT: Final = "text-align:left"
 
@@ -179,8 +179,14 @@ def make_forecast(repository: ProjectRepository, now: ForecastInput) -> Forecast
         repo = repository.open()
         tip = now.tip or repository.head(repo)
         branch = repository.integration_branch
-        merges = _TipMerges(repo, repo[tip].peel(pygit2.Tree), repository.merge_text)
-        lines = [_Line(merges, tip, saved) for saved in now.saved]
+        merges = _TipMerges(repository, repo, repo[tip].peel(pygit2.Tree))
+        bases = [
+            starting_commit(repo, saved.worktree, tip, saved.commit, saved.mark)
+            for saved in now.saved
+        ]
+        saved_commits = [saved.commit for saved in now.saved]
+        repository.refuse_giants(repo, tip, *bases, *saved_commits)
+        lines = [_Line(merges, base, saved) for base, saved in zip(bases, now.saved, strict=True)]
         clashes = [*_clashes_with_tip(lines, branch), *_clashes_between(lines)]
         unsolved: dict[str, tuple[str, ...]] = {}
         for saved in now.saved:
@@ -261,9 +267,10 @@ class _TipMerges(FileMerges):
     """Also knows what was landed since a worktree began."""
 
     def __init__(
-        self, repo: pygit2.Repository, tip_tree: pygit2.Tree, merge_text: MergeText | None
+        self, repository: ProjectRepository, repo: pygit2.Repository, tip_tree: pygit2.Tree
     ) -> None:
-        super().__init__(repo, merge_text)
+        super().__init__(repo, repository.merge_text)
+        self._repository = repository
         self.tip_tree = tip_tree
         self._landed: dict[str, Changes] = {}
 
@@ -277,13 +284,22 @@ class _TipMerges(FileMerges):
             self._landed[key] = changes(self.repo, base, self.tip_tree)
         return self._landed[key]
 
+    def merge_whole(
+        self, base: pygit2.Tree, ours: pygit2.Tree, theirs: pygit2.Tree
+    ) -> pygit2.Index:
+        """Merge whole trees, in memory."""
+        names = [str(tree.id) for tree in (base, ours, theirs)]
+        self._repository.refuse_giants(self.repo, *names, with_files=True)
+        index = self.repo.merge_trees(base, ours, theirs)
+        self.solve(index)
+        return index
+
 
 class _Line:
     """One worktree's changes, beside the integration branch."""
 
-    def __init__(self, merges: _TipMerges, tip: str, saved: SavedWorktree) -> None:
+    def __init__(self, merges: _TipMerges, base: str, saved: SavedWorktree) -> None:
         repo = merges.repo
-        base = starting_commit(repo, saved.worktree, tip, saved.commit, saved.mark)
         self.name = saved.worktree.name
         self._merges = merges
         self._tree = repo[saved.commit].peel(pygit2.Tree)
@@ -331,9 +347,7 @@ class _Line:
 
     def _merge_whole_with_tip(self) -> pygit2.Index:
         merges = self._merges
-        index = merges.repo.merge_trees(self._base, merges.tip_tree, self._tree)
-        merges.solve(index)
-        return index
+        return merges.merge_whole(self._base, merges.tip_tree, self._tree)
 
     def _conflicts_at(self, other: _Line, path: str) -> bool:
         landed = self._landed(path)
@@ -357,8 +371,7 @@ class _Line:
         repo = self._merges.repo
         landed = repo[first.write_tree(repo)]
         reported = set(other.against_tip())
-        index = repo.merge_trees(other._base, landed, other._tree)
-        self._merges.solve(index)
+        index = self._merges.merge_whole(other._base, landed, other._tree)
         return tuple(path for path in _conflicts(index) if path not in reported)
 
 

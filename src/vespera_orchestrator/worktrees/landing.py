@@ -295,7 +295,7 @@ class _Merge:
         mark = LandedMark.read(repo, self.repository.tip(LANDED + worktree.name))
         base = merge_base(repo, worktree, tip, snapshot.commit, mark)
         merge_text = self.repository.merge_text
-        merge = ThreeWayMerge(repo, tip, snapshot, base, merge_text=merge_text)
+        merge = ThreeWayMerge(self.repository, repo, tip, snapshot, base, merge_text=merge_text)
         refuse_unresolved(repo, branch, snapshot.tree, mark)
         tree = merge.write_tree(branch)
         is_changed = tree != merge.our_tree
@@ -303,6 +303,7 @@ class _Merge:
         taken_back: tuple[Revert, ...] = ()
         if is_changed:
             origin = origin_tree(repo, worktree, tip, mark)
+            self.repository.refuse_giants(repo, origin)
             taken_back = reverts.find(repo, origin, merge.base_tree, snapshot.tree)
             commits = _LandingCommits(repo, self.staging, snapshot, message)
             commit = commits.write(tip, tree, style)
@@ -408,7 +409,7 @@ def is_merged(repository: ProjectRepository, worktree: Worktree, snapshot: Snaps
             return False
         mark = LandedMark.read(repo, repository.tip(LANDED + worktree.name))
         base = merge_base(repo, worktree, tip, snapshot.commit, mark)
-        merge = ThreeWayMerge(repo, tip, snapshot, base)
+        merge = ThreeWayMerge(repository, repo, tip, snapshot, base)
         try:
             return merge.write_tree(repository.integration_branch) == merge.our_tree
         except MergeConflictError:
@@ -478,6 +479,8 @@ def _would_change_nothing(
     ours: pygit2.Tree,
     theirs: pygit2.Tree,
 ) -> bool:
+    names = [str(tree.id) for tree in (base, ours, theirs)]
+    repository.refuse_giants(repo, *names, with_files=True)
     index = repo.merge_trees(base, ours, theirs)
     FileMerges(repo, repository.merge_text).solve(index)
     if index.conflicts is not None:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import os
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 import attrs
 import pygit2
-from pygit2.enums import DeltaStatus
+from pygit2.enums import FileMode
 
 from vespera_orchestrator.worktrees.paths import display_path
 from vespera_orchestrator.worktrees.translation import git_errors
+from vespera_orchestrator.worktrees.tree_merge import changes
+from vespera_orchestrator.worktrees.tree_survey import read_blob
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
     from vespera_orchestrator.worktrees.repository import ProjectRepository
+    from vespera_orchestrator.worktrees.tree_merge import File
 
 _LOOKED_INTO: Final = 5
 """In how many files the lines are looked for; the others are only counted."""
@@ -106,29 +109,39 @@ def _changes(
     after: pygit2.Tree,
     documents: Collection[str] = (),
 ) -> Changes:
-    diff = repo.diff(before, after, context_lines=0)
-    deltas = list(enumerate(diff.deltas))
+    changed = sorted(changes(repo, before, after).items())
     suffixes = tuple(f"/{path}" for path in documents)  # the project may be a folder further down
-    work = [
-        (number, delta)
-        for number, delta in deltas
-        if not f"/{os.fsdecode(delta.new_file.raw_path)}".endswith(suffixes)
-    ]
-    counted = work or deltas
-    files = [_change(diff, number, delta) for number, delta in counted[:_LOOKED_INTO]]
+    work = [item for item in changed if not f"/{item[0]}".endswith(suffixes)]
+    counted = work or changed
+    files = [_change(repo, path, *sides) for path, sides in counted[:_LOOKED_INTO]]
     return Changes(files=tuple(files), total=len(counted))
 
 
-def _change(diff: pygit2.Diff, number: int, delta: pygit2.DiffDelta) -> FileChange:
-    path = display_path(os.fsdecode(delta.new_file.raw_path))
-    if delta.status == DeltaStatus.DELETED:
+def _change(repo: pygit2.Repository, path: str, old: File, new: File) -> FileChange:
+    path = display_path(path)
+    if new is None:
         return FileChange(path=path, is_removed=True)
-    patch = None if delta.new_file.size > _MOST_BYTES else diff[number]
-    if patch is None or patch.delta.is_binary:
+    sides = [_content(repo, side) for side in (old, new)]
+    if None in sides:
+        return FileChange(path=path)
+    patch = pygit2.Patch.create_from(*sides, context_lines=0)
+    if patch.delta.is_binary:
         return FileChange(path=path)
     ranges = [(hunk.new_start, hunk.new_start + max(hunk.new_lines, 1) - 1) for hunk in patch.hunks]
     first_line = next(_new_lines(patch), "")
     return FileChange(path=path, ranges=tuple(ranges[:_MOST_RANGES]), first_line=first_line)
+
+
+def _content(repo: pygit2.Repository, file: File) -> bytes | None:
+    """Return a side of a change; ``None`` where it is large, or no file."""
+    if file is None:
+        return b""
+    name, mode = file
+    if mode == FileMode.COMMIT:
+        return None
+    with suppress(pygit2.GitError):
+        return read_blob(repo, name, _MOST_BYTES)
+    return None
 
 
 def _new_lines(patch: pygit2.Patch) -> Iterator[str]:

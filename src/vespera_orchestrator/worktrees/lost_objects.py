@@ -14,6 +14,7 @@ import re
 import time
 from contextlib import suppress
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -35,6 +36,7 @@ from vespera_orchestrator.worktrees.retention import EarlierSnapshot, read_histo
 from vespera_orchestrator.worktrees.snapshot import is_snapshot_message
 from vespera_orchestrator.worktrees.snapshot_index import SnapshotIndex
 from vespera_orchestrator.worktrees.translation import OBJECT_ERRORS, git_errors
+from vespera_orchestrator.worktrees.tree_entries import MOST_LEVELS, MOST_PATHS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -208,10 +210,11 @@ class _Looking:
 
     def lost_files(self, commit: pygit2.Commit) -> Iterator[tuple[bytes, str]]:
         """Yield path and object of what is gone; a dot, or a path with a slash, is a folder."""
-        yield from self._lost_in(str(commit.tree_id), b"")
+        yield from islice(self._lost_in(str(commit.tree_id), b""), MOST_PATHS)
 
     def _lost_in(self, name: str, folder: bytes) -> Iterator[tuple[bytes, str]]:
-        if name in self._whole:
+        is_too_deep = folder.count(b"/") > MOST_LEVELS  # then it is nothing that was saved here
+        if name in self._whole or is_too_deep:
             return
         tree = self.tree(name)
         if tree is None:

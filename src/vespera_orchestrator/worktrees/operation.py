@@ -28,6 +28,7 @@ from vespera_orchestrator.worktrees.ref_files import read_text_if_present
 from vespera_orchestrator.worktrees.repository import has_ancestor
 from vespera_orchestrator.worktrees.tree_entries import files_below
 from vespera_orchestrator.worktrees.tree_merge import empty_tree, index_entry, tree_with
+from vespera_orchestrator.worktrees.tree_survey import read_blob
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -305,7 +306,7 @@ class SavedState:
             return None
         state = repo[own_parents(repo, snapshot)[-1]]
         files = files_below(state.peel(pygit2.Tree))
-        notes = {path: entry.peel(pygit2.Blob).data for path, entry in files}
+        notes = {path: read_blob(repo, str(entry.id), MOST_STATE_BYTES) for path, entry in files}
         branch, tip, _ = os.fsdecode(notes.pop(_BRANCH)).split("\n")
         lines = os.fsdecode(notes.pop(_CONFLICTS, b"")).split("\0")
         return cls(

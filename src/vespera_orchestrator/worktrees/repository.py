@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import weakref
 from contextlib import contextmanager, suppress
 from functools import cached_property
@@ -14,6 +15,7 @@ import pygit2
 
 from vespera_orchestrator._text import show_value
 from vespera_orchestrator.errors import (
+    GitFailedError,
     InvalidInputError,
     NotARepositoryError,
     RefMovedError,
@@ -175,6 +177,37 @@ class ProjectRepository:
         with git_errors("look at the repository's configuration"):
             self._compatibility.refuse_unsupported(repo or self.open(), commits)
 
+    def refuse_giants(self, repo: pygit2.Repository, *names: str, with_files: bool = False) -> None:
+        """Check that these commits and trees do not hold more than libgit2 can go through.
+
+        Args:
+            repo: The repository.
+            names: The commits and trees.
+            with_files: Whether to look at the size of each file, too, because libgit2 is to write
+                all of them, or to merge whole trees.
+
+        Raises:
+            UnsupportedRepositoryError: They have too many files or levels, or too large a file.
+        """
+        with git_errors("look at the size of a commit"):
+            self._compatibility.refuse_giants(repo, names)
+            if with_files:
+                for name in names:
+                    self._compatibility.size_bytes(repo, name)
+
+    def refuse_lack_of_room(self, repo: pygit2.Repository, tree: str, folder: Path) -> None:
+        """Check that the disk has room for the files of *tree*.
+
+        Raises:
+            UnsupportedRepositoryError: They are too many or too large for any.
+            GitFailedError: It has not.
+        """
+        needed = self._compatibility.size_bytes(repo, tree)
+        free = shutil.disk_usage(folder).free
+        if needed > free:
+            reason = f"they take {needed:,} bytes, and only {free:,} are free there"
+            raise GitFailedError(f"write files to {folder}", reason)
+
     def check_out(
         self, repo: pygit2.Repository, tree: pygit2.Tree, strategy: CheckoutStrategy
     ) -> None:
@@ -184,6 +217,7 @@ class ProjectRepository:
             UnsupportedRepositoryError: They use a feature that libgit2 gets wrong.
             pygit2.GitError: A file could not be written.
         """
+        self.refuse_giants(repo, str(tree.id), with_files=True)
         if self._compatibility.are_files_as_stored(repo, tree):
             check_out_as_stored(repo, tree, strategy)
         else:

@@ -112,6 +112,7 @@ def restore(
         beside = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}")
         beside.mkdir()
         try:
+            repository.refuse_giants(repo, commit, with_files=True)
             _write_out(repository, commit, beside)
             if _has_repositories_beside(repository, commit):
                 nested.write_out(repo, commit, beside)

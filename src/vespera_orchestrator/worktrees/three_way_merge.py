@@ -16,15 +16,21 @@ from vespera_orchestrator.worktrees.tree_merge import FileMerges, merged_tree
 
 if TYPE_CHECKING:
     from vespera_orchestrator.worktrees.landed_mark import MergeBase
+    from vespera_orchestrator.worktrees.repository import ProjectRepository
     from vespera_orchestrator.worktrees.snapshot import Snapshot
     from vespera_orchestrator.worktrees.tree_merge import MergeText
 
 
 class ThreeWayMerge:
-    """A three-way merge: the branch is ours, the snapshot is theirs."""
+    """A three-way merge: the branch is ours, the snapshot is theirs.
+
+    Raises:
+        UnsupportedRepositoryError: One side, or the base, is more than libgit2 can go through.
+    """
 
     def __init__(
         self,
+        repository: ProjectRepository,
         repo: pygit2.Repository,
         tip: str,
         snapshot: Snapshot,
@@ -32,6 +38,8 @@ class ThreeWayMerge:
         *,
         merge_text: MergeText | None = None,
     ) -> None:
+        repository.refuse_giants(repo, tip, snapshot.tree, base.commit)
+        self._repository = repository
         self._repo = repo
         self._files = FileMerges(repo, merge_text)
         self._tip = tip
@@ -96,6 +104,8 @@ class ThreeWayMerge:
 
     def _merge_by_libgit2(self) -> pygit2.Index:
         repo, theirs = self._repo, self._snapshot
+        sides = (self._tip, theirs.tree, self._base.commit)
+        self._repository.refuse_giants(repo, *sides, with_files=True)
         if self._base.by_history:  # finds a virtual base where histories crossed
             return repo.merge_commits(self._tip, theirs.commit)
         return repo.merge_trees(self.base_tree, self.our_tree, theirs.tree)

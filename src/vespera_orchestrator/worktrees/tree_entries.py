@@ -11,6 +11,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 import pygit2
+from pygit2.enums import ObjectType
 
 from vespera_orchestrator.worktrees.paths import display_path
 
@@ -23,10 +24,12 @@ SUBMODULE: Final = b"160000"
 """The mode of a submodule's commit."""
 MOST_PATHS: Final = 1_000_000
 """A tree with more files is not looked through: a few bytes can stand for billions of them."""
-MOST_LEVELS: Final = 500
-"""How deep folders may lie in each other; no system opens a path ten times as long in one piece."""
+MOST_LEVELS: Final = 200
+"""How deep folders may lie in each other."""
+_MOST_TREE_BYTES: Final = 100_000_000
+"""A folder with a million names has less."""
 _ENTRY: Final = re.compile(rb"0*([1-7][0-7]*) ([^\0]+)\0(.{20})", re.DOTALL)
-"""Old programs wrote modes with a zero before them."""
+"""Old programs wrote modes with a zero in front, which mean the same."""
 
 
 def read_entries(repo: pygit2.Repository, tree: bytes) -> list[tuple[bytes, bytes, bytes]]:
@@ -34,9 +37,13 @@ def read_entries(repo: pygit2.Repository, tree: bytes) -> list[tuple[bytes, byte
 
     Raises:
         KeyError: The tree is missing.
-        pygit2.GitError: It is damaged.
+        pygit2.GitError: It is damaged, no tree, or larger than any.
     """
-    _, content = repo.read(pygit2.Oid(raw=tree))
+    oid = pygit2.Oid(raw=tree)
+    kind, size_bytes = repo.odb.read_header(oid)
+    if kind != ObjectType.TREE or size_bytes > _MOST_TREE_BYTES:
+        raise pygit2.GitError(f"unable to read tree {oid}")
+    _, content = repo.read(oid)
     return _ENTRY.findall(content)
 
 
@@ -56,15 +63,17 @@ def files_below(tree: pygit2.Tree) -> Iterator[tuple[str, pygit2.Object]]:
     count = 0
     while folders:
         above, level, folder = folders.pop()
+        if level > MOST_LEVELS:
+            raise ValueError(f"its folders are more than {MOST_LEVELS} levels deep")
         for entry in folder:
             path = above + _plain_name(entry)
             if isinstance(entry, pygit2.Tree):
                 folders.append((f"{path}/", level + 1, entry))
-                continue
-            yield path, entry
+            else:
+                yield path, entry
             count += 1
-        if count + len(folders) > MOST_PATHS or level > MOST_LEVELS:
-            raise ValueError(f"it has more than {MOST_PATHS:,} files or {MOST_LEVELS} levels")
+        if count > MOST_PATHS:
+            raise ValueError(f"it has more than {MOST_PATHS:,} files")
 
 
 def _plain_name(entry: pygit2.Object) -> str:

@@ -8,7 +8,7 @@ and a folder on the other, and nothing may have been renamed; it says so where i
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 import pygit2
 from pygit2.enums import FileMode
@@ -16,10 +16,11 @@ from pygit2.enums import FileMode
 from vespera_orchestrator.worktrees import libgit2
 from vespera_orchestrator.worktrees.merge_drivers import UNION, MergeDrivers
 from vespera_orchestrator.worktrees.paths import folders_above
-from vespera_orchestrator.worktrees.tree_entries import FOLDER, read_entries
+from vespera_orchestrator.worktrees.tree_entries import FOLDER, MOST_LEVELS, read_entries
+from vespera_orchestrator.worktrees.tree_survey import MOST_FILE_BYTES, blob_bytes, read_blob
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
 File: TypeAlias = "tuple[str, int] | None"
 """Object and mode of a path; ``None`` where there is no file."""
@@ -33,6 +34,8 @@ MergeText: TypeAlias = "Callable[[str, bytes, bytes, bytes], bytes | None]"
 it cannot.
 """
 
+MOST_CHANGES: Final = 250_000
+"""More than this takes longer than anybody waits for a comparison."""
 _PLAIN_FILES = frozenset({FileMode.BLOB, FileMode.BLOB_EXECUTABLE})
 
 
@@ -119,6 +122,9 @@ class FileMerges:
         return str(self.repo.create_blob(content)), mode
 
     def _merge_bytes(self, path: str, base: File, ours: File, theirs: File) -> bytes | None:
+        sides = [side[0] for side in (base, ours, theirs) if side is not None]
+        if any(blob_bytes(self.repo, name) > MOST_FILE_BYTES for name in sides):
+            return None
         driver = self._drivers.name_for(path)
         if driver is None and not is_text(self.repo, path):
             return None
@@ -128,8 +134,8 @@ class FileMerges:
             content = self._merge_by_driver(driver, path, base, ours, theirs)
         if content is not None or self._merge_text is None or base is None:
             return content
-        sides = [_content(self.repo, file) for file in (base, ours, theirs)]
-        return self._merge_text(path, *sides)
+        contents = [_content(self.repo, file) for file in (base, ours, theirs)]
+        return self._merge_text(path, *contents)
 
     def _merge_by_driver(
         self, driver: str, path: str, base: File, ours: File, theirs: File
@@ -143,8 +149,7 @@ class FileMerges:
 def _content(repo: pygit2.Repository, file: File) -> bytes:
     if file is None:
         return b""
-    blob = repo[file[0]].peel(pygit2.Blob)
-    return bytes(blob.data)
+    return read_blob(repo, file[0])
 
 
 def _file_of(entry: pygit2.IndexEntry) -> tuple[str, int]:
@@ -262,19 +267,36 @@ def changes(repo: pygit2.Repository, base: pygit2.Tree, other: pygit2.Tree) -> C
     """Return what is different in *other*.
 
     Folders that are the same are not looked into, as in libgit2's own comparison.
+
+    Raises:
+        KeyError: A folder is missing.
+        pygit2.GitError: A folder is damaged, or more differs than anybody could have changed.
     """
     changed: Changes = {}
-    _compare(repo, base.id.raw, other.id.raw, b"", changed)
+    pairs: list[_Pair] = [(b"", base.id.raw, other.id.raw)]
+    folders = 0
+    while pairs:
+        above, one, two = pairs.pop()
+        folders += 1
+        if folders + len(changed) > MOST_CHANGES or above.count(b"/") > MOST_LEVELS:
+            bounds = f"{MOST_CHANGES:,} files or {MOST_LEVELS} levels"
+            raise pygit2.GitError(f"more than {bounds} differ")
+        pairs += _compare(repo, above, one, two, changed)
     return changed
+
+
+_Pair: TypeAlias = "tuple[bytes, bytes | None, bytes | None]"
+"""The path of a folder, with a slash at the end, and its tree on either side."""
 
 
 def _compare(
     repo: pygit2.Repository,
+    above: bytes,
     one: bytes | None,
     two: bytes | None,
-    above: bytes,
     changed: Changes,
-) -> None:
+) -> Iterator[_Pair]:
+    """Add the files that differ in one folder to *changed*, and yield the folders that do."""
     before = set() if one is None else set(read_entries(repo, one))
     after = set() if two is None else set(read_entries(repo, two))
     only_before = {name: (mode, entry) for mode, name, entry in before - after}
@@ -283,7 +305,7 @@ def _compare(
         old, new = only_before.get(name), only_after.get(name)
         old_folder, new_folder = _folder(old), _folder(new)
         if old_folder is not None or new_folder is not None:
-            _compare(repo, old_folder, new_folder, above + name + b"/", changed)
+            yield above + name + b"/", old_folder, new_folder
         old_file, new_file = _file(old), _file(new)
         if old_file is not None or new_file is not None:
             changed[os.fsdecode(above + name)] = old_file, new_file
