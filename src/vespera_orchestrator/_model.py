@@ -1104,8 +1104,8 @@ class Event(Record):
     json_form = JsonForm(details=("session_id",))
 
     def __str__(self) -> str:
-        where = f"{self.task_id or ''} {self.agent or ''}"
-        return f"{self.seq} {self.at:%H:%M:%S} {self.kind} {where}".rstrip()
+        where = f"{self.kind} {self.task_id or ''} {self.agent or ''}"
+        return f"{self.seq} {self.at:%H:%M:%S} {one_line(where, _LONGEST_SHOWN)}"
 
     def __repr__(self) -> str:
         return f"Event({self.seq}, {self.kind!r}, {self.task_id!r})"
@@ -1136,7 +1136,7 @@ class PastEvent(Event):
     def sentence(self) -> str:
         """Task, words, agent and detail in one line."""
         subject = f"{self.alias}: " if self.alias else ""
-        agent = f" ({self.agent})" if self.agent else ""
+        agent = f" ({one_line(self.agent)})" if self.agent else ""
         detail = f": {self.detail}" if self.detail else ""
         return f"{subject}{self.words}{agent}{detail}"
 
@@ -1317,7 +1317,8 @@ class SharedValue(Record):
     """The id of the value of another agent that this one contradicts, until somebody settles it."""
 
     def __str__(self) -> str:
-        return f"{self.key} = {self.value!r} ({self.agent}, {self.shared_at:%Y-%m-%d %H:%M} UTC)"
+        source = f"{one_line(self.agent)}, {self.shared_at:%Y-%m-%d %H:%M} UTC"
+        return f"{one_line(self.key)} = {self.value!r} ({source})"
 
     def __repr__(self) -> str:
         return f"SharedValue({self.key!r}, {self.value!r}, by {self.agent!r})"

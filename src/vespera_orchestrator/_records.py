@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 LEFT_OUT: Final = "left_out"
 """The key under which shortened data says what is missing, and how to get it."""
 _CELL_WIDTH: Final = 80
+_ROW_WIDTH: Final = 500
 """How many characters of a value a table shows."""
 _ROWS_SHOWN: Final = 200
 """How many rows a notebook shows; the others are counted."""
@@ -181,7 +182,8 @@ class RecordList(list[_Listed]):
 
 
 def in_columns(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return the rows with their columns below each other."""
+    """Return the rows with their columns below each other, each on one line."""
+    rows = [[one_line(cell, _ROW_WIDTH) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
     for row in rows:

@@ -77,11 +77,11 @@ class ContextConflict(Record):
 
     def __str__(self) -> str:
         one, other = self.current, self.disputed
-        values = _shown(self.key, one.value), _shown(self.key, other.value)
-        return (
-            f"{self.key} is {values[0]} for {one.agent} and {values[1]} for {other.agent}; "
-            f"orch.share_context({self.key}=…) settles it"
-        )
+        key = one_line(self.key)
+        sides = [
+            f"{_shown(self.key, side.value)} for {one_line(side.agent)}" for side in (one, other)
+        ]
+        return f"{key} is {' and '.join(sides)}; orch.share_context({key}=…) settles it"
 
     def __repr__(self) -> str:
         return str(self)
@@ -163,8 +163,8 @@ class SharedContext(Mapping[str, JsonValue]):
         lines = [f"Conflict: {line}" for line in lines]
         for key, value in self._values.items():
             source = self._sources.get(key)
-            who = "from the start" if source is None else source.agent
-            lines.append(f"{key} = {_shown(key, value)} ({who})")
+            who = "from the start" if source is None else one_line(source.agent)
+            lines.append(f"{one_line(key)} = {_shown(key, value)} ({who})")
         return "\n".join(lines) or "Nothing is shared yet."
 
     def __repr__(self) -> str:

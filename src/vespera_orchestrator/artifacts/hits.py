@@ -112,7 +112,7 @@ class Hit(Record):
             about += f", superseded by {self.superseded_by or 'a later version'}"
         if self.alike:
             about += f"; +{len(self.alike)} like it"
-        return f"{self.title} ({about})\n{self.text}"
+        return f"{one_line(self.title)} ({about})\n{self.text}"
 
 
 class SearchHits(RecordList[Hit]):
