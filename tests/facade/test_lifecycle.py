@@ -389,7 +389,7 @@ def test_a_cancelled_recovery_leaves_the_decision_to_a_person(orch):
     orch.plan_task("Build")
     recovery = fail(orch, "build")
     orch.cancel_task(recovery)
-    assert "a person must decide as its recovery did not succeed" in str(orch.why("build"))
+    assert "a person must decide as it has no open recovery" in str(orch.why("build"))
     orch.retry_task(recovery)
     assert not orch.why("build").needs_person
     assert ready(orch) == ["recover_build"]

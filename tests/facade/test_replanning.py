@@ -540,3 +540,10 @@ def test_a_taken_alias_names_its_place(orch):
     other = orch.plan_task("Other")
     with pytest.raises(AliasTakenError, match=r"^alias 'build'"):
         orch.update_task(other, alias="build")
+
+
+def test_half_a_character_in_a_dependency_has_its_place(orch):
+    """An escape of JSON may be half of a pair."""
+    plan = '[{"title": "A"},\n {"title": "B", "dependencies": ["A", {"task": "x\\ud83d"}]}]'
+    with pytest.raises(vespera.PlanError, match=r"line 2, column 17: dependencies: holds half"):
+        orch.plan_tasks(plan)

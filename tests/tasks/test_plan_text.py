@@ -240,3 +240,17 @@ def test_what_is_no_task_has_a_place_too(text, places):
     _, mistakes = plans.plan(text)
     assert [mistake.place for mistake in mistakes] == places
     assert all(str(mistake).encode() for mistake in mistakes)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("- title: a\n- title: b\udc80d\n", "line 2, column 11: the byte 0x80 is not UTF-8"),
+        ('[{"title": "a"},\n {"title": "b\udcff"}]', "line 2, column 14: the byte 0xff is not"),
+        ("- title: \ud83d", "line 1, column 10: this is half of a surrogate pair"),
+    ],
+)
+def test_what_no_file_can_store_has_its_place(text, problem):
+    """A byte that is no UTF-8 comes from a pipe, and half of a character from a program."""
+    with pytest.raises(PlanError, match=problem):
+        tasks_in(text)

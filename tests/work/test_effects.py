@@ -299,6 +299,14 @@ def test_what_returns_a_coroutine_is_in_doubt(orch):
     assert letters(orch) == 1
 
 
+def test_a_key_is_the_same_however_it_is_typed(orch):
+    """An accent may be one character or two."""
+    work = orch.execute_task("write")
+    for key in ("caf\u00e9", "cafe\u0301"):
+        assert work.once(key, lambda: send(orch)) == "sent"
+    assert letters(orch) == 1
+
+
 @pytest.mark.parametrize("key", ["", " ", 5])
 def test_an_effect_has_a_name(orch, key):
     """Nothing happens without one."""

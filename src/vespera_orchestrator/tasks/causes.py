@@ -252,7 +252,7 @@ def _decision_sentence(task: Task, recovery: Task | None) -> str:
     elif task.failures >= task.max_attempts:
         cause = f"after {plural(task.failures, 'failed attempt')}"
     else:
-        cause = "as its recovery did not succeed"
+        cause = "as it has no open recovery"
     reason = short_reason(task.reason or "no reason given", _DECISION_REASON_WIDTH)
     return (
         f"a person must decide {cause}: orch.retry_task({task.alias!r}), "

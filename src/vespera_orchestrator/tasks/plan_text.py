@@ -89,7 +89,9 @@ def tasks_in(text: str) -> Any:
     Raises:
         PlanError: The text cannot be read. Names the line and the column.
     """
-    content = _read(_unfenced(text.removeprefix("\ufeff")))
+    text = text.removeprefix("\ufeff")
+    _refuse_half_characters(text)
+    content = _read(_unfenced(text))
     if content is None:
         return ()
     if isinstance(content, str) and "\n" not in content:
@@ -102,6 +104,18 @@ def tasks_in(text: str) -> Any:
             problem = f"the key {key!r} beside 'tasks' is unknown; call it 'x-{key}' to keep it"
             raise PlanError(problem, at_spot("", spot_of(content, key)))
     return content["tasks"]
+
+
+def _refuse_half_characters(text: str) -> None:
+    """Refuse what no file can store, with its place: no reader of YAML or JSON tells it."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as exc:
+        code = ord(text[exc.start])
+        problem = "this is half of a surrogate pair, which no file can store"
+        if code in _STRAY_BYTES:
+            problem = f"the byte {code - _STRAY_BYTES.start + 0x80:#04x} is not UTF-8; save it so"
+        raise PlanError(problem, str(_Spots(text).spot(exc.start))) from None
 
 
 def _unfenced(text: str) -> str:
@@ -128,6 +142,8 @@ def _read(text: str) -> Any:
 
 # --- JSON --------------------------------------------------------------------
 
+_STRAY_BYTES: Final = range(0xDC80, 0xDD00)
+"""How Python writes bytes that are not UTF-8, in what it reads from a terminal or a pipe."""
 _TOKEN: Final = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]:,]|[^\s"{}\[\]:,]+', re.DOTALL)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from itertools import islice
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Final
@@ -186,11 +186,20 @@ def _checked(name: str, value: Any, calendar: Calendar) -> dict[str, Any]:
 def _refuse_half_characters(name: str, value: object) -> None:
     """Refuse here what no store can hold: only here is it known where it stands."""
     try:
-        if isinstance(value, str):
-            value.encode()
+        for text in _texts_in(value):
+            text.encode()
     except UnicodeEncodeError as exc:
         problem = f"holds half of a surrogate pair at position {exc.start}, which no file can store"
         raise InvalidInputError(name, problem) from None
+
+
+def _texts_in(value: object) -> Iterator[str]:
+    """Yield a text, or those in a list of dependencies."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _texts_in(item.get("task") if isinstance(item, Mapping) else item)
 
 
 def _means_default(name: str, checked: Mapping[str, Any]) -> bool:

@@ -11,6 +11,7 @@ import hashlib
 import inspect
 import os
 import threading
+import unicodedata
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Final, cast
 
@@ -55,6 +56,7 @@ class Effects:
     ) -> JsonValue:
         """See `Work.once`."""
         arguments.words("key", key, "does not name an effect; give a short text")
+        key = unicodedata.normalize("NFC", key)  # however it is typed, it is the same effect
         arguments.plain_function("do", do)  # before the intent: a mistake here leaves no doubt
         if probe is not None:
             arguments.plain_function("probe", probe)
