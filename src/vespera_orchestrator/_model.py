@@ -845,7 +845,8 @@ class Attempt(Record):
     process: str = ""
     """The processes that this attempt ends with, where it does: those of `Orchestrator.run`.
 
-    Once all of them have ended, nobody needs to wait for the lease.
+    Once all of them have ended, nobody needs to wait for the lease. After a question mark, the
+    process in which it was taken, or taken up again: whoever did may go on in another one.
     """
     times_out_at: datetime | None = None
     """When its time limit is over, if it has one."""
@@ -1953,5 +1954,7 @@ class Situation(Record):
     """When it was read, by the store's clock."""
     unmerged: frozenset[str] = frozenset()
     """Ids of those *needed* tasks whose work is handed in and waits to be merged."""
+    has_holder_left: bool = False
+    """Whether the process in which it was taken has ended for certain. No store can tell."""
     outputs_read: tuple[str, ...] = ()
     """Of a question or a signal that is still open: its outputs that conditions of others read."""

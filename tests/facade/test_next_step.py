@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import subprocess
+import sys
 
 import pytest
 
 import vespera_orchestrator as vespera
 from support.git_project import git, make_repository
+from vespera_orchestrator.home import machine
 
 
 @pytest.fixture
@@ -124,6 +127,32 @@ def test_a_recovery_says_what_to_read(ada):
     (report,) = [found for found in ada.artifacts.list(task="a") if found.kind == "failure"]
     assert f"print(orch.artifacts.text({report.id!r}))" in step.sentence
     assert "no gas" in ada.artifacts.text(report)
+
+
+HOLD = """
+import os, signal, sys
+import vespera_orchestrator as vespera
+orch = vespera.open(sys.argv[1], agent="bob")
+orch.execute_task("big")
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(not machine.process_mark(), reason="the system has no /proc")
+def test_a_holder_whose_process_was_killed_here(tmp_path):
+    """Everybody is told, with the call that takes it over; nothing happens by itself."""
+    with vespera.open(tmp_path, agent="ada") as orch:
+        orch.initialize_session("Goal")
+        orch.plan_task("Big")
+        subprocess.run([sys.executable, "-c", HOLD, tmp_path], check=False)
+        assert "the process in which bob took it has ended" in str(orch.why("big"))
+        assert "and its process has ended" in str(orch.get_status())
+        assert "and that process has ended" in orch.next_step().sentence
+        with pytest.raises(vespera.NotReadyError, match=r"take_over=True"):
+            orch.execute_task("big")
+        assert orch.get_task("big").status == "in_progress"
+        assert take(orch).resumed_from is None
+        assert "ended" not in str(orch.why("big"))
 
 
 @pytest.fixture

@@ -42,6 +42,21 @@ def test_a_process_has_ended_once_it_was_killed(other):
     assert not machine.have_ended(f"{mark} {machine.process_mark()}")
 
 
+def test_whoever_may_come_back_has_left_and_not_ended(other):
+    """That a process has ended ends no work that its user may go on with in another one."""
+    process, mark = other
+    mark = f"? {mark}"
+    assert not machine.has_left(mark)
+    process.kill()
+    process.wait()
+    assert machine.has_left(mark)
+    assert not machine.have_ended(mark)
+    assert not machine.has_left("")
+    assert machine.returning_mark() == f"? {machine.process_mark()}"
+    with machine.passing():
+        assert machine.returning_mark() == ""
+
+
 def test_a_number_that_was_given_to_another_process(other):
     """It is told from its predecessor by when it began."""
     _, mark = other

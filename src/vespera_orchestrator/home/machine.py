@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -14,6 +17,12 @@ _DEAD: Final = frozenset("ZX")
 """States of a process that has ended, also while its parent has not asked how; see proc(5)."""
 _BEGAN: Final = 19
 """Where, in the fields after its name, it says when it began."""
+
+
+_MAY_COME_BACK: Final = "?"
+"""Stands before the mark of a process whose user may go on in another one."""
+_IS_PASSING: Final = ContextVar("is_passing", default=False)
+"""Whether this process ends with the call that it makes, and says nothing about its user."""
 
 
 def boot_id() -> str:
@@ -46,6 +55,31 @@ def process_mark() -> str:
     return _mark_of(os.getpid())
 
 
+def returning_mark() -> str:
+    """Return the mark of this process for work that its user may go on with in another one.
+
+    That it has ended ends nothing: `have_ended` is false for it. Whoever waits for that user is
+    told, see `has_left`. Empty within `passing`.
+    """
+    mark = "" if _IS_PASSING.get() else process_mark()
+    return f"{_MAY_COME_BACK} {mark}" if mark else ""
+
+
+@contextmanager
+def passing() -> Iterator[None]:
+    """Make a call in a process that ends with it, such as a command: nobody is gone with that."""
+    token = _IS_PASSING.set(True)
+    try:
+        yield
+    finally:
+        _IS_PASSING.reset(token)
+
+
+def has_left(marks: str) -> bool:
+    """Tell whether the processes have ended for certain in which somebody had taken work."""
+    return have_ended(marks.removeprefix(_MAY_COME_BACK))
+
+
 @cache
 def _mark_of(process: int) -> str:
     fields = _fields_of(process)
@@ -60,7 +94,8 @@ def have_ended(marks: str) -> bool:
     this machine was started again: ``False``.
 
     Args:
-        marks: What `process_mark` returned in each of them, with spaces between them.
+        marks: What `process_mark` returned in each of them, with spaces between them. What
+            `returning_mark` returned has never ended.
     """
     view = _view(os.getpid())
     each = marks.split()

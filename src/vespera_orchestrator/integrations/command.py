@@ -24,6 +24,7 @@ from vespera_orchestrator._records import Record, to_text
 from vespera_orchestrator._text import printable
 from vespera_orchestrator.errors import VesperaError
 from vespera_orchestrator.home.locate import Home
+from vespera_orchestrator.home.machine import passing
 from vespera_orchestrator.integrations import answering, asking_back, task_words
 from vespera_orchestrator.integrations.shell_calls import TEXT_FLAGS, WORDS, flag, in_commands
 from vespera_orchestrator.integrations.tools.table import PREFIX, TABLE, ToolSpec
@@ -180,7 +181,7 @@ def _run(options: argparse.Namespace, out: _Terminal, err: _Terminal, stdin: IO[
             f"Or name its folder: {_PROGRAM} --project FOLDER {options.command}"
         )
         return _NO_PROJECT
-    with vespera.open(options.project, readonly=options.readonly) as orch:
+    with passing(), vespera.open(options.project, readonly=options.readonly) as orch:
         if orch.home_source is vespera.HomeSource.ABOVE:
             err.print(f"(the project is {orch.project}, further up)")
         return _COMMAND_FUNCTIONS.get(options.command, _call)(orch, options, out, err, stdin)

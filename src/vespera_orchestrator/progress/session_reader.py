@@ -25,6 +25,7 @@ from vespera_orchestrator._text import show_value
 from vespera_orchestrator.errors import (
     SettingsConflictError,
 )
+from vespera_orchestrator.home import machine
 from vespera_orchestrator.home.failing_documents import failing_documents
 from vespera_orchestrator.home.locate import git_common_dir
 from vespera_orchestrator.progress.own_tasks import held_tasks, unfinished_tasks
@@ -417,6 +418,7 @@ class SessionReader:
             lease_s=int(attempt.lease_s),
             note="" if checkpoint is None else checkpoint.note,
             is_here=self._rooms.attempts.get(task.id) == attempt.number,
+            has_left=machine.has_left(attempt.process),
         )
 
     def _unfinished(self) -> Task | None:
@@ -593,7 +595,9 @@ class SessionReader:
     def why(self, task: Task) -> Why:
         """Return what keeps the task from being ready."""
         situation = self._store.situation(task.id)
-        why = causes.why(situation)
+        holder = situation.attempt
+        has_left = holder is not None and machine.has_left(holder.process)
+        why = causes.why(attrs.evolve(situation, has_holder_left=has_left))
         unmerged = [situation.needed[other] for other in situation.unmerged]
         if situation.attempt is not None and situation.attempt.is_handed_in:
             unmerged.append(task)
@@ -629,6 +633,7 @@ class SessionReader:
                 task=task,
                 attempt=attempt,
                 checkpoint=checkpoint,
+                has_left=machine.has_left(attempt.process),
                 place=places.get(task.id, ""),
             )
             for task, attempt, checkpoint in rows

@@ -44,6 +44,8 @@ class Running(Record):
     """The attempt that holds it."""
     checkpoint: Checkpoint | None
     """The last one that it saved, if any."""
+    has_left: bool = False
+    """Whether the process in which it was taken has ended for certain."""
     place: str = ""
     """Where its work waits to be merged, if that is in a worktree of another home."""
 
@@ -62,8 +64,9 @@ class Running(Record):
             return one_line(f"{self.task.alias}: done by {agent}, {merge}", 400)
         silent_s = max(0, int((now - self.attempt.last_sign_at).total_seconds()))
         progress = self._progress()
+        ended = ", and its process has ended" if self.has_left else ""
         line = one_line(
-            f"{self.task.alias}: {agent}{progress}, last sign of life {ago(silent_s)}", 120
+            f"{self.task.alias}: {agent}{progress}, last sign of life {ago(silent_s)}{ended}", 150
         )
         if self.left_out:
             paths = ", ".join(self.left_out)

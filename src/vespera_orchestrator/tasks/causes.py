@@ -166,7 +166,7 @@ def _causes(situation: Situation) -> list[Cause]:
     if task.status is TaskStatus.IN_PROGRESS and attempt is not None:
         if attempt.is_handed_in:
             return [_merge_cause(task)]
-        return [_lease_cause(task, attempt, situation.as_of)]
+        return [_lease_cause(situation, attempt)]
     return [
         *_moment_causes(situation),
         *_world_causes(situation),
@@ -206,14 +206,20 @@ def may_be_gone(silent_s: float, lease_s: float) -> bool:
     return silent_s > _SILENT_SHARE * lease_s
 
 
-def _lease_cause(task: Task, attempt: Attempt, now: datetime) -> Cause:
+def _lease_cause(situation: Situation, attempt: Attempt) -> Cause:
+    task, now = situation.task, situation.as_of
     silent_s = int((now - attempt.last_sign_at).total_seconds())
     left_s = max(0, int((attempt.lease_until - now).total_seconds()))
     sentence = (
         f"{attempt.agent} is working on it (attempt {attempt.number}, "
         f"last sign of life {ago(silent_s)}, held for another {duration(left_s)})"
     )
-    if may_be_gone(silent_s, attempt.lease_s):
+    if situation.has_holder_left:
+        sentence += (
+            f"; the process in which {attempt.agent} took it has ended. If nobody goes on with it: "
+            f"orch.execute_task({task.alias!r}, take_over=True)"
+        )
+    elif may_be_gone(silent_s, attempt.lease_s):
         sentence += f"; if that agent is gone: orch.execute_task({task.alias!r}, take_over=True)"
     return Cause(
         kind=CauseKind.LEASE,

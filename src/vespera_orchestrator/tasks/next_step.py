@@ -51,13 +51,15 @@ class Holding:
     """The note of its last checkpoint."""
     is_here: bool = False
     """Whether this very process holds it."""
+    has_left: bool = False
+    """Whether the process in which it was taken has ended for certain."""
     open_part: Why | None = None
     """What keeps the first of its parts that have not ended: only after them it is handed in."""
 
     @property
     def may_be_gone(self) -> bool:
-        """Whether the holder has been silent for long."""
-        return causes.may_be_gone(self.silent_s, self.lease_s)
+        """Whether the holder has been silent for long, or its process has ended."""
+        return self.has_left or causes.may_be_gone(self.silent_s, self.lease_s)
 
 
 @attrs.frozen(kw_only=True)
@@ -488,8 +490,9 @@ def _time_words(holding: Holding, usual: UsualTime | None) -> str:
 def _take_over_step(sentence: str, holding: Holding) -> NextStep:
     alias, agent = holding.task.alias, holding.agent
     left_s = max(0, holding.lease_s - holding.silent_s)
+    ended = ", and that process has ended" if holding.has_left else ""
     sentence += (
-        f" {agent}, who holds {alias}, gave the last sign of life {ago(holding.silent_s)}. "
+        f" {agent}, who holds {alias}, gave the last sign of life {ago(holding.silent_s)}{ended}. "
         f"When {agent} is gone, then take it over; otherwise it is free in {duration(left_s)}, "
         "and nothing needs you until then: rest."
     )

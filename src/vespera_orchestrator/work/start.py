@@ -191,7 +191,8 @@ class Starter:
         if keeps_lease:
             request = attrs.evolve(request, lease_s=last.lease_s)
         try:
-            attempt = store.renew(task.id, last.number, lease_s=request.lease_s, process="")
+            mark = machine.returning_mark()
+            attempt = store.renew(task.id, last.number, lease_s=request.lease_s, process=mark)
         except LeaseLostError:
             raise self._not_taken_up(task, last, request.agent) from None
         checkpoint = store.last_checkpoint(task.id)
@@ -365,7 +366,7 @@ class Starter:
             self._rooms.scope.session_id(),
             request.agent,
             lease_s=request.lease_s,
-            process=request.process,
+            process=request.process or machine.returning_mark(),
             parents=request.parents,
         )
         if claim is None:
@@ -380,9 +381,11 @@ class Starter:
                 task_id=task.id,
                 lease_s=request.lease_s,
                 take_over=request.take_over,
-                process=request.process,
+                process=request.process or machine.returning_mark(),
             )
         except NotReadyError as exc:
+            if exc.why is not None and any(map(_is_held, exc.why.causes)):
+                exc.why = self._overview.why(task)  # which also knows whether its holder has left
             raise _with_advice_to_holder(exc, task, request.agent) from None
         assert claim is not None  # noqa: S101 - only an unnamed claim comes back empty
         return claim
@@ -484,4 +487,8 @@ def _with_advice_to_holder(exc: NotReadyError, task: Task, agent: str) -> NotRea
 
 
 def _is_held_by(cause: Cause, agent: str) -> bool:
-    return cause.kind is CauseKind.LEASE and cause.agent == agent
+    return _is_held(cause) and cause.agent == agent
+
+
+def _is_held(cause: Cause) -> bool:
+    return cause.kind is CauseKind.LEASE
