@@ -117,6 +117,19 @@ def test_the_holder_learns_that_its_time_is_over(orch, clock):
     assert orch.next_step().alias == "recover_slow"
 
 
+@pytest.mark.parametrize("limit", ["time_limit", "stalled_after"])
+def test_a_limit_that_is_set_on_a_running_attempt(orch, clock, limit):
+    """The first heartbeat after it is over says so; a time limit counts from the start."""
+    orch.plan_task("Slow")
+    work = orch.execute_task("slow", lease_s=7200)
+    clock.advance(minutes=30)
+    orch.update_task("slow", **{limit: "1 hour"})
+    clock.advance(minutes=31 if limit == "time_limit" else 61)
+    with pytest.raises(LeaseLostError, match="task is"):
+        work.heartbeat()
+    assert orch.get_task("slow").status in {"blocked", "pending"}
+
+
 def test_late_but_nobody_has_looked(orch, clock):
     """Work that is finished is taken, as long as nobody has ended the attempt."""
     orch.plan_task("Slow", time_limit="1 hour")

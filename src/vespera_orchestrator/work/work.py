@@ -335,14 +335,18 @@ class Work:
             self.attempt = renew(None)
         else:
             self.attempt = self._write_with_files(renew, "heartbeat", passing=True)
+        if self._end_if_over():  # a limit that somebody has set, or shortened, since the last call
+            self.attempt = renew(None)
         return self.attempt
 
-    def _end_if_over(self) -> None:
-        """Act on the limits of this attempt, as every other caller would."""
+    def _end_if_over(self) -> bool:
+        """Act on the limits of this attempt, as every other caller would; tell if one is over."""
         limits = (self.attempt.times_out_at, self.attempt.stalls_at)
         now = self._rooms.clock()
-        if any(limit is not None and limit < now for limit in limits):
+        is_over = any(limit is not None and limit < now for limit in limits)
+        if is_over:
             self._files.expire()
+        return is_over
 
     def _write_with_files(
         self, write: Callable[[Snapshot | None], _T], note: str, *, passing: bool = False
