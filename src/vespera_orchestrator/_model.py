@@ -1496,7 +1496,7 @@ class Why(Record):
             if self.setback:
                 note = f"; {self.setback}"
             reader = f", for {self.for_agent}" if self.for_agent else ""
-            here = f", but not to be started here: {self.obstacle}" if self.obstacle else ""
+            here = f", but this home cannot start it: {self.obstacle}" if self.obstacle else ""
             return f"{self.alias} is ready{reader}{note}{here}"
         sentences = [cause.sentence for cause in self.causes]
         if self.status.is_terminal:

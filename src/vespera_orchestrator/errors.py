@@ -278,9 +278,8 @@ class AliasTakenError(ConflictError):
 
     def _problem(self) -> str:
         if self.title:
-            return (
-                f"alias {self.alias!r} is that of {self.title!r} in this plan, too; choose another"
-            )
+            other = f"{self.title!r} in this plan"
+            return f"alias {self.alias!r} is also the alias of {other}; choose another"
         return (
             f"alias {self.alias!r} already names task {self.task_id}; choose another alias, "
             'leave it out to get one made from the title, or plan with existing="keep" or "update" '

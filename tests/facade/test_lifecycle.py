@@ -1243,7 +1243,7 @@ def test_what_is_no_function_leaves_no_doubt_about_an_effect(orch):
 
 def test_an_alias_that_a_plan_gives_twice_names_both_tasks(orch):
     """By their titles: nobody has seen an id yet."""
-    with pytest.raises(AliasTakenError, match="alias 'x' is that of 'One' in this plan, too"):
+    with pytest.raises(AliasTakenError, match="alias 'x' is also the alias of 'One' in this plan"):
         orch.plan_tasks([{"title": "One", "alias": "x"}, {"title": "Two", "alias": "x"}])
 
 

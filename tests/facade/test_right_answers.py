@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -202,6 +203,25 @@ def test_a_session_outlives_the_thread_that_started_it(tmp_path):
         started = in_thread(lambda: orch.initialize_session("Set up").id)
         assert orch.plan_task("Here").session_id == started
         assert in_thread(lambda: orch.current_session().id) == started
+
+
+def test_sessions_of_threads_that_have_ended_are_told_apart(tmp_path):
+    """Nobody works in one of several by chance, also when those that chose them are gone."""
+    together = threading.Barrier(2)
+    with vespera.open(tmp_path, embedder="none") as orch:
+
+        def begin(goal):
+            together.wait()
+            orch.initialize_session(goal)
+            together.wait()
+
+        threads = [threading.Thread(target=begin, args=(goal,)) for goal in ("One", "Two")]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        with pytest.raises(vespera.SeveralSessionsError):
+            orch.plan_task("Whose?")
 
 
 def test_the_calls_of_tools_are_those_of_one_client(orch):

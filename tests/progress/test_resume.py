@@ -124,7 +124,7 @@ def test_what_nobody_saved_is_told_by_signs_of_life():
         ({"changes": [change("a")], "new_changes": 100}, "2 days ago: 100+ changes, the last:"),
         (
             {"changes": [change("a"), change("b")], "new_changes": 1},
-            "2 days ago: 1 change. The last changes:",
+            "2 days ago: 1 change. With earlier ones:",
         ),
         ({"last_look": None}, "You have not looked here before, and nothing has changed yet."),
         (

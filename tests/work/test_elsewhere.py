@@ -280,7 +280,7 @@ def test_a_ready_task_whose_files_are_elsewhere_says_so(clones):
     assert "git fetch" in two.why("task").obstacle
     assert two.why("task").ready
     assert str(two.why("task")).startswith(
-        "task is ready, but not to be started here: the worktree"
+        "task is ready, but this home cannot start it: the worktree"
     )
     one.execute_task("task").complete(**DONE)
     assert one.why("next").obstacle == ""

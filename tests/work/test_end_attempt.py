@@ -27,7 +27,7 @@ def test_the_next_attempt_goes_on_at_once(agent):
     work.checkpoint({"n": 1}, "rim")
     task = lead.end_attempt("lid", "killed: out of memory", holder="child")
     assert (task.status, task.reason) == ("pending", "killed: out of memory")
-    assert str(lead.why("lid")) == "lid is ready; it was handed back with: killed: out of memory"
+    assert str(lead.why("lid")) == "lid is ready; attempt 1 was ended: killed: out of memory"
     assert "killed: out of memory" in str(lead.next_step())
     kinds = [event.kind for event in lead.watch(0, timeout_s=0)]
     assert kinds[-1] == "attempt_ended"

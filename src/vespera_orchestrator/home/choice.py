@@ -32,7 +32,8 @@ class SessionChoice:
     """The sessions that were chosen through one object.
 
     A thread that starts or resumes a session has chosen for itself. A thread that has chosen none
-    works in the session of the others, as long as they have only one.
+    works in the session of the others, as long as they have only one. Threads that have ended count
+    where no other is left.
     """
 
     def __init__(self, session_id: str | None) -> None:
@@ -69,7 +70,8 @@ class SessionChoice:
         if own is not None:
             return own
         choices = list(self._of_threads.items())
-        sessions = {session_id: thread.name for thread, session_id in choices if thread.is_alive()}
+        living = [choice for choice in choices if choice[0].is_alive()]
+        sessions = {session_id: thread.name for thread, session_id in living or choices}
         if len(sessions) > 1:
             raise SeveralSessionsError(tuple(sessions), tuple(sessions.values()))
         return next(iter(sessions), self._last)

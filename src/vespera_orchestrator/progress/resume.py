@@ -346,7 +346,7 @@ def _news_line(facts: ResumeFacts) -> str:
     plus = "+" if facts.new_changes >= COUNTED_CHANGES else ""
     noun = "change" if facts.new_changes == 1 else "changes"
     # Where earlier ones stand below as well, the words must not call them new.
-    below = ", the last:" if facts.new_changes >= len(facts.changes) else ". The last changes:"
+    below = ", the last:" if facts.new_changes >= len(facts.changes) else ". With earlier ones:"
     return f"Since you looked, {since}: {facts.new_changes}{plus} {noun}{below}"
 
 

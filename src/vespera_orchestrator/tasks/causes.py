@@ -143,6 +143,7 @@ _SETBACKS: Final[dict[str, str]] = {
     AttemptEnding.TIMED_OUT: "did not succeed",
     AttemptEnding.STALLED: "stalled",
     AttemptEnding.ABANDONED: "crashed",
+    AttemptEnding.GONE: "was ended",
 }
 
 

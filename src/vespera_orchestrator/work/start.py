@@ -150,7 +150,7 @@ class Starter:
         self._overview = overview
         self._coordination = coordination
         self._limit = limit
-        self._not_here: set[str] = set()
+        self._unstartable_ids: set[str] = set()
         """Tasks that this home cannot go on with: their files, or what they need, are elsewhere."""
         self._works: dict[str, Work] = {}
 
@@ -167,7 +167,7 @@ class Starter:
             if request.task is not None:
                 raise
             if not isinstance(exc, WorktreeBusyError):
-                self._not_here.add(claim.task.id)
+                self._unstartable_ids.add(claim.task.id)
             return self.start(attrs.evolve(request, task=self._next_startable(request)))
 
     def take_up(self, request: StartRequest, *, keeps_lease: bool = False) -> Work:
@@ -354,7 +354,7 @@ class Starter:
         if request.task is None:
             chosen = self._coordination.choose(request.agent, parents=request.parents)
             request = attrs.evolve(request, task=chosen)
-        if request.task is None and self._not_here:
+        if request.task is None and self._unstartable_ids:
             # Else the best task, which this home cannot start, would be taken every time.
             request = attrs.evolve(request, task=self._next_startable(request))
         if request.task is None:
