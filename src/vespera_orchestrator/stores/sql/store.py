@@ -52,11 +52,12 @@ from vespera_orchestrator.errors import VesperaError
 from vespera_orchestrator.stores.sql import (
     changing,
     claims,
+    deciding,
     effects,
     events,
     expiring,
+    finishing,
     forgetting,
-    lifecycle,
     planning,
     reading,
     records,
@@ -413,7 +414,7 @@ class SQLStore(ABC):
     ) -> Finished:
         """See `contracts.Store.finish`."""
         with self._change(task_id=task_id) as tx:
-            return lifecycle.finish(
+            return finishing.finish(
                 tx, task_id, attempt, ending, agent=agent, artifacts=artifacts, within=within
             )
 
@@ -425,27 +426,27 @@ class SQLStore(ABC):
     def cancel(self, task_id: str, reason: str, *, subtree: bool) -> list[Task]:
         """See `contracts.Store.cancel`."""
         with self._change(task_id=task_id) as tx:
-            return lifecycle.cancel(tx, task_id, reason, whole_subtree=subtree)
+            return deciding.cancel(tx, task_id, reason, whole_subtree=subtree)
 
     def abandon(self, task_id: str, reason: str, *, subtree: bool) -> list[Task]:
         """See `contracts.Store.abandon`."""
         with self._change(task_id=task_id) as tx:
-            return lifecycle.abandon(tx, task_id, reason, whole_subtree=subtree)
+            return deciding.abandon(tx, task_id, reason, whole_subtree=subtree)
 
     def retry(self, task_id: str, reason: str) -> Task:
         """See `contracts.Store.retry`."""
         with self._change(task_id=task_id) as tx:
-            return lifecycle.retry(tx, task_id, reason)
+            return deciding.retry(tx, task_id, reason)
 
     def reopen(self, task_id: str, reason: str) -> Reopening:
         """See `contracts.Store.reopen`."""
         with self._change(task_id=task_id) as tx:
-            return lifecycle.reopen(tx, task_id, reason)
+            return deciding.reopen(tx, task_id, reason)
 
     def correct(self, task_id: str, summary: str) -> Task:
         """See `contracts.Store.correct`."""
         with self._change(task_id=task_id) as tx:
-            return lifecycle.correct(tx, task_id, summary)
+            return deciding.correct(tx, task_id, summary)
 
     # --- the world ----------------------------------------------------------
 
@@ -495,7 +496,7 @@ class SQLStore(ABC):
     def delete(self, task_id: str, *, hard: bool) -> Task:
         """See `contracts.Store.delete`."""
         with self._change(task_id=task_id) as tx:
-            return lifecycle.delete(tx, task_id, hard=hard)
+            return deciding.delete(tx, task_id, hard=hard)
 
     # --- artifacts ----------------------------------------------------------
 
