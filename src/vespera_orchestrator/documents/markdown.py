@@ -105,11 +105,11 @@ def _escaped_line_start(match: re.Match[str]) -> str:
     return f"{number}\\"
 
 
-def code(text: str, limit: int = MAX_INLINE_CHARACTERS) -> str:
-    """Return *text* as a code span on one line, cut at *limit* characters."""
+def code(text: str) -> str:
+    """Return *text* as a code span on one line, cut after `MAX_INLINE_CHARACTERS`."""
     flat = _on_one_line(text)
-    if len(flat) > limit:
-        flat = flat[: limit - 1] + "…"
+    if len(flat) > MAX_INLINE_CHARACTERS:
+        flat = flat[: MAX_INLINE_CHARACTERS - 1] + "…"
     runs = _BACKTICKS.findall(flat)
     longest_run = max(map(len, runs), default=0)
     ticks = "`" * (longest_run + 1)

@@ -80,7 +80,7 @@ def read_small_text(
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def read_json(path: str | Path, most_bytes: int = MOST_STATE_BYTES) -> Any:
+def read_json(path: str | Path) -> Any:
     """Return what a JSON file holds.
 
     Raises:
@@ -88,7 +88,7 @@ def read_json(path: str | Path, most_bytes: int = MOST_STATE_BYTES) -> Any:
         OSError: See `read_small_file`.
         ValueError: It is not JSON, or nested too deeply.
     """
-    content = read_small_file(path, most_bytes)
+    content = read_small_file(path, MOST_STATE_BYTES)
     try:
         return json.loads(content)
     except RecursionError as exc:

@@ -7,7 +7,6 @@ order, of ours.
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -17,6 +16,7 @@ from vespera_orchestrator._secrets import kinds_of, mask_and_warn, mask_value
 from vespera_orchestrator._text import first_names, one_line, plural
 from vespera_orchestrator.progress.fitting import Fitted, Piece, Section, fit
 from vespera_orchestrator.tasks import dates, simplifying
+from vespera_orchestrator.tasks.answers import outputs_read
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -267,13 +267,8 @@ def _waiting_sentences(facts: WorkFacts) -> Iterator[str]:
 
 def _outputs_that_count(facts: WorkFacts) -> list[str]:
     """Return the outputs of this task that conditions of others read."""
-    names: dict[str, None] = {}
-    for other in facts.dependents:
-        for name, task_id in other.condition_names.items():
-            if task_id == facts.task.id:
-                pattern = rf"\b{re.escape(name)}\.outputs\.(\w+)"
-                names |= dict.fromkeys(re.findall(pattern, other.condition or ""))
-    return list(names)
+    names = [name for other in facts.dependents for name in outputs_read(other, facts.task.id)]
+    return list(dict.fromkeys(names))
 
 
 def _some(names: Sequence[str]) -> str:

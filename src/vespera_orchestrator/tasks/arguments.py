@@ -12,8 +12,9 @@ import unicodedata
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from datetime import datetime
+from enum import StrEnum
 from pathlib import Path
-from typing import Any, Final, overload
+from typing import Any, Final, TypeVar, overload
 
 from vespera_orchestrator._mistakes import listed
 from vespera_orchestrator._model import (
@@ -290,34 +291,31 @@ def effort(name: str, value: object) -> str | None:
 # --- words of the library ----------------------------------------------------
 
 
+_Choice = TypeVar("_Choice", bound=StrEnum)
+
+
+def _one_of(choices: type[_Choice], name: str, value: object) -> _Choice:
+    """Return the choice that a word names."""
+    try:
+        return choices(_word(value))
+    except ValueError:
+        problem = f"{show_value(value)} is not one of {', '.join(choices)}"
+        raise InvalidInputError(name, problem) from None
+
+
 def outcome(name: str, value: str | Outcome) -> Outcome:
     """Return the outcome of this name."""
-    try:
-        return Outcome(_word(value))
-    except ValueError:
-        raise InvalidInputError(
-            name, f"{show_value(value)} is not one of {', '.join(Outcome)}"
-        ) from None
+    return _one_of(Outcome, name, value)
 
 
 def next_action(name: str, value: str) -> NextAction:
     """Return the action of this name."""
-    try:
-        return NextAction(_word(value))
-    except ValueError:
-        raise InvalidInputError(
-            name, f"{show_value(value)} is not one of {', '.join(NextAction)}"
-        ) from None
+    return _one_of(NextAction, name, value)
 
 
 def existing(name: str, value: str) -> Existing:
     """Return what planning does about tasks that are there already."""
-    try:
-        return Existing(_word(value))
-    except ValueError:
-        raise InvalidInputError(
-            name, f"{show_value(value)} is not one of {', '.join(Existing)}"
-        ) from None
+    return _one_of(Existing, name, value)
 
 
 def statuses(
@@ -410,8 +408,4 @@ def _dependency(name: str, edge: Any) -> Dependency:
 
 def energy(name: str, value: object) -> Energy:
     """Return a person's word for how much they can take on."""
-    try:
-        return Energy(_word(value))
-    except ValueError:
-        known = ", ".join(Energy)
-        raise InvalidInputError(name, f"{show_value(value)} is not one of {known}") from None
+    return _one_of(Energy, name, value)

@@ -13,7 +13,12 @@ import attrs
 from vespera_orchestrator._mistakes import MOST_ITEMS, listed
 from vespera_orchestrator._model import Session, TaskDraft, TaskQuery, new_id
 from vespera_orchestrator._text import show_value
-from vespera_orchestrator.errors import InvalidInputError, PlanError, UnknownDependencyError
+from vespera_orchestrator.errors import (
+    ConditionError,
+    InvalidInputError,
+    PlanError,
+    UnknownDependencyError,
+)
 from vespera_orchestrator.tasks import arguments, dates, specialists
 from vespera_orchestrator.tasks.date_words import UTC_CALENDAR, Calendar
 from vespera_orchestrator.tasks.plan_text import at_spot, spot_of, spot_of_item, tasks_in
@@ -347,6 +352,24 @@ def refuse_contradiction(task: Task, names: Collection[str], place: str, now: da
             f"it may not start before {start}, but is due {due}; change not_before or due_date"
         )
         raise PlanError(problem, place)
+
+
+def refuse_ungoverned(task: Task, needed: Collection[str], place: str) -> None:
+    """Refuse that a task no longer waits for what its condition names.
+
+    Args:
+        task: The task.
+        needed: The ids of the tasks that it will wait for.
+        place: Its place in the plan, or its title.
+
+    Raises:
+        ConditionError: The condition names another one.
+    """
+    for name, named_id in task.condition_names.items():
+        if named_id not in needed:
+            text = str(task.condition)
+            problem = f"it names {name!r}, so the dependency must stay"
+            raise ConditionError(problem, place, text, text.find(name) + 1)
 
 
 def draft_reference(number: int) -> str:

@@ -267,6 +267,7 @@ class Starter:
         self._files.expire()  # saves what a silent agent left, before another works there
         if request.task is not None:
             task = self._rooms.scope.task(request.task)
+            request = attrs.evolve(request, task=task)
             session_id = task.session_id
             self._rooms.team.refuse_conflict(session_id, lands=False)
             self._files.assignments.refuse_unavailable(task, request.worktree, request.agent)
@@ -359,7 +360,10 @@ class Starter:
             request = attrs.evolve(request, task=self._next_startable(request))
         if request.task is None:
             return self._claim_best(request)
-        return self._claim_named(self._rooms.scope.task(request.task), request)
+        named = request.task
+        return self._claim_named(
+            self._rooms.scope.task(named) if isinstance(named, str) else named, request
+        )
 
     def _claim_best(self, request: StartRequest) -> Claim:
         claim = self._rooms.store.claim(

@@ -138,7 +138,6 @@ def write_note(
     stage: str,
     worktree: Worktree,
     *,
-    seen_whole: bool = False,
     index: int | None = None,
     is_furnished: bool | None = None,
     brought: Brought | None = None,
@@ -150,13 +149,12 @@ def write_note(
         admin: The admin directory.
         stage: `MAKING`, `READY` or `REMOVING`.
         worktree: The record.
-        seen_whole: Whether the files are known to be whole in this run of the system.
         index: Its number among the worktrees; ``None``: the one it had.
         is_furnished: Whether it has what it needs; ``None``: as before.
         brought: What was brought along; ``None``: as before.
     """
     before = read_note(repository, worktree.name)
-    boot = machine.boot_id() if seen_whole or before is None else before.boot
+    boot = machine.boot_id() if before is None else before.boot
     earlier = before or AdminNote(stage=stage, home="", worktree=worktree)
     note = AdminNote(
         stage=stage,

@@ -16,7 +16,6 @@ from vespera_orchestrator.stores.sql.drafts import (
     Change,
     Drafts,
     place_in_plan,
-    refuse_ungoverned,
     reopening,
 )
 from vespera_orchestrator.stores.sql.restoring import (
@@ -291,7 +290,7 @@ def _write_edge(tx: Transaction, task: Task, needs: str, on: Outcome) -> None:
 def remove_dependency(tx: Transaction, task_id: str, needs: str) -> Task:
     """See `contracts.Store.remove_dependency`."""
     task = reading.task(tx, task_id)
-    refuse_ungoverned(task, {edge.task for edge in task.dependencies} - {needs}, task.title)
+    plans.refuse_ungoverned(task, {edge.task for edge in task.dependencies} - {needs}, task.title)
     restored = [task] if may_be_restored(tx, task) else []
     for each in restored:
         restore_skipped(tx, each)

@@ -274,7 +274,7 @@ class Drafts:
         kept = {edge.task for edge in edges}.issuperset(task.condition_names.values())
         if "condition" in draft.named and not (kept and draft.condition == task.condition):
             return self._bind_condition(task.id, draft, edges)
-        refuse_ungoverned(task, {edge.task for edge in edges}, draft.place)
+        plans.refuse_ungoverned(task, {edge.task for edge in edges}, draft.place)
         return task.condition_names
 
     # references
@@ -429,24 +429,6 @@ def _hint_for(name: str, dependencies: Collection[str], *, is_task: bool) -> str
         return "; add it to the dependencies"
     similar = difflib.get_close_matches(name, dependencies, 1)
     return f", did you mean {similar[0]!r}?" if similar else ""
-
-
-def refuse_ungoverned(task: Task, needed: Collection[str], place: str) -> None:
-    """Refuse that a task no longer waits for what its condition names.
-
-    Args:
-        task: The task.
-        needed: The ids of the tasks that it will wait for.
-        place: Its place in the plan, or its title.
-
-    Raises:
-        ConditionError: The condition names another one.
-    """
-    for name, named_id in task.condition_names.items():
-        if named_id not in needed:
-            text = str(task.condition)
-            problem = f"it names {name!r}, so the dependency must stay"
-            raise ConditionError(problem, place, text, text.find(name) + 1)
 
 
 def matching(tx: Transaction, session_id: str, drafts: Sequence[TaskDraft]) -> dict[int, Task]:

@@ -266,7 +266,6 @@ def define(
     comment: Comment,
     *,
     members: Iterable[Definition] = (),
-    note: str = "",
 ) -> Definition:
     """Return a definition, with what its comment says."""
     return Definition(
@@ -277,5 +276,4 @@ def define(
         summary=comment.summary,
         deprecated=comment.deprecated,
         members=tuple(members),
-        note=note,
     )
