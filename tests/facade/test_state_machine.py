@@ -204,6 +204,9 @@ class Model:
             **limits,
         }
         above = self.tasks.get(parent)
+        rests = above is not None and above["rests_until"] and not above["pauses"]
+        if rests and not asks and recovers is None:
+            self.tasks[alias]["rests_until"] = above["rests_until"]
         if above is not None and above["status"] == "in_progress":
             above["brought_at"] = self.now  # whoever gets parts for its task has not stalled
         self.settle()

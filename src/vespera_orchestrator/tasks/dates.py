@@ -25,7 +25,7 @@ from vespera_orchestrator.tasks.date_words import (
 if TYPE_CHECKING:
     from datetime import tzinfo
 
-    from vespera_orchestrator._model import Task
+    from vespera_orchestrator._model import Task, TaskDraft
 
 _ISO_EXAMPLES: Final = "such as 2026-12-24 or 2026-12-24T18:00"
 _SOON: Final = timedelta(days=2)
@@ -223,7 +223,7 @@ def _in_utc(name: str, moment: datetime, zone: tzinfo) -> datetime:
 # --- what follows ------------------------------------------------------------
 
 
-def due_until(task: Task) -> datetime | None:
+def due_until(task: Task | TaskDraft) -> datetime | None:
     """Return when the due date is over: the moment itself, or the end of the day."""
     if task.due_day is None or task.due_at is None:
         return task.due_at
@@ -364,7 +364,7 @@ def _day(day: date, today: date) -> str:
     return text if day.year == today.year else f"{text} {day.year}"
 
 
-def _zone_of(task: Task) -> tzinfo:
+def _zone_of(task: Task | TaskDraft) -> tzinfo:
     try:
         return zone_named(task.zone)
     except LookupError:  # this machine does not know the zone; the moment is right in any case

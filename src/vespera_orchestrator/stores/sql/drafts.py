@@ -35,7 +35,7 @@ from vespera_orchestrator.errors import (
 from vespera_orchestrator.stores.sql import reading, rows
 from vespera_orchestrator.stores.sql.cycles import refuse_circles_within
 from vespera_orchestrator.stores.sql.transaction import first_column
-from vespera_orchestrator.tasks import plans, specialists
+from vespera_orchestrator.tasks import dates, plans, specialists
 from vespera_orchestrator.tasks.aliases import is_alias, mean_the_same, slug
 from vespera_orchestrator.tasks.conditions import parse
 
@@ -288,6 +288,7 @@ class Drafts:
         with self._mistakes:
             condition_names = self._bind_condition(task_id, draft, edges)
         planned_at = load_time(self._tx.now)
+        draft = _resting_with(self.existing.get(str(parent)), draft)
         asleep = draft.not_before is not None and draft.not_before > planned_at
         copied: dict[str, Any] = dict(zip(_COPIED, _copied_values(draft), strict=True))
         task = Task(
@@ -429,6 +430,23 @@ def _hint_for(name: str, dependencies: Collection[str], *, is_task: bool) -> str
         return "; add it to the dependencies"
     similar = difflib.get_close_matches(name, dependencies, 1)
     return f", did you mean {similar[0]!r}?" if similar else ""
+
+
+def _resting_with(whole: Task | None, draft: TaskDraft) -> TaskDraft:
+    """Let a part rest as long as its whole, which somebody has put off.
+
+    Not if it has a date of its own that says otherwise, nor where it waits for the world: an agent
+    that works on another part may ask.
+    """
+    if whole is None or not whole.asleep or whole.retry_at is not None:
+        return draft
+    waits_for_world = draft.question is not None or draft.signal is not None
+    if draft.not_before is not None or waits_for_world or draft.recovers_task_id is not None:
+        return draft
+    due_until = dates.due_until(draft)
+    if due_until is not None and whole.not_before is not None and due_until <= whole.not_before:
+        return draft
+    return attrs.evolve(draft, not_before=whole.not_before, zone=draft.zone or whole.zone)
 
 
 def matching(tx: Transaction, session_id: str, drafts: Sequence[TaskDraft]) -> dict[int, Task]:

@@ -201,6 +201,23 @@ class DatesContract(StoreFixtures):
         assert dated.due_at == clock.now + DAY
         assert store.update_task(task.id, {"due_at": None, "due_day": None}).due_at is None
 
+    def test_what_is_planned_below_a_task_that_rests_rests_too(self, store, session_id, clock):
+        """Unless it has a date of its own, or asks; and it wakes with the whole."""
+        (whole,) = store.plan(session_id, [draft("whole")])
+        later = clock.now + timedelta(days=3)
+        store.snooze(whole.id, later, zone="UTC", subtree=True)
+        dated = {
+            "due": {"due_at": clock.now + timedelta(days=1)},
+            "own": {"not_before": clock.now + timedelta(days=1)},
+            "asks": {"question": "May we?"},
+        }
+        parts = [draft(name, parent="whole", **fields) for name, fields in dated.items()]
+        part, due, own, asks = store.plan(session_id, [draft("part", parent="whole"), *parts])
+        assert (part.not_before, part.asleep, part.blockers) == (later, True, 1)
+        assert (due.asleep, own.not_before < later, asks.asleep) == (False, True, False)
+        store.snooze(whole.id, None, zone="UTC", subtree=True)
+        assert "part" in ready_aliases(store, session_id)
+
     def test_a_blocked_task_that_rests_waits_for_both(self, store, session_id, clock):
         """Its recovery is done, and it still rests."""
         store.plan(session_id, [draft("a")])
