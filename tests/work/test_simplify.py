@@ -66,6 +66,26 @@ def test_the_pieces_rest_and_are_for_whom_the_task_is(orch, how):
     assert orch.execute_task(agent="bob").task.alias == "call_1"
 
 
+@pytest.mark.parametrize("listed", [LISTED, "just do it"])
+def test_what_was_taken_back_is_planned_again(orch, listed):
+    """A piece that was begun stays; the next step plans the others before it is called done."""
+    orch.plan_task("Tea", listed)
+    first, *others = orch.simplify("tea")
+    work = orch.execute_task(first)
+    orch.undo_simplify("tea")
+    work.complete(summary="s", detailed_work="d")
+    step = orch.next_step()
+    assert step.call == "orch.simplify('tea')"
+    assert f"no task yet: {others[0].title!r}" in step.sentence
+    pieces = orch.simplify("tea")
+    assert [piece.title for piece in pieces] == [first.title, *(each.title for each in others)]
+    assert orch.simplify("tea") == pieces
+    assert orch.next_step().call == f"orch.execute_task({pieces[1].alias!r})"
+    for piece in pieces[1:]:
+        orch.complete_task(piece, summary="s", detailed_work="d")
+    assert orch.next_step().action == "execute"
+
+
 def test_the_same_call_gives_the_same_tasks(orch):
     """Another grain takes the others back, as long as nobody has begun."""
     orch.plan_task("Tea", LISTED)

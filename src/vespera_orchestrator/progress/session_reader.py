@@ -39,7 +39,7 @@ from vespera_orchestrator.progress.startable import (
 from vespera_orchestrator.progress.status import Running
 from vespera_orchestrator.progress.synthesis import SubtaskResults, results_of, source_metadata
 from vespera_orchestrator.progress.usual_time import usual_time_of
-from vespera_orchestrator.tasks import causes, dates, lifecycle
+from vespera_orchestrator.tasks import causes, dates, lifecycle, simplifying
 from vespera_orchestrator.tasks.next_step import (
     FILES_CALL,
     SETTINGS_CALL,
@@ -326,7 +326,17 @@ class SessionReader:
             usual=usual_time_of(self._store, ready),
             setback=self._setback(ready),
             synthesis_id=self._fresh_synthesis(ready) if is_parent else None,
+            unplanned=self._unplanned(ready) if is_parent else (),
         )
+
+    def _unplanned(self, task: Task) -> Sequence[str]:
+        """Name the pieces that are missing where some of a simplified task were taken back."""
+        query = TaskQuery(parent_task_id=task.id, recoveries=False, limit=None)
+        children = self._store.tasks(query)
+        planned = [child for child in children if simplifying.is_piece_of(child, task)]
+        if not planned:
+            return ()
+        return [draft.title for draft in simplifying.missing_pieces(task, 3, planned)]
 
     def _setback(self, task: Task) -> str:
         """Return how the latest attempt at a ready task ended, if it came to nothing by itself."""

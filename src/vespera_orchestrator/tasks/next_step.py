@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from vespera_orchestrator._model import CauseKind, NextStep, Session, Task, TaskStatus, Why
-from vespera_orchestrator._text import ago, duration, one_line, plural
+from vespera_orchestrator._text import ago, duration, first_names, one_line, plural
 from vespera_orchestrator.tasks import causes, dates, effort
 
 if TYPE_CHECKING:
@@ -114,6 +114,8 @@ class SessionFacts:
     """For a recovery: the artifact that tells what went wrong."""
     synthesis_id: str | None = None
     """The artifact with the results of these subtasks, if it has been made and is up to date."""
+    unplanned: Sequence[str] = ()
+    """Titles of its pieces that were taken back, if it was simplified and others were begun."""
     unmerged: Sequence[Task] = ()
     """Tasks whose work is done and waits to be merged here, the first to merge first."""
     unmerged_elsewhere: Sequence[tuple[Task, str]] = ()
@@ -289,6 +291,18 @@ def _go_on(facts: SessionFacts) -> NextStep | None:
     sentence = f"When you have read this, then go on with {title!r}, which you left unfinished."
     sentence += was_at(facts.unfinished_note)
     return _step_on(task, "execute", sentence, _start_call(task, facts))
+
+
+def _plan_the_rest(facts: SessionFacts) -> NextStep | None:
+    task = facts.ready
+    if task is None or facts.obstacle or not facts.unplanned:
+        return None
+    left = first_names([repr(title) for title in facts.unplanned], 3)
+    sentence = (
+        f"A part of {one_line(task.title, _TITLE_WIDTH)!r} has ended, and is no task yet: {left}. "
+        "When you have read this, then plan what is left."
+    )
+    return _step_on(task, "plan", sentence, f"orch.simplify({task.alias!r})")
 
 
 def _synthesize(facts: SessionFacts) -> NextStep | None:
@@ -607,6 +621,7 @@ _RULES: Final[tuple[Callable[[SessionFacts], NextStep | None], ...]] = (
     _plan,
     _take_up_own,
     _go_on,
+    _plan_the_rest,
     _synthesize,
     _start,
     _merge,

@@ -68,6 +68,34 @@ def pieces(
     return _chained(task, grain, drafts)
 
 
+def missing_pieces(task: Task, grain: int, planned: Sequence[Task]) -> list[TaskDraft]:
+    """Return pieces for what the planned ones leave out, to follow them.
+
+    Something is left out where others were taken back, or where the task lists more by now. What a
+    caller's own way has planned is complete.
+    """
+    items = _items(task)
+    if items:
+        left = _not_among(items, _points_of(planned))
+        drafts = _listed(task, _grouped(left, MOST_PIECES[grain]))
+    else:
+        usual = _usual(task, grain_of(planned[0]) or grain)
+        titles = _not_among([draft.title for draft in usual], {each.title for each in planned})
+        drafts = [draft for draft in usual if draft.title in titles]
+    return _chained(task, grain, drafts, planned)
+
+
+def _points_of(planned: Iterable[Task]) -> set[str]:
+    lines = [line for piece in planned for line in (piece.title, *piece.acceptance.splitlines())]
+    return {line.removeprefix("- ") for line in lines}
+
+
+def _not_among(wanted: Sequence[str], planned: set[str]) -> list[str]:
+    """Return what is not planned, if anything of it is: otherwise it was planned in another way."""
+    left = [each for each in wanted if each not in planned]
+    return left if len(left) < len(wanted) else []
+
+
 def grain_of(piece: Task) -> int | None:
     """Return the grain with which a piece was made."""
     grain = piece.context.get(_GRAIN)
@@ -114,9 +142,9 @@ def _lines(text: str) -> list[str]:
 
 def _grouped(items: Sequence[str], most: int) -> list[list[str]]:
     """Put neighbours together until there are at most so many groups of nearly equal size."""
-    count = min(len(items), most)
+    count = min(len(items), most) or 1
     ends = [round(len(items) * number / count) for number in range(count + 1)]
-    return [list(items[start:end]) for start, end in pairwise(ends)]
+    return [list(items[start:end]) for start, end in pairwise(ends) if start < end]
 
 
 def _listed(task: Task, groups: Iterable[Sequence[str]]) -> list[TaskDraft]:
@@ -175,7 +203,9 @@ def _own_pieces(
     return drafts
 
 
-def _chained(task: Task, grain: int, drafts: Sequence[TaskDraft]) -> list[TaskDraft]:
+def _chained(
+    task: Task, grain: int, drafts: Sequence[TaskDraft], planned: Sequence[Task] = ()
+) -> list[TaskDraft]:
     """Put the pieces below the task, each after the end of the one before.
 
     The first waits for whatever the task waits for: subtasks do not do so by themselves. A piece
@@ -183,9 +213,9 @@ def _chained(task: Task, grain: int, drafts: Sequence[TaskDraft]) -> list[TaskDr
     task is for, and rest as long as it does.
     """
     chained: list[TaskDraft] = []
-    before: str | None = None
+    before: str | None = planned[-1].id if planned else None
     rests_until = task.not_before if task.asleep else None
-    for number, draft in enumerate(drafts, 1):
+    for number, draft in enumerate(drafts, len(planned) + 1):
         piece = attrs.evolve(
             draft,
             parent=draft.parent or task.id,

@@ -50,7 +50,12 @@ class Simplifier:
             raise TransitionError(task.alias, task.status, "be simplified", remedy)
         children = self._children(task)
         known = [child for child in children if simplifying.is_piece_of(child, task)]
-        if known and (_has_begun(known) or _grains(known) == {grain}):
+        if known and _has_begun(known):
+            missing = simplifying.missing_pieces(task, grain, known)
+            if missing:
+                self._plan(task, missing, known)
+            return self._pieces(task)
+        if known and _grains(known) == {grain}:
             return known
         others = [child for child in children if child not in known]
         if any(not child.status.is_terminal for child in others):
@@ -99,7 +104,7 @@ class Simplifier:
     def _pieces(self, task: Task) -> list[Task]:
         return [each for each in self._children(task) if simplifying.is_piece_of(each, task)]
 
-    def _plan(self, task: Task, drafts: list[TaskDraft]) -> list[Task]:
+    def _plan(self, task: Task, drafts: list[TaskDraft], known: Sequence[Task] = ()) -> list[Task]:
         planner = self._rooms.scope.planner
         drafts = [attrs.evolve(draft, planned_by=planner) for draft in drafts]
         try:
@@ -108,7 +113,7 @@ class Simplifier:
             if not _is_about_aliases(exc):
                 raise
             pieces = self._pieces(task)
-            if pieces:
+            if len(pieces) > len(known):
                 return pieces  # somebody else was faster
         return self._rooms.store.plan(task.session_id, _with_free_aliases(task, drafts))
 
