@@ -47,8 +47,19 @@ def test_the_words_come_back_as_they_were(orch, clock):
     work = orch.execute_task("a")
     assert (work.path / "a.txt").read_text() == "two\n"
     assert (work.resumed_from.state, work.resumed_from.progress) == ({"n": 1}, 0.5)
-    assert work.resumed_from.note == "the loop in “a” is wrong"
+    assert work.resumed_from.note == "half"
+    assert orch._store.last_checkpoint(orch.get_task("b").id).note == ""
     assert "Paused" not in str(orch.resume())
+
+
+def test_the_words_are_the_note_of_the_only_task_without_one(orch):
+    """Its next attempt begins with them; what was noted on the way stays."""
+    work = begin(orch, "a")
+    orch.pause("read the loop again")
+    assert orch._store.last_checkpoint(work.task.id).note == "read the loop again"
+    work.checkpoint({}, "two lines swapped")
+    orch.pause("tired")
+    assert orch._store.last_checkpoint(work.task.id).note == "two lines swapped"
 
 
 def test_nothing_is_asked(orch):
@@ -114,7 +125,7 @@ def test_an_interrupt_takes_no_words(orch, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         orch.pause("do not lose this")
     assert "Paused by you, just now: “do not lose this”" in orch.resume().lines
-    assert orch._store.last_checkpoint(orch.get_task("a").id).note == "do not lose this"
+    assert orch._store.last_checkpoint(orch.get_task("a").id) is not None
 
 
 DYING = """

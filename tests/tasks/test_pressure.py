@@ -142,7 +142,7 @@ def test_each_level_says_what_it_changes_and_how_to_undo_it():
     assert (overwhelmed.level, overwhelmed.max_parallel, overwhelmed.checkpoint_s) == (
         OVERWHELMED,
         1,
-        150,
+        120,
     )
     assert overwhelmed.is_low_energy
     unlimited = attrs.evolve(SETTINGS, limit_claims=False)

@@ -307,7 +307,7 @@ def checkpoint_interval_s(level: PressureLevel, settings: PressureSettings) -> i
     shares = {
         PressureLevel.STEADY: 1,
         PressureLevel.STRAINED: 2,
-        PressureLevel.OVERWHELMED: 4,
+        PressureLevel.OVERWHELMED: 5,
     }
     return max(_MINUTE_S, settings.checkpoint_minutes * _MINUTE_S // shares[level])
 

@@ -61,16 +61,20 @@ def pause(
         worded=worded,
         task_ids=[work.task.id for work in held],
     )
-    saved, not_saved = _save(rooms, open_works, "" if "note" in worded else note)
+    is_about_one = len(open_works) == 1 and "note" not in worded
+    saved, not_saved = _save(rooms, open_works, note if is_about_one else "")
     return attrs.evolve(kept, saved=saved, not_saved=not_saved)
 
 
-def save_again(rooms: Rooms, work: Work, note: str = "") -> Checkpoint:
-    """Save the files of *work*, with the state and the progress of its last checkpoint."""
+def _save_again(rooms: Rooms, work: Work, note: str) -> Checkpoint:
+    """Save the files of *work*, with the state, note and progress of its last checkpoint.
+
+    The words of a pause are kept by themselves. They are the task's note only where it has none.
+    """
     last = rooms.store.last_checkpoint(work.task.id)
     if last is None:
         return work.checkpoint({}, note)
-    return work.checkpoint(last.state, note or last.note, last.progress)
+    return work.checkpoint(last.state, last.note or note, last.progress)
 
 
 def _is_held(rooms: Rooms, work: Work) -> bool:
@@ -86,7 +90,7 @@ def _save(
     saved, not_saved = [], []
     for work in works:
         try:
-            save_again(rooms, work, one_line(note, len(note) + 1))
+            _save_again(rooms, work, one_line(note, len(note) + 1))
         except VesperaError as exc:
             log.warning("%s could not be saved: %s", work.task.alias, exc)
             not_saved.append(f"{work.task.alias}: {exc}")
