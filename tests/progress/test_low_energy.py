@@ -214,14 +214,14 @@ def test_the_way_back_has_your_words_and_keeps_the_news(tmp_path, clock):
             "Goal: Tea",
             "Paused by you: “the lid is hot”",
             "Meant to be next: “find the cloth”",
-            "You hold boil: the lid is hot (saved just now)",
+            "You hold boil: water is in (saved just now)",
             "Today: 1 thing begun. That counts.",
             "One thing, if you like:",
             f"  {orch.next_step()}",
             "Everything else is kept: orch.set_energy('normal') shows it.",
         ]
         assert str(orch.resume()).splitlines() == lines
-        assert "You are in the middle of 'Boil'. You were at: the lid is hot." in lines[6]
+        assert "You are in the middle of 'Boil'. You were at: water is in." in lines[6]
         orch.set_energy("normal")
         assert "You have not looked here before" in str(orch.resume())
 

@@ -36,6 +36,12 @@ def fail(orch, count, prefix="task"):
         orch.execute_task(task, despite_pressure=True).fail("no")
 
 
+def finish(orch, task, agent):
+    """Let somebody complete a task."""
+    work = orch.execute_task(task, agent=agent, despite_pressure=True)
+    work.complete(summary="s", detailed_work="d")
+
+
 def kinds(pressure):
     """Return the kinds of causes."""
     return {cause.kind for cause in pressure.causes}
@@ -57,7 +63,7 @@ def test_what_happens_is_counted(orch, clock):
     orch.execute_task(task, agent="ada")
     for number in range(8):
         done = orch.plan_task(f"done {number}")
-        orch.complete_task(done, summary="s", detailed_work="d")
+        finish(orch, done, "ada")
     pressure = orch.pressure()
     assert kinds(pressure) == {
         PressureKind.FAILURES,
@@ -68,6 +74,38 @@ def test_what_happens_is_counted(orch, clock):
     assert PressureKind.UNSEEN not in kinds(orch.pressure())
     clock.advance(25 * 3600)
     assert kinds(orch.pressure()) == {PressureKind.CHECKPOINTS} or not kinds(orch.pressure())
+
+
+def test_what_the_person_did_waits_for_nobody(orch):
+    """They have seen it."""
+    for number in range(9):
+        finish(orch, orch.plan_task(f"done {number}"), "main")
+    assert kinds(orch.pressure()) == set()
+
+
+def test_a_night_after_a_pause_is_no_silence(orch, clock):
+    """Whoever said that they leave off has not stopped responding."""
+    orch.plan_tasks([{"title": "Held"}, {"title": "Lost"}])
+    orch.execute_task("held")
+    orch.pause("tired")
+    orch.execute_task("lost", agent="ada")
+    clock.advance(10 * 3600)
+    orch.get_status()  # ends the leases
+    [cause] = orch.pressure().causes
+    assert "an agent stopped responding once" in cause.sentence
+
+
+def test_today_begins_in_the_morning(orch, clock):
+    """What was done late yesterday is not told as done today; after midnight it still is."""
+    finish(orch, orch.plan_task("One"), "main")
+    night = clock.now.replace(hour=23, minute=50)
+    clock.advance((night - clock.now).total_seconds())
+    finish(orch, orch.plan_task("Two"), "main")
+    orch.set_energy("low")
+    clock.advance(3600)
+    assert "2 things begun, 2 done" in str(orch.get_status())
+    clock.advance(8 * 3600)
+    assert "begun" not in str(orch.get_status())
 
 
 def test_going_on_with_what_was_handed_back_is_no_retry(orch):

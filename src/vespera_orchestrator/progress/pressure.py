@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from datetime import timedelta
+from datetime import UTC, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
@@ -20,7 +20,13 @@ from vespera_orchestrator._text import plural, show_methods
 from vespera_orchestrator.errors import ReadOnlyError, StoreUnavailableError
 from vespera_orchestrator.home.scope import DEFAULT_AGENT
 from vespera_orchestrator.progress.low_energy import Gentleness
-from vespera_orchestrator.tasks.pressure import Pressure, PressureFacts, Standing, assess
+from vespera_orchestrator.tasks.pressure import (
+    Pressure,
+    PressureFacts,
+    Standing,
+    assess,
+    parallel_limit,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -32,6 +38,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("vespera_orchestrator")
 
 _WINDOW: Final = timedelta(days=1)
+_NIGHT: Final = timedelta(hours=4)
+"""Who works after midnight is still in the day before."""
 _STEADY_FOR: Final = timedelta(seconds=60)
 """How long a steady level counts for further claims of this process."""
 _ENERGY_LASTS: Final = timedelta(hours=16)
@@ -78,7 +86,9 @@ class FullLoad:
     most: int
     level: PressureLevel
 
-    def __str__(self) -> str:
+    @property
+    def words(self) -> str:
+        """The sentence that says so, without its full stop."""
         are = "is" if self.held == 1 else "are"
         most = plural(self.most, "task")
         return f"{self.held} of at most {most} {are} under way, as it is {self.level}"
@@ -119,13 +129,13 @@ class PressureGauge:
         """Return the level that was recorded last, without judging anew."""
         return _LogReader(self._rooms, session_id, self._rooms.clock()).standing().level
 
-    def full_load(self, session_id: str, pressure: Pressure) -> FullLoad | None:
-        """Return what is held, if that is as much as the pressure allows."""
-        most = pressure.max_parallel
+    def full_load(self, session_id: str, level: PressureLevel) -> FullLoad | None:
+        """Return what is held, if that is as much as the level of pressure allows."""
+        most = parallel_limit(level, self._rooms.config.pressure)
         if most is None:
             return None
         held, _ = _LogReader(self._rooms, session_id, self._rooms.clock()).running()
-        return FullLoad(held=held, most=most, level=pressure.level) if held >= most else None
+        return FullLoad(held=held, most=most, level=level) if held >= most else None
 
     def is_gentle(self, session_id: str) -> bool:
         """Tell whether the caller sees one step at a time, in gentle words."""
@@ -211,7 +221,7 @@ class _LogReader:
         return PressureFacts(
             failures=len(self._recent(_FAILURES)),
             retries=self._retries(started),
-            expired_leases=len(self._recent(_LOST_HOLDERS)),
+            expired_leases=len(self._lost_holders()),
             completed=sum(event.kind == EventKind.TASK_COMPLETED for event in ended),
             growth=max(0, len(planned) - len(ended)),
             conflicts=self._conflicts(),
@@ -222,6 +232,15 @@ class _LogReader:
             energy=Energy.NORMAL if whose is None else Energy.LOW,
             energy_of="" if whose in {None, self._reader} else str(whose),
         )
+
+    def _lost_holders(self) -> list[Event]:
+        """Return where an agent fell silent; who had paused before has only gone to bed."""
+        pauses = self._recent((EventKind.SESSION_PAUSED,))
+        return [
+            event
+            for event in self._recent(_LOST_HOLDERS)
+            if not any(_covers(pause, event) for pause in pauses)
+        ]
 
     def _retries(self, started: Iterable[Event]) -> int:
         """Count attempts that were not the first at their task, unless the last was handed back."""
@@ -279,7 +298,7 @@ class _LogReader:
         return (self._now - earliest).total_seconds()
 
     def _unseen(self) -> int:
-        """Count what was completed since somebody last looked."""
+        """Count what others have completed since the person last looked."""
         looks = self._newest((EventKind.SESSION_STARTED, EventKind.SESSION_RESUMED), 1)
         last_look = max([self._first_seq, *(event.seq for event in looks)])
         look = self._rooms.store.last_look(self._session_id, DEFAULT_AGENT)
@@ -291,7 +310,7 @@ class _LogReader:
             kinds=(EventKind.TASK_COMPLETED,),
             limit=_MOST,
         )
-        return len(completed)
+        return sum(event.agent != DEFAULT_AGENT for event in completed)
 
     def is_gentle(self) -> bool:
         """Tell whether the caller sees one step at a time: by their own word, or the settings."""
@@ -322,13 +341,13 @@ class _LogReader:
         return bool(last) and self._now - max(last) >= timedelta(days=days)
 
     def gentleness(self) -> Gentleness:
-        """Return what was done in the last day, by the caller and by others.
+        """Return what was done today, by the caller and by others.
 
         A task counts once, however often it was taken up. What nobody's hands have completed, such
         as a question by its answer, is nobody's.
         """
-        begun = self._recent((EventKind.TASK_STARTED,))
-        completed = self._recent((EventKind.TASK_COMPLETED,))
+        begun = self._today(EventKind.TASK_STARTED)
+        completed = self._today(EventKind.TASK_COMPLETED)
         own = {event.task_id for event in completed if event.agent == self._reader}
         by_others = {
             event.task_id for event in completed if event.agent not in (self._reader, None)
@@ -338,6 +357,13 @@ class _LogReader:
             completed=len(own),
             others_completed=len(by_others - own),
         )
+
+    def _today(self, kind: EventKind) -> list[Event]:
+        """Return the events since the person's day began, which is at four in the morning."""
+        now = self._now.astimezone(self._rooms.zone)
+        midnight = (now - _NIGHT).replace(hour=0, minute=0, second=0, microsecond=0)
+        morning = (midnight + _NIGHT).astimezone(UTC)
+        return [event for event in self._recent((kind,)) if event.at >= morning]
 
     def has_just_said(self, energy: Energy) -> bool:
         """Tell whether the caller's last word is the same, and less than an hour old."""
@@ -369,3 +395,10 @@ def _attempt_of(event: Event) -> int:
 
 def _energy_of(word: Event) -> Energy:
     return Energy(word.data.get("energy", Energy.NORMAL))
+
+
+def _covers(pause: Event, lost: Event) -> bool:
+    """Tell whether a holder had paused with the task in hand before its lease ended."""
+    tasks = pause.data.get("tasks")
+    is_same = pause.agent == lost.agent and pause.at <= lost.at
+    return is_same and isinstance(tasks, list) and lost.task_id in tasks

@@ -306,8 +306,9 @@ class SessionReader:
         """Say why a start would be refused, if the pressure is that high."""
         if not running:
             return ""
-        load = self._gauge.full_load(self._session_id, self._gauge.read(self._session_id))
-        return "" if load is None else str(load)
+        level = self._gauge.last_level(self._session_id)
+        load = self._gauge.full_load(self._session_id, level)
+        return "" if load is None else load.words
 
     def _with_ready(
         self, facts: SessionFacts, ready: Task, obstacle: VesperaError | None

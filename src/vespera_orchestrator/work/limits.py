@@ -30,7 +30,7 @@ class ClaimLimit:
         if not is_limited or self._gauge.was_steady(session_id):
             return
         pressure = self._gauge.update(session_id)
-        load = self._gauge.full_load(session_id, pressure)
+        load = self._gauge.full_load(session_id, pressure.level)
         if load is not None:
             raise _refusal(pressure, load)
 
