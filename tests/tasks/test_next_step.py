@@ -316,6 +316,13 @@ def test_the_one_thing_to_do(name):
     assert " ".join(words.split()) in step.sentence
 
 
+def test_what_the_title_says_is_not_said_again():
+    """A piece of a checklist has the same words in both."""
+    piece = records.task("a", title="Boil water", description="- [ ] boil water\n- [ ] wait")
+    facts = SessionFacts(counts={PENDING: 1}, ready=piece)
+    assert next_step(facts).sentence == "When you have read this, then start 'Boil water'."
+
+
 def test_a_session_that_was_left_is_pointed_to():
     """Without an active session the step goes back to the last one, by goal or id."""
     session = records.session()

@@ -81,6 +81,20 @@ def test_the_pieces_come_one_after_the_other_and_the_first_when_the_task_would()
 
 
 @pytest.mark.parametrize(
+    ("task_type", "role", "expected"),
+    [
+        ("standard", "architect", "generic"),
+        ("bugfix", "debugger", "debugger"),
+        ("standard", "cook", "cook"),
+    ],
+)
+def test_a_piece_of_heavy_work_is_no_heavy_work(task_type, role, expected):
+    """Who decides the structure first is not asked for each step; a role that was named stays."""
+    whole = task("a", complexity="complex", task_type=task_type, specialist_type=role)
+    assert {piece.specialist_type for piece in pieces(whole, 3)} == {expected}
+
+
+@pytest.mark.parametrize(
     "description", ["Fit for the mill.\n- one\n- two", "Fit for the mill.", ""]
 )
 def test_a_part_says_what_the_whole_is_for(description):

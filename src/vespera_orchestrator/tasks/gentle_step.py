@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from vespera_orchestrator._text import one_line
-from vespera_orchestrator.tasks.next_step import REST, first_words, was_at
+from vespera_orchestrator.tasks.next_step import REST, beginning, was_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,7 +44,7 @@ def _execute(step: NextStep, facts: SessionFacts) -> NextStep:
         return _go_on(step, unfinished, facts.unfinished_note)
     if ready is None or facts.synthesis_id is not None:
         return step
-    words = first_words(ready.description)
+    words = beginning(ready)
     begins = f" It begins: {words}" if words else ""
     return _saying(step, f"When you like, then begin {_title(ready)}. {_ENOUGH}{begins}")
 

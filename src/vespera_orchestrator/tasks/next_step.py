@@ -334,7 +334,7 @@ def _start(facts: SessionFacts) -> NextStep | None:
     title = one_line(task.title, _TITLE_WIDTH)
     sentence = f"{_in_hand(facts)}{_what_is_done(facts)}When {_trigger(facts)}, "
     sentence += f"then start {title!r}."
-    words = first_words(task.description)
+    words = beginning(task)
     if words and effort.is_heavy(task):
         sentence += f" Ten minutes are enough to begin: {words}"
     elif words:
@@ -348,6 +348,12 @@ def _start(facts: SessionFacts) -> NextStep | None:
         sentence += f" It may take {facts.usual.words}, like {facts.usual.source}."
     sentence += _date_hint(task, facts)
     return _step_on(task, "execute", sentence, _start_call(task, facts))
+
+
+def beginning(task: Task) -> str:
+    """Return what its description says to do first, unless its title has said that."""
+    words = first_words(task.description)
+    return "" if words.casefold() == task.title.casefold() else words
 
 
 def _date_hint(task: Task, facts: SessionFacts) -> str:

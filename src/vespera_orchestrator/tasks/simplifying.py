@@ -11,7 +11,7 @@ import attrs
 from vespera_orchestrator._model import Dependency, Outcome, TaskDraft
 from vespera_orchestrator._text import one_line
 from vespera_orchestrator.errors import InvalidInputError
-from vespera_orchestrator.tasks import plans
+from vespera_orchestrator.tasks import plans, specialists
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -203,6 +203,12 @@ def _own_pieces(
     return drafts
 
 
+def _of_small_work(task: Task) -> dict[str, Any]:
+    """Return what a piece is that is no heavy work: a role that nobody has named follows that."""
+    small = {"complexity": "simple"}
+    return {"specialist_type": task.specialist_type, **specialists.following(task, small)}
+
+
 def _chained(
     task: Task, grain: int, drafts: Sequence[TaskDraft], planned: Sequence[Task] = ()
 ) -> list[TaskDraft]:
@@ -221,8 +227,7 @@ def _chained(
             parent=draft.parent or task.id,
             alias=draft.alias or f"{task.alias[:_ALIAS_WIDTH]}_{number}",
             task_type=task.task_type,
-            complexity="simple",
-            specialist_type=task.specialist_type,
+            **_of_small_work(task),
             priority=task.priority,
             max_attempts=task.max_attempts,
             for_agent=draft.for_agent or task.for_agent,
