@@ -5,6 +5,7 @@ step makes of every task.
 from __future__ import annotations
 
 import tempfile
+from copy import deepcopy
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -404,6 +405,12 @@ class Model:
         if task["status"] != "completed" or task["recovers"] is not None:
             return False
         return task["parent"] is None or self.tasks[task["parent"]]["status"] != "completed"
+
+    def would_be_skipped(self, alias):
+        """Whether a completed task that is opened again would be skipped at once."""
+        trial = deepcopy(self)
+        trial.retry(alias)
+        return trial.tasks[alias]["status"] == "skipped"
 
     def skipped_after(self, aliases):
         """The skipped tasks that wait for these or are skipped with them, and so on downward."""
@@ -887,10 +894,17 @@ class Predicted(RuleBasedStateMachine):
     @precondition(lambda self: any(self.model.may_reopen(name) for name in self.model.tasks))
     @rule(number=some)
     def reopen(self, number):
-        """Open a completed task again; what waits for it and has not begun waits again."""
+        """Open a completed task again; what waits for it and has not begun waits again.
+
+        That is refused where it would be skipped at once.
+        """
         found = [name for name in self.model.tasks if self.model.may_reopen(name)]
         alias = found[number % len(found)]
         if self.model.reopens_part_of_completed(alias):
+            return
+        if self.model.would_be_skipped(alias):
+            with pytest.raises(TransitionError):
+                self.orch.reopen_task(alias, "not good enough")
             return
         reopening = self.orch.reopen_task(alias, "not good enough")
         assert reopening.task.attempts == self.model.tasks[alias]["attempts"]
