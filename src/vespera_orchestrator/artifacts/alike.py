@@ -53,7 +53,10 @@ class Saying:
 
     @cached_property
     def _words(self) -> frozenset[str]:
-        return frozenset(self._text.lower().split())
+        if self._text.isascii():
+            return frozenset(self._text.lower().split())
+        # Where no spaces set words apart, one changed character would make all of it another word.
+        return frozenset(self._terms)
 
     @cached_property
     def _runs(self) -> _Runs:

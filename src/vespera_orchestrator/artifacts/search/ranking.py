@@ -126,7 +126,9 @@ def _word_terms(word: str) -> tuple[str, ...]:
 
 def _stem(word: str) -> str:
     """Cut the commonest English endings; what counts is that forms of one word come out alike."""
-    for suffix in _SUFFIXES:
+    # All at once: most words have none of them, and a new process stems thousands first of all.
+    endings = _SUFFIXES if word.endswith(_SUFFIXES) else ()
+    for suffix in endings:
         if word.endswith(suffix) and len(word) - len(suffix) >= _MIN_STEM_CHARACTERS:
             word = word.removesuffix(suffix)
             if suffix in {"ied", "ies"}:
