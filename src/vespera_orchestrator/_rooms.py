@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING
 import attrs
 
 from vespera_orchestrator._model import HomePlace, WorktreeState
-from vespera_orchestrator.errors import VesperaError, WorktreeElsewhereError, WorktreeError
+from vespera_orchestrator.errors import (
+    InvalidInputError,
+    VesperaError,
+    WorktreeElsewhereError,
+    WorktreeError,
+)
 from vespera_orchestrator.home.identity import machine_name
 
 if TYPE_CHECKING:
@@ -83,6 +88,15 @@ class Rooms:
         from vespera_orchestrator.home.timezone import person_zone
 
         return person_zone(self.config.person.timezone)
+
+    def by_clock_here(self, at: datetime) -> datetime:
+        """Return a moment by the clock of whoever reads what we say."""
+        from vespera_orchestrator.tasks import dates
+
+        try:
+            return dates.by_clock_of(at, self.zone)
+        except InvalidInputError:  # a setting stops nobody who only looks
+            return at
 
     @cached_property
     def shared(self) -> ContextBoard:

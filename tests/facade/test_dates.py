@@ -53,6 +53,46 @@ def test_a_day_is_a_day_where_the_person_is(orch, clock):
         assert "overdue" not in str(work.briefing())
 
 
+@pytest.mark.parametrize(
+    ("zone", "moment", "day"),
+    [
+        ("America/New_York", "today, 19:30", "11 June (Europe/Berlin)"),
+        ("UTC", "today, 23:30", "11 June (Europe/Berlin)"),
+        ("Europe/Paris", "tomorrow, 01:30", "tomorrow"),
+    ],
+)
+def test_a_reader_elsewhere_is_told_by_the_clock_there(orch, tmp_path, zone, moment, day):
+    """A moment is one of that clock; a day that is another one there has its name and its zone."""
+    orch.plan_tasks(
+        [
+            {"title": "Nap", "not_before": "2026-06-10T23:30Z"},
+            {"title": "Call", "due_date": "2026-06-11"},
+        ]
+    )
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "config.toml").write_text(f'[person]\ntimezone = "{zone}"\n')
+    with Orchestrator.open(tmp_path, store=orch._store, home=other, clock=orch._clock) as reader:
+        reader.resume_session(orch.current_session().id)
+        assert f"rests until {moment};" in str(reader.why("nap"))
+        status = str(reader.get_status())
+        assert f"call is meant for {day}" in status
+        assert f"1 task rests until {moment}" in status
+        assert f"It is meant for {day}" in str(reader.next_step())
+
+
+def test_a_check_names_a_time_zone_that_does_not_exist(tmp_path):
+    """Whoever only looks is not stopped by it, and would never know."""
+    with Orchestrator.open(tmp_path, embedder="none") as orch:
+        orch.initialize_session("a quiet week")
+        orch.plan_task("Nap", not_before="2031-06-10")
+        settings = orch.home / "config.toml"
+    settings.write_text('[person]\ntimezone = "Pacific/Aukland"\n')
+    with Orchestrator.open(tmp_path, embedder="none") as orch:
+        assert "rests until" in str(orch.why("nap"))
+        assert "'Pacific/Aukland' is no time zone" in str(orch.check())
+
+
 def test_nobody_is_told_to_do_today_what_waits_for_something(orch, clock):
     """What comes first is named, and the call that says another day."""
     orch.plan_tasks(

@@ -97,7 +97,7 @@ def read_table(orch: Orchestrator, choice: Choice) -> TaskTable:
     """
     tasks = _chosen(orch, choice)
     shown = tasks[: choice.limit]
-    now = UTC_CALENDAR.now()
+    now = dates.by_clock_of(UTC_CALENDAR.now(), orch.history(limit=1).zone)
     rows = [_row(orch, task, now) for task in shown]
     lines = _lines([_HEAD, *rows]) if rows else []
     more = len(tasks) - len(shown)

@@ -59,6 +59,7 @@ def check(
         findings += _check_documents(rooms)
         findings += _check_active_session(rooms)
         findings += _check_settings(rooms)
+        findings += _check_timezone(rooms)
     return CheckReport.of(findings, counts, time.monotonic() - started)
 
 
@@ -262,6 +263,19 @@ def _check_settings(rooms: Rooms) -> Iterator[Finding]:
                 sentence=f"{difference}, as agreed on in this session",
                 remedy=_setting_remedy(rooms, session_id, difference),
             )
+
+
+def _check_timezone(rooms: Rooms) -> Iterator[Finding]:
+    try:
+        rooms.zone  # noqa: B018 - reading it is the check
+    except InvalidInputError as exc:
+        yield Finding(
+            severity=Severity.WARNING,
+            kind=FindingKind.SETTING,
+            subject="person.timezone",
+            sentence=f"{exc.problem}; until then dates are told in the zones of their tasks",
+            remedy="mend it in config.toml; without it, the zone of this machine counts",
+        )
 
 
 def _setting_remedy(rooms: Rooms, session_id: str, difference: SettingDifference) -> str:

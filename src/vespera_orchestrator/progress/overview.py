@@ -237,7 +237,7 @@ class Overview:
             clashes=(),
             next_step=self._worded(state.facts, is_gentle=gentleness is not None),
             outdated=reader.outdated(),
-            as_of=self._rooms.clock(),
+            as_of=self._rooms.by_clock_here(self._rooms.clock()),
             budget_tokens=None,
             draw=Drawing(lambda: self._graph_of(tasks).to_mermaid()),
             gentleness=gentleness,

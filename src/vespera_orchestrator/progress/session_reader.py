@@ -293,7 +293,7 @@ class SessionReader:
             holdings=self._holdings(rows, lands=uses_worktrees),
             enough=enough,
             decisions=[why for why in self.blocked if why.needs_person],
-            now=self._rooms.clock(),
+            now=self._rooms.by_clock_here(self._rooms.clock()),
             proposals=0 if self._wanted else self._count_proposals(),
             failing_documents=() if self._wanted else failing_documents(self._scope.home.path),
         )
@@ -608,7 +608,8 @@ class SessionReader:
         situation = self._store.situation(task.id)
         holder = situation.attempt
         has_left = holder is not None and machine.has_left(holder.process)
-        why = causes.why(attrs.evolve(situation, has_holder_left=has_left))
+        as_of = self._rooms.by_clock_here(situation.as_of)
+        why = causes.why(attrs.evolve(situation, has_holder_left=has_left, as_of=as_of))
         unmerged = [situation.needed[other] for other in situation.unmerged]
         if situation.attempt is not None and situation.attempt.is_handed_in:
             unmerged.append(task)

@@ -6,7 +6,7 @@ that it is the same day wherever it is read, also where the clocks change in bet
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta, timezone
 from typing import TYPE_CHECKING, Any, Final
 
 from vespera_orchestrator._text import show_value
@@ -36,6 +36,8 @@ _CALENDAR_HOURS: Final = 3.0
 """Eight hours of work take a day of 24 hours."""
 _FIRST: Final = datetime(1, 1, 3, tzinfo=UTC)
 """No date is before it: so the day before, in any zone, can still be told."""
+_UTC_OF_A_READER: Final = timezone(timedelta(), "UTC")
+"""For a reader who lives by UTC."""
 _LAST: Final = datetime(9999, 12, 29, tzinfo=UTC)
 """No date is after it: so the day after, in any zone, can still be told."""
 
@@ -325,7 +327,7 @@ def rest_words(task: Task, now: datetime) -> str:
     if task.not_before is None:
         return ""
     zone = _zone_of(task)
-    with_time = task.not_before.astimezone(zone).time() != time()
+    with_time = task.not_before.astimezone(_reader_zone(now, zone)).time() != time()
     return _when(task.not_before, now, zone, with_time=with_time)
 
 
@@ -347,10 +349,32 @@ def day_words(day: date) -> str:
     return f"{day_and_month(day)} {day.year}"
 
 
+def by_clock_of(now: datetime, zone: tzinfo) -> datetime:
+    """Return the time by a reader's clock: the words for a date tell moments by that of *now*.
+
+    A time in plain UTC, as stores have it, is that of no reader: then the task's zone counts.
+    """
+    return now.astimezone(_UTC_OF_A_READER if zone is UTC else zone)
+
+
+def _reader_zone(now: datetime, zone: tzinfo) -> tzinfo:
+    return zone if now.tzinfo is None or now.tzinfo is UTC else now.tzinfo
+
+
 def _when(at: datetime, now: datetime, zone: tzinfo, *, with_time: bool) -> str:
-    local = at.astimezone(zone)
-    text = _day(local.date(), now.astimezone(zone).date())
-    return f"{text}, {local:%H:%M}" if with_time else text
+    """Say when something is; *zone* is that of the task.
+
+    A day that is another one where the reader is now has its name and its zone: "tomorrow" would
+    be wrong for one of the two.
+    """
+    here = _reader_zone(now, zone)
+    if with_time:
+        local = at.astimezone(here)
+        return f"{_day(local.date(), now.astimezone(here).date())}, {local:%H:%M}"
+    day, today = at.astimezone(zone).date(), now.astimezone(here).date()
+    if at.astimezone(here).utcoffset() != at.astimezone(zone).utcoffset():
+        return f"{_date_of(day, today)} ({zone_name(zone)})"
+    return _day(day, today)
 
 
 def _day(day: date, today: date) -> str:
@@ -360,6 +384,10 @@ def _day(day: date, today: date) -> str:
         return close[days]
     if abs(days) < DAYS_OF_WEEK:
         return WEEKDAYS[day.weekday()]
+    return _date_of(day, today)
+
+
+def _date_of(day: date, today: date) -> str:
     text = day_and_month(day)
     return text if day.year == today.year else f"{text} {day.year}"
 
