@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import logging
 import math
 import re
@@ -13,13 +14,16 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from vespera_orchestrator._secrets import find_secrets, mask
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
 CHARS_PER_TOKEN: Final = 4
 """How many characters of English prose or code are counted as one token.
 
 No text has more for a token, so a budget never takes more characters than so many times.
 """
+_FEWEST_LETTERS: Final = 3
+"""So many letters of a name are enough to guess it."""
+_WORDS_OF_NAME: Final = re.compile(r"[_-]")
 _DENSE: Final = re.compile(r"[A-Za-z0-9+/]{20,}|[0-9]+|[^\x00-\x7f\u2010-\u2027]+")
 """What takes more tokens than its length says: digests, numbers, other scripts.
 
@@ -337,3 +341,23 @@ def duration(seconds: int) -> str:
 def ago(seconds: int) -> str:
     """Say in words how long ago something was."""
     return f"{duration(seconds)} ago" if seconds > 0 else "just now"
+
+
+def similar_names(word: str, names: Iterable[str], *, most: int = 1) -> list[str]:
+    """Return the names that somebody may have meant, the nearest first.
+
+    Capital letters do not matter, and a part of a name is like it: ``due`` is like ``due_date``.
+
+    Args:
+        word: What was written.
+        names: What there is.
+        most: How many to return.
+    """
+    spelled: dict[str, str] = {}
+    for name in names:
+        spelled.setdefault(name.casefold(), name)
+    folded = word.casefold()
+    similar = difflib.get_close_matches(folded, spelled, most)
+    if not similar and len(folded) >= _FEWEST_LETTERS:
+        similar = [name for name in spelled if folded in _WORDS_OF_NAME.split(name)][:most]
+    return [spelled[name] for name in similar]

@@ -547,3 +547,19 @@ def test_half_a_character_in_a_dependency_has_its_place(orch):
     plan = '[{"title": "A"},\n {"title": "B", "dependencies": ["A", {"task": "x\\ud83d"}]}]'
     with pytest.raises(vespera.PlanError, match=r"line 2, column 17: dependencies: holds half"):
         orch.plan_tasks(plan)
+
+
+def test_a_circle_and_a_name_in_other_letters_have_their_place_and_remedy(orch):
+    """A person mends a plan from its lines."""
+    plan = (
+        "- {title: a, dependencies: [b]}\n- {title: b, dependencies: [a]}\n- {title: c, due: 1}\n"
+    )
+    with pytest.raises(vespera.PlanError) as caught:
+        orch.plan_tasks(plan)
+    assert "task 1 (a), line 1" in str(caught.value)
+    assert "let one of them not wait for the next" in str(caught.value)
+    orch.plan_task("Buy boxes")
+    with pytest.raises(vespera.PlanError, match="did you mean buy_boxes"):
+        orch.plan_task("Pack", dependencies=["BUY_BOXES"])
+    with pytest.raises(InvalidInputError, match="use due_date=…"):
+        orch.update_task("buy_boxes", due="friday")

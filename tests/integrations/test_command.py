@@ -376,6 +376,14 @@ def test_a_plan_that_is_there_already_is_asked_back(run):
     assert "box_2: Box" in run("plan", "-", "--existing", "again", stdin=plan)[1]
 
 
+def test_what_change_does_not_change_has_another_command(run):
+    """The words that a tired person tries are answered."""
+    assert "done, cancel, retry, reopen" in run("change", "lid", "status=done")[2]
+    assert "plan - --existing update" in run("change", "lid", "context={}")[2]
+    assert "did you mean due?" in run("change", "lid", "deadline=friday")[2]
+    assert run("change", "lid", "priority=")[0] == 0
+
+
 def test_an_answer_says_what_it_led_to(run):
     """What can be done now, what will not be and why, and the way back."""
     run("plan", "-", stdin=GATE)

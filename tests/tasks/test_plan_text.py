@@ -254,3 +254,22 @@ def test_what_no_file_can_store_has_its_place(text, problem):
     """A byte that is no UTF-8 comes from a pipe, and half of a character from a program."""
     with pytest.raises(PlanError, match=problem):
         tasks_in(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ('[\n {"title": "\\ud83d\\ude00"},\n]', "line 2, column 27"),
+        ('[{"title": "\\ud83d\\ude00", }]', "line 1, column 26"),
+    ],
+)
+def test_a_comma_before_the_end_is_named_where_it_stands(text, place):
+    """Where YAML, which allows it, cannot read the rest."""
+    with pytest.raises(PlanError, match=r"there is a comma before .; leave it out") as caught:
+        tasks_in(text)
+    assert caught.value.place == place
+
+
+def test_no_tasks_are_an_empty_plan():
+    """Not a value of Python."""
+    assert tasks_in("tasks:\n") == ()

@@ -135,3 +135,53 @@ def test_the_page_about_plans_names_every_key():
     keys = str(mistake).partition("known are ")[2].split(", ")
     assert len(keys) > 20
     assert [key for key in keys if f"`{key}`" not in table] == []
+
+
+SYNONYMS = {
+    "due": "due_date",
+    "Deadline": "due_date",
+    "depends": "dependencies",
+    "depends_on": "dependencies",
+    "effort": "estimated_effort",
+    "retries": "max_attempts",
+    "attempts": "max_attempts",
+    "subtasks": "children",
+    "notes": "description",
+    "Title": "title",
+}
+
+
+def test_a_key_that_people_would_write_is_answered_with_the_one_they_mean():
+    """And the list of all keys stands there once, where nothing better can be said."""
+    specs = [{"title": "a", key: 1} for key in SYNONYMS]
+    _, mistakes = plans.plan([*specs, {"title": "b", "colour": 1}, {"title": "c", "wheels": 4}])
+    texts = [str(mistake) for mistake in mistakes if "unknown key" in str(mistake)]
+    for text, meant in zip(texts, SYNONYMS.values(), strict=False):
+        assert f", did you mean {meant!r}?" in text
+    assert [text.count("known are") for text in texts] == [0] * len(SYNONYMS) + [1, 0]
+
+
+@pytest.mark.parametrize("spec", [{"title": None}, {"title": ""}, {}])
+def test_a_title_that_is_missing_is_told_in_plain_words(spec):
+    """Nobody who writes YAML knows None."""
+    _, (mistake,) = plans.plan([spec])
+    assert str(mistake) == (
+        "task 1 (without title): title: there is none; say in a few words what to do"
+    )
+
+
+def test_the_usual_priority_comes_back_by_null_and_by_an_empty_text():
+    """As every other field goes back to what it is without it."""
+    (task,), mistakes = plans.plan([{"title": "a", "priority": None, "max_attempts": None}])
+    assert (task.priority, mistakes) == (0, [])
+    assert task.named >= {"priority", "max_attempts"}
+    assert plans.changes({"priority": "", "max_attempts": ""}) == {
+        "priority": 0,
+        "max_attempts": plans.draft({"title": "a"}).max_attempts,
+    }
+
+
+def test_whether_a_task_is_ready_is_true_or_false():
+    """A text would be one of the two by chance."""
+    with pytest.raises(InvalidInputError, match="ready: 'no' should be True or False"):
+        plans.task_query(session_id="s", ready="no")

@@ -18,6 +18,7 @@ from typing import Any, Final, NoReturn, ParamSpec, TypeVar
 import attrs
 
 from vespera_orchestrator._mistakes import names_mistakes_in_calls
+from vespera_orchestrator._text import similar_names
 from vespera_orchestrator.errors import InvalidInputError
 
 _P = ParamSpec("_P")
@@ -180,7 +181,7 @@ class _CallReading:
 
     def _advice(self, name: str) -> str:
         free = [each for each in self._names if each not in self._fitting]
-        close = difflib.get_close_matches(name, free, n=1)
+        close = similar_names(name, free)
         if any(name in spellings for spellings in _SPELLINGS):
             close = [each for each in _FOR_ANY_TASK if each in free] or close
         return f"use {close[0]}=…" if close else self._list()

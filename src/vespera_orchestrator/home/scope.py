@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import getpass
 import hashlib
@@ -12,7 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from vespera_orchestrator._model import Artifact, Dependency, Session, Task, TaskQuery, is_id
-from vespera_orchestrator._text import show_value
+from vespera_orchestrator._text import show_value, similar_names
 from vespera_orchestrator.errors import (
     ArtifactForgottenError,
     ArtifactNotFoundError,
@@ -307,7 +306,7 @@ class Scope:
             task.alias for task in self.store.tasks(query) if words in task.title.casefold()
         ]
         aliases = self.store.aliases(session_id)
-        by_alias = difflib.get_close_matches(ref, aliases, _MAX_SIMILAR)
+        by_alias = similar_names(ref, aliases, most=_MAX_SIMILAR)
         return tuple(dict.fromkeys([*by_title, *by_alias]))[:_MAX_SIMILAR]
 
     def artifact(self, ref: str | Artifact) -> Artifact:

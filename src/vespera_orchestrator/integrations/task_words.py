@@ -5,13 +5,13 @@ The fields have short names here; those of `Orchestrator.update_task` are unders
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from vespera_orchestrator._text import show_value
+from vespera_orchestrator._text import show_value, similar_names
 from vespera_orchestrator.errors import InvalidInputError
+from vespera_orchestrator.tasks.plans import MEANT
 
 FIELDS: Final[Mapping[str, str]] = {
     "title": "title",
@@ -37,6 +37,11 @@ FIELDS: Final[Mapping[str, str]] = {
     "stalled-after": "stalled_after",
 }
 """By the word that a person writes, the argument of `Orchestrator.update_task`."""
+_OTHER_WAYS: Final[Mapping[str, str]] = {
+    "status": "the commands done, cancel, retry, reopen, abandon and later change it",
+    "context": "write it in a plan, and hand that in with: orch.plan_tasks(…, existing='update')",
+}
+"""What is changed otherwise, and how."""
 _NUMBERS: Final = frozenset({"priority", "max_attempts"})
 _DEPENDENCIES: Final = "dependencies"
 _ARGUMENTS: Final = frozenset(FIELDS.values())
@@ -84,10 +89,17 @@ def _argument(field: str) -> str:
         return field
     if _plain(field) in FIELDS:
         return FIELDS[_plain(field)]
-    similar = difflib.get_close_matches(_plain(field), FIELDS, 1)
+    similar = _meant(field)
     meant = f"did you mean {similar[0]}?" if similar else f"there are {', '.join(FIELDS)}"
-    problem = f"is no field of a task; {meant}"
+    problem = f"is no field of a task; {_OTHER_WAYS.get(_plain(field), meant)}"
     raise InvalidInputError(field, problem)
+
+
+def _meant(field: str) -> list[str]:
+    """Return the field that somebody meant, if that can be told."""
+    argument = MEANT.get(field.lower())
+    meant = [name for name, each in FIELDS.items() if each == argument]
+    return meant or similar_names(_plain(field), FIELDS)
 
 
 def _value(name: str, text: str) -> Any:

@@ -5,7 +5,6 @@ Each returns the value as the library uses it, or says what would be right.
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import os
 import unicodedata
@@ -26,7 +25,7 @@ from vespera_orchestrator._model import (
     Task,
     TaskStatus,
 )
-from vespera_orchestrator._text import show_value
+from vespera_orchestrator._text import show_value, similar_names
 from vespera_orchestrator.errors import InvalidInputError
 from vespera_orchestrator.home.scope import task_name
 from vespera_orchestrator.tasks import dates
@@ -65,6 +64,8 @@ def needed_text(name: str, value: object, advice: str) -> str:
 
 def title(name: str, value: object) -> str:
     """Return a title without the space around it."""
+    if value is None or value == "":
+        raise InvalidInputError(name, "there is none; say in a few words what to do")
     if is_number(value):
         raise InvalidInputError(
             name, f"{show_value(value)} is a number; a title in quotes is a text"
@@ -112,8 +113,17 @@ def whole_number(name: str, value: int | None, *, least: int) -> int | None:
     return value
 
 
+def yes_or_no(name: str, value: object) -> bool | None:
+    """Return whether something is so; ``None`` where that does not matter."""
+    if value is not None and not isinstance(value, bool):
+        raise InvalidInputError(name, f"{show_value(value)} should be True or False")
+    return value
+
+
 def priority(name: str, value: object) -> int:
-    """Return a priority."""
+    """Return a priority; ``None`` is the usual one."""
+    if value is None:
+        return 0
     if not isinstance(value, int) or isinstance(value, bool):
         problem = f"{show_value(value)} should be a whole number; higher goes first, 0 is usual"
         raise InvalidInputError(name, problem)
@@ -348,7 +358,7 @@ def _no_status(value: object) -> str:
 
 def _nearest(word: str, names: Iterable[str]) -> list[str]:
     """Return the name that is most like *word*, if one is."""
-    return difflib.get_close_matches(word[:_COMPARED_CHARS], list(names), 1)
+    return similar_names(word[:_COMPARED_CHARS], names)
 
 
 def _hint(names: list[str]) -> str:

@@ -103,7 +103,7 @@ def tasks_in(text: str) -> Any:
         if key != "tasks" and not key.startswith("x-"):
             problem = f"the key {key!r} beside 'tasks' is unknown; call it 'x-{key}' to keep it"
             raise PlanError(problem, at_spot("", spot_of(content, key)))
-    return content["tasks"]
+    return () if content["tasks"] is None else content["tasks"]
 
 
 def _refuse_half_characters(text: str) -> None:
@@ -133,11 +133,25 @@ def _read(text: str) -> Any:
         return _read_json(text)
     except json.JSONDecodeError as exc:
         not_json, spot = exc.msg, Spot(exc.lineno, exc.colno)
+        comma = _comma_before(text, exc.pos)
     try:
         return _read_yaml(text)  # which has brackets, too
     except PlanError as exc:
+        if comma is not None:
+            problem = f"there is a comma before {text[comma.end() - 1]}; leave it out"
+            raise PlanError(problem, str(_Spots(text).spot(comma.start()))) from exc
         problem = f"this is neither JSON ({not_json}) nor YAML ({exc})"
         raise PlanError(problem, str(spot)) from exc
+
+
+_COMMA: Final = re.compile(r",\s*[\]}]")
+
+
+def _comma_before(text: str, position: int) -> re.Match[str] | None:
+    """Return the comma after the last item of a list or mapping, if that is where JSON breaks."""
+    at = text.rfind(",", 0, position + 1)
+    match = _COMMA.match(text, at) if at >= 0 else None
+    return match if match is not None and match.end() > position else None
 
 
 # --- JSON --------------------------------------------------------------------

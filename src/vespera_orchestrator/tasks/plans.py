@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from itertools import islice
 from os import PathLike
@@ -12,7 +11,7 @@ import attrs
 
 from vespera_orchestrator._mistakes import MOST_ITEMS, listed
 from vespera_orchestrator._model import Session, TaskDraft, TaskQuery, new_id
-from vespera_orchestrator._text import show_value
+from vespera_orchestrator._text import show_value, similar_names
 from vespera_orchestrator.errors import (
     ConditionError,
     InvalidInputError,
@@ -68,11 +67,11 @@ _PARAMETERS: Final[dict[str, _Parameter]] = {
     "task_type": _Parameter(arguments.text, empty_is_default=True),
     "complexity": _Parameter(arguments.text, empty_is_default=True),
     "specialist_type": _Parameter(arguments.text, empty_is_none=True),
-    "priority": _Parameter(arguments.priority),
+    "priority": _Parameter(arguments.priority, empty_is_none=True),
     "estimated_effort": _Parameter(arguments.effort, empty_is_none=True),
     "due_date": _Parameter(dates.due_fields, by_calendar=True),
     "not_before": _Parameter(dates.start_fields, by_calendar=True),
-    "max_attempts": _Parameter(arguments.max_attempts),
+    "max_attempts": _Parameter(arguments.max_attempts, empty_is_none=True, empty_is_default=True),
     "retry_after": _Parameter(arguments.pause_s, "retry_after_s", empty_is_none=True),
     "time_limit": _Parameter(arguments.length_s, "time_limit_s", empty_is_none=True),
     "stalled_after": _Parameter(arguments.length_s, "stalled_after_s", empty_is_none=True),
@@ -83,6 +82,30 @@ _PARAMETERS: Final[dict[str, _Parameter]] = {
 }
 _DEFAULTS: Final = {field.name: field.default for field in attrs.fields(TaskDraft)}
 _SPEC_KEYS: Final = (*_PARAMETERS, "children")
+MEANT: Final = {
+    "deadline": "due_date",
+    "due": "due_date",
+    "when": "due_date",
+    "start": "not_before",
+    "depends": "dependencies",
+    "needs": "dependencies",
+    "after": "dependencies",
+    "name": "title",
+    "notes": "description",
+    "parent": "parent_task_id",
+    "type": "task_type",
+    "effort": "estimated_effort",
+    "estimate": "estimated_effort",
+    "retries": "max_attempts",
+    "attempts": "max_attempts",
+    "timeout": "time_limit",
+    "subtasks": "children",
+    "tasks": "children",
+    "steps": "children",
+    "agent": "for_agent",
+    "assignee": "for_agent",
+}
+"""What people write for a key, and which one they mean."""
 _ARGUMENTS: Final = {
     "due_at": "due_date",
     **{each.field: name for name, each in _PARAMETERS.items() if each.field is not None},
@@ -252,6 +275,7 @@ _QUERY_CHECKS: Final[dict[str, Callable[[str, Any], Any]]] = {
     "updated_before": arguments.moment,
     **dict.fromkeys(("task_type", "specialist_type", "complexity"), arguments.text),
     **dict.fromkeys(("text", "agent", "alias_prefix"), arguments.text),
+    "ready": arguments.yes_or_no,
     "limit": lambda name, value: arguments.whole_number(name, value, least=0),
     "offset": lambda name, value: arguments.whole_number(name, value, least=0) or 0,
 }
@@ -382,7 +406,7 @@ _KEY_CHARS: Final = 40
 
 def _shown_title(spec: Mapping[str, Any]) -> str:
     """Return a title as a place names it: any terminal can show it."""
-    title = str(spec.get("title", "without title"))
+    title = str(spec.get("title") or "without title")
     return title.encode(errors="replace").decode()
 
 
@@ -403,10 +427,12 @@ def _list_hint(specs: object) -> str:
     return ""
 
 
-def _similar_key(key: object) -> str:
-    word = key[:_KEY_CHARS] if isinstance(key, str) else ""
-    similar = difflib.get_close_matches(word, _SPEC_KEYS, 1)
-    return f", did you mean {similar[0]!r}?" if similar else ""
+def _key_meant(key: object) -> str | None:
+    """Return the key that somebody meant, if that can be told."""
+    word = key[:_KEY_CHARS].lower() if isinstance(key, str) else ""
+    if word in MEANT:
+        return MEANT[word]
+    return next(iter(similar_names(word, _SPEC_KEYS)), None)
 
 
 def _named_by(draft: TaskDraft) -> frozenset[str]:
@@ -429,6 +455,7 @@ class _PlanReader:
         self._planned_by = planned_by
         self.drafts: list[TaskDraft] = []
         self.mistakes: list[VesperaError] = []
+        self._has_listed_keys = False
 
     def read(self, specs: Any, parent: str | None, place: str, depth: int) -> None:
         if not _is_list(specs):
@@ -474,9 +501,8 @@ class _PlanReader:
     ) -> None:
         values = {name: value for name, value in spec.items() if name in _PARAMETERS}
         unknown = (key for key in spec if key not in _SPEC_KEYS)
-        known = ", ".join(sorted(_SPEC_KEYS))
         for key in islice(unknown, _MOST_MISTAKES):
-            problem = f"unknown key {show_value(key)}{_similar_key(key)}; known are {known}"
+            problem = f"unknown key {show_value(key)}{self._key_hint(key)}"
             self._refuse(problem, at_spot(place, spot_of(spec, key)))
         if values.get("parent_task_id") is None and parent is not None:
             values["parent_task_id"] = parent
@@ -487,6 +513,16 @@ class _PlanReader:
         self.drafts.append(result)
         own = draft_reference(len(self.drafts) - 1)
         self._read_children(spec, own, place, depth + 1)
+
+    def _key_hint(self, key: object) -> str:
+        """Say which key was meant, or once in a plan which there are."""
+        meant = _key_meant(key)
+        if meant is not None:
+            return f", did you mean {meant!r}?"
+        if self._has_listed_keys:
+            return ""
+        self._has_listed_keys = True
+        return f"; known are {', '.join(sorted(_SPEC_KEYS))}"
 
     def _read_children(self, spec: Mapping[str, Any], parent: str, place: str, depth: int) -> None:
         children = spec.get("children")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def cycle_error(
-    path: Sequence[str], place: str = "", *, remedy: str = "leave out one of these edges"
+    path: Sequence[str], place: str = "", *, remedy: str = "let one of them not wait for the next"
 ) -> CycleError:
     """Make the error for a circle along *path*, a list of aliases."""
     arrows = " → ".join(path)
@@ -35,8 +35,13 @@ def cycle_error(
 # --- within one plan --------------------------------------------------------
 
 
-def refuse_circles_within(tasks: Sequence[Task]) -> None:
-    """Refuse a circle among new tasks: each waits for its dependencies and for its children."""
+def refuse_circles_within(tasks: Sequence[Task], places: Mapping[str, str]) -> None:
+    """Refuse a circle among new tasks: each waits for its dependencies and for its children.
+
+    Args:
+        tasks: The new tasks.
+        places: Where each stands in the plan, by id.
+    """
     needs = {task.id: [edge.task for edge in task.dependencies] for task in tasks}
     for task in tasks:
         if task.parent_task_id in needs:
@@ -44,7 +49,8 @@ def refuse_circles_within(tasks: Sequence[Task]) -> None:
     in_circles = _stuck_tasks(needs)
     if in_circles:
         names = {task.id: task.alias for task in tasks}
-        raise cycle_error([names[task_id] for task_id in _circle_path(in_circles, needs)])
+        path = _circle_path(in_circles, needs)
+        raise cycle_error([names[task_id] for task_id in path], places[path[0]])
 
 
 def _stuck_tasks(needs: Mapping[str, list[str]]) -> set[str]:

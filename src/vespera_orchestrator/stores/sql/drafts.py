@@ -5,7 +5,6 @@ Nothing is written.
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections import Counter
 from operator import attrgetter
@@ -22,7 +21,7 @@ from vespera_orchestrator._model import (
     is_id,
     new_id,
 )
-from vespera_orchestrator._text import show_value
+from vespera_orchestrator._text import show_value, similar_names
 from vespera_orchestrator.errors import (
     AliasTakenError,
     ConditionError,
@@ -166,7 +165,8 @@ class Drafts:
             else:
                 tasks.append(self._task(task_id, alias, draft))
         with self._mistakes:
-            refuse_circles_within(tasks)
+            named = zip(self._ids, self._drafts, strict=True)
+            refuse_circles_within(tasks, {task_id: draft.place for task_id, draft in named})
         if len(self._mistakes) > 1:
             problem = f"the plan has {len(self._mistakes)} mistakes"
             raise InvalidPlanError(problem, mistakes=tuple(self._mistakes))
@@ -382,7 +382,7 @@ class Drafts:
         task_id = self._names.task_id(reference, own_id)
         if task_id is not None:
             return task_id
-        similar = difflib.get_close_matches(reference, self._names.all_aliases(), 3)
+        similar = similar_names(reference, self._names.all_aliases(), most=3)
         hint = "plan it first, or in the same plan"
         if similar:
             hint = f"did you mean {', '.join(similar)}?"
@@ -428,7 +428,7 @@ def _hint_for(name: str, dependencies: Collection[str], *, is_task: bool) -> str
     """Say what a name in a condition may have been meant to be."""
     if is_task:
         return "; add it to the dependencies"
-    similar = difflib.get_close_matches(name, dependencies, 1)
+    similar = similar_names(name, dependencies)
     return f", did you mean {similar[0]!r}?" if similar else ""
 
 
