@@ -1463,6 +1463,8 @@ class Why(Record):
     """The note with which a pending task was handed back, or what a task that has begun was built
     on and is done again; not a cause, but good to know.
     """
+    is_reopened: bool = False
+    """Whether the note says why the task was opened again, after it had been done."""
     setback: str = ""
     """How the latest attempt at a pending task ended, if it failed, took too long, stalled or
     crashed; not a cause, but good to know.
@@ -1492,7 +1494,8 @@ class Why(Record):
 
     def _state(self) -> str:
         if self.ready:
-            note = f"; it was handed back with: {self.note}" if self.note else ""
+            verb = "opened again" if self.is_reopened else "handed back with"
+            note = f"; it was {verb}: {self.note}" if self.note else ""
             if self.setback:
                 note = f"; {self.setback}"
             reader = f", for {self.for_agent}" if self.for_agent else ""

@@ -938,7 +938,7 @@ def test_a_skipped_task_cannot_be_retried_while_its_cause_stands(orch):
     seq = orch._store.last_seq()
     with pytest.raises(
         TransitionError,
-        match=r"waits for success of a, which is cancelled\); retry what it waits for",
+        match=r"waits for success of a, which is cancelled\); first a: orch.retry_task",
     ):
         orch.retry_task("b")
     assert (orch._store.last_seq(), orch.get_task("b").status) == (seq, "skipped")
@@ -949,7 +949,7 @@ def test_a_skipped_task_cannot_be_retried_while_its_cause_stands(orch):
     [
         ("pending", "only a blocked or ended task can"),
         ("in_progress", "only a blocked or ended task can"),
-        ("completed", r"it is done: orch\.reopen_task\('a', 'why'\) opens it again"),
+        ("completed", r"it is done, and opens again by orch\.reopen_task\('a', 'what is wrong'\)"),
     ],
 )
 def test_what_cannot_be_retried(orch, state, reason):

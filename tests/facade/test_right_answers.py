@@ -272,3 +272,31 @@ def test_whoever_watches_sees_a_lease_end(tmp_path):
         watch = orch.watch(timeout_s=0)
         clock.advance(120)
         assert [event.kind for event in watch] == [vespera.EventKind.LEASE_EXPIRED]
+
+
+def test_what_is_reopened_was_not_handed_back(orch):
+    """The words say which of the two it was."""
+    orch.plan_task("Books", priority=99)
+    orch.complete_task("books", summary="packed", detailed_work="d")
+    orch.reopen_task("books", "forgot a shelf")
+    assert str(orch.why("books")) == "books is ready; it was opened again: forgot a shelf"
+    assert "It was opened again: forgot a shelf." in str(orch.next_step())
+
+
+def test_a_retry_in_vain_names_what_helps(orch):
+    """Each call that the refusal names works: to take the condition out, or to ask again."""
+    orch.plan_tasks(
+        [
+            {"title": "Ask", "question": "A cat?"},
+            {"title": "Hotel", "dependencies": ["ask"], "condition": "ask.outputs.cat"},
+        ]
+    )
+    orch.answer("ask", cat=False)
+    with pytest.raises(vespera.TransitionError) as caught:
+        orch.retry_task("hotel")
+    assert "first ask: it is done, and opens again by orch.reopen_task('ask'," in str(caught.value)
+    assert "orch.update_task('hotel', condition='')" in str(caught.value)
+    with pytest.raises(vespera.TransitionError, match=r"to answer otherwise: orch\.reopen_task"):
+        orch.answer("ask", cat=True)
+    orch.update_task("hotel", condition="")
+    assert orch.get_task("hotel").is_ready

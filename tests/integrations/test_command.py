@@ -8,6 +8,7 @@ import re
 import shlex
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ import pytest
 import vespera_orchestrator as vespera
 from support.git_project import git
 from vespera_orchestrator.documents.sections import section_contents
-from vespera_orchestrator.integrations import answering
+from vespera_orchestrator.integrations import follow_ups
 from vespera_orchestrator.integrations.command import main
 from vespera_orchestrator.integrations.instructions import (
     AGENTS_BLOCK,
@@ -23,6 +24,7 @@ from vespera_orchestrator.integrations.instructions import (
     skill_text,
     update_agents_file,
 )
+from vespera_orchestrator.integrations.tools import Toolbox
 from vespera_orchestrator.integrations.tools.table import PREFIX, TABLE
 
 
@@ -396,6 +398,57 @@ def test_an_answer_says_what_it_led_to(run):
     assert "Skipped: ship" in out
 
 
+PAINT = """
+- title: Paint
+  children: [{title: Walls}, {title: Doors}]
+- {title: Keys, dependencies: [paint]}
+- {title: Glue, dependencies: [{task: keys, on: failure}]}
+- {title: Green, signal: ci_green}
+- {title: Publish, dependencies: [green], condition: green.outputs.ok}
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["cancel", "paint"], ["Cancelled with it: ", "walls", "doors", "Skipped: keys ("]),
+        (["cancel", "paint"], ["To take it back: ", "retry paint"]),
+        (["abandon", "paint", "no time"], ["Skipped: keys (", "retry paint"]),
+        (["done", "walls", "white"], []),
+        (["signal", "ci_green", "ok=no"], ["Skipped: publish (condition is false"]),
+        (["signal", "ci_gren", "ok=yes"], ["kept for the next one", "signal ci_green ok=yes"]),
+    ],
+)
+def test_a_command_says_what_it_leads_to(run, words, says):
+    """Nobody loses the last task of a plan without a word."""
+    run("plan", "-", stdin=PAINT)
+    code, out, _ = run(*words)
+    assert code == 0
+    for text in says:
+        assert text in out
+    assert says or len(out.splitlines()) == 1
+
+
+def test_what_is_done_says_what_is_ready_and_skipped(run):
+    """And how to take it back."""
+    run("plan", "-", stdin=PAINT)
+    for part in ("walls", "doors"):
+        run("done", part, "white")
+    assert "Ready now: keys" in run("done", "paint", "white")[1]
+    out = run("done", "keys", "over")[1]
+    assert "Skipped: glue" in out
+    assert "reopen keys 'what is wrong'" in out
+
+
+def test_a_tool_says_what_it_leads_to(folder):
+    """A model reads it in the answer to its call."""
+    with vespera.open(folder) as orch:
+        orch.plan_tasks(PAINT)
+        answer = Toolbox(orch, include="all").answer("cancel_task", {"task": "paint"})
+        assert "Skipped: keys" in answer.text
+        assert "orchestrator_retry_task('paint')" in answer.text
+
+
 def test_what_others_do_meanwhile_is_no_effect_of_an_answer(folder):
     """Neither what they complete between the answer and its report, nor what the clock does."""
     with vespera.open(folder) as orch, vespera.open(folder, agent="bob") as bob:
@@ -408,7 +461,8 @@ def test_what_others_do_meanwhile_is_no_effect_of_an_answer(folder):
                 bob.complete_task("lid", summary="closes", detailed_work="d")
 
         orch.on_event(complete_lid)
-        report = answering.answer(orch, orch.get_task("gate"), {"approved": True})
+        call = partial(orch.answer, "gate", approved=True)
+        _, report = follow_ups.follow(orch, "answer", call)
         assert {task.alias for task in orch.ready_tasks()} == {"oil", "ship", "spout"}
     assert [task.alias for task in report.ready] == ["ship"]
     assert [task.alias for task in report.skipped] == ["improve"]
@@ -424,7 +478,7 @@ def test_an_early_answer_is_kept(run):
     assert "Your answer is kept" in run("answer", "gate", "certainly")[1]
     assert "ci [completed] CI" in run("signal", "ci", "build=7")[1]
     assert "gate is completed" in run("why", "gate")[1]
-    assert "kept for the first one" in run("signal", "ci")[1]
+    assert "kept for the next one" in run("signal", "ci")[1]
 
 
 def test_events_are_printed_as_they_come(folder):

@@ -12,8 +12,9 @@ from vespera_orchestrator.tasks.aliases import slug
 from vespera_orchestrator.tasks.plan_text import tasks_in
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
+    from vespera_orchestrator._model import JsonValue
     from vespera_orchestrator.orchestrator import Orchestrator
 
 _MOST_NAMED: Final = 3
@@ -62,13 +63,21 @@ def _aliases(tasks: Any) -> Iterator[str]:
         yield from _aliases(task.get("children"))
 
 
-def similar_signal(orch: Orchestrator, name: str) -> str:
-    """Name the signal that a task waits for, and that was probably meant; empty if none is."""
+def similar_signal(orch: Orchestrator, name: str, payload: Mapping[str, JsonValue]) -> str:
+    """Name the signal that a task waits for, and that was probably meant; empty if none is.
+
+    Args:
+        orch: The project.
+        name: The name that was written.
+        payload: What was reported with it, which the call says again.
+    """
     waiting = {
         task.signal: task.alias
         for task in orch.query_tasks(status=TaskStatus.PENDING, limit=None)
         if task.signal is not None
     }
     for similar in difflib.get_close_matches(name, waiting, n=1):
-        return f"Did you mean {similar}? {waiting[similar]} waits for it: orch.signal({similar!r})"
+        values = f", {dict(payload)!r}" if payload else ""
+        call = f"orch.signal({similar!r}{values})"
+        return f"Did you mean {similar}? {waiting[similar]} waits for it: {call}"
     return ""

@@ -14,6 +14,7 @@ import re
 import shlex
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple
 
 import attrs
@@ -25,7 +26,7 @@ from vespera_orchestrator._text import printable
 from vespera_orchestrator.errors import VesperaError
 from vespera_orchestrator.home.locate import Home
 from vespera_orchestrator.home.machine import passing
-from vespera_orchestrator.integrations import answering, asking_back, task_words
+from vespera_orchestrator.integrations import asking_back, follow_ups, task_words
 from vespera_orchestrator.integrations.shell_calls import TEXT_FLAGS, WORDS, flag, in_commands
 from vespera_orchestrator.integrations.tools.table import PREFIX, TABLE, ToolSpec
 from vespera_orchestrator.tasks import dates
@@ -204,6 +205,10 @@ def _call(
     values = {name: value for name, value in vars(options).items() if name in names}
     if "progress" in names and err.out.isatty():
         values["progress"] = lambda words: err.print(f"… {words}")
+    if spec.path in follow_ups.CALLS:
+        task, more = follow_ups.follow(orch, spec.path, partial(function, **values))
+        _show_with_follow_ups(out, task, more, options)
+        return 0
     result = function(**values)
     _show(out, result, options)
     if isinstance(result, vespera.NextStep) and not options.json:
@@ -325,11 +330,27 @@ def _done(
     words, outputs = _words_and_values(options.output)
     if words:
         raise vespera.InvalidInputError("output", f"{words!r} has no name; write name=value")
-    task = orch.complete_task(
-        options.task, summary=options.summary, detailed_work=work, outputs=outputs
+    call = partial(
+        orch.complete_task,
+        options.task,
+        summary=options.summary,
+        detailed_work=work,
+        outputs=outputs,
     )
-    _show(out, task, options)
+    _show_with_follow_ups(out, *follow_ups.follow(orch, "complete_task", call), options)
     return 0
+
+
+def _show_with_follow_ups(
+    out: _Terminal,
+    task: vespera.Task,
+    more: follow_ups.FollowUps,
+    options: argparse.Namespace,
+) -> None:
+    """Print a task, and what the call led to for others."""
+    _show(out, task, options)
+    if more and not options.json:
+        out.say(str(more))
 
 
 def _answer(
@@ -342,16 +363,21 @@ def _answer(
     if words:
         values["answer"] = words
     try:
-        answered = answering.answer(orch, asked, values)
+        task, more = _answered(orch, asked, values)
     except vespera.InvalidInputError:
         if not isinstance(meaning, bool):
             raise
-        answered = answering.answer(orch, asked, values | {"answer": meaning})
-    if options.json:
-        out.print(answered.task.to_json())
-    else:
-        out.say(str(answered))
+        task, more = _answered(orch, asked, values | {"answer": meaning})
+    _show_with_follow_ups(out, task, more, options)
+    if not options.json:
+        out.say(follow_ups.kept_words(task))
     return 0
+
+
+def _answered(
+    orch: Orchestrator, asked: vespera.Task, values: dict[str, JsonValue]
+) -> tuple[vespera.Task, follow_ups.FollowUps]:
+    return follow_ups.follow(orch, "answer", partial(orch.answer, asked, values))
 
 
 def _tasks(
@@ -407,15 +433,17 @@ def _signal(
     words, values = _words_and_values(options.values)
     if words:
         values["payload"] = words
-    tasks = orch.signal(options.name, values, key=options.key)
+    call = partial(orch.signal, options.name, values, key=options.key)
+    tasks, more = follow_ups.follow(orch, "signal", call)
     if options.json:
         _print_tasks(out, tasks)
         return 0
     for task in tasks:
         out.say(str(task))
+    out.say(str(more))
     if not tasks:
-        out.say("No task waits for it now. It is kept for the first one that does.")
-        out.say(asking_back.similar_signal(orch, options.name))
+        out.say("No task waits for it now. It is kept for the next one that is planned for it.")
+        out.say(asking_back.similar_signal(orch, options.name, values))
     return 0
 
 

@@ -242,8 +242,13 @@ def _plan_words(values: dict[str, Any]) -> Iterator[str]:
 def _signal_words(values: dict[str, Any]) -> Iterator[str]:
     yield "signal"
     yield _word(values.pop("name"))
-    if values.pop("payload", signatures.CHOOSE) != signatures.CHOOSE:
-        raise _NotACommandError(str(values))
+    payload = values.pop("payload", signatures.CHOOSE)
+    if payload == signatures.CHOOSE:
+        return
+    if not isinstance(payload, dict):
+        raise _NotACommandError(str(payload))
+    for name, value in payload.items():
+        yield f"{name}={_answer_value(value)}"
 
 
 def _tasks_words(values: dict[str, Any]) -> Iterator[str]:

@@ -119,6 +119,7 @@ def _why(task: Task, causes: Iterable[Cause], note: str = "") -> Why:
         status=task.status,
         causes=tuple(causes),
         note=note,
+        is_reopened=is_reopened(task),
         for_agent=task.for_agent,
     )
 
@@ -128,6 +129,11 @@ def return_note(task: Task) -> str:
     if task.status is not TaskStatus.PENDING:
         return ""
     return short_reason(task.reason)
+
+
+def is_reopened(task: Task) -> bool:
+    """Tell whether a pending task was done once: its summary stays when it is opened again."""
+    return task.status is TaskStatus.PENDING and task.summary is not None
 
 
 def merge_hint(task: Task) -> str:

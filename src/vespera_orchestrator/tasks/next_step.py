@@ -343,7 +343,8 @@ def _start(facts: SessionFacts) -> NextStep | None:
     if facts.setback:
         sentence += f" Before, {one_line(facts.setback, 200)}."
     elif note:
-        sentence += f" It was handed back with: {one_line(note, 200)}."
+        verb = "opened again" if causes.is_reopened(task) else "handed back with"
+        sentence += f" It was {verb}: {one_line(note, 200)}."
     if facts.usual is not None:
         sentence += f" It may take {facts.usual.words}, like {facts.usual.source}."
     sentence += _date_hint(task, facts)

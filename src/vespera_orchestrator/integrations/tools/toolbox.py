@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 import attrs
@@ -18,6 +19,7 @@ from vespera_orchestrator.errors import InvalidInputError, VesperaError
 from vespera_orchestrator.home.calls import explains_calls
 from vespera_orchestrator.home.choice import calling_tools
 from vespera_orchestrator.home.config import ENV_STORE
+from vespera_orchestrator.integrations import follow_ups
 from vespera_orchestrator.integrations.tools import answers, signatures
 from vespera_orchestrator.integrations.tools.answers import Answer
 from vespera_orchestrator.integrations.tools.schemas import checked
@@ -188,7 +190,13 @@ class Toolbox:
         if spec.path == "spawn_agent_with_context":
             return self._spawn(values)
         keywords = _keywords(values, signatures.open_parameter(spec.path))
-        result = self._function(spec)(**values, **keywords)
+        call = partial(self._function(spec), **values, **keywords)
+        if spec.path in follow_ups.CALLS:
+            result, more = follow_ups.follow(self._orch, spec.path, call, with_ready=False)
+            answer = answers.answer_of(result, self._budget_tokens)
+            text = f"{answer.text}\n{in_tool_names(str(more))}".rstrip()
+            return attrs.evolve(answer, text=text)
+        result = call()
         if spec.items:
             rest = _rest_of_list(spec, values)
             return answers.list_answer(result, spec.items, self._budget_tokens, rest)

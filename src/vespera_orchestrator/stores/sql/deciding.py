@@ -25,7 +25,13 @@ from vespera_orchestrator.stores.sql.restoring import (
     restore_dependents,
 )
 from vespera_orchestrator.stores.sql.transaction import first_column
-from vespera_orchestrator.tasks.lifecycle import HAVE_BUILT, Verb, next_status
+from vespera_orchestrator.tasks.lifecycle import (
+    HAVE_BUILT,
+    Verb,
+    next_status,
+    readiness,
+    tasks_by_name,
+)
 
 if TYPE_CHECKING:
     from vespera_orchestrator._model import JsonValue, Task
@@ -144,11 +150,25 @@ def retry(tx: Transaction, task_id: str, reason: str) -> Task:
     _refuse_circle(tx, task)
     retried = reading.task(tx, task_id)
     if retried.status is TaskStatus.SKIPPED:  # what it waits for has not changed
-        change = f"orch.update_task({task.alias!r}, dependencies=…)"
-        remedy = f"it would be skipped again ({retried.reason}); retry what it waits for instead, "
-        remedy += f"or change that: {change}"
+        remedy = f"it would be skipped again ({retried.reason}); {_way_on(tx, retried)}"
         raise _cannot_retry(task, remedy)
     return retried
+
+
+def _way_on(tx: Transaction, task: Task) -> str:
+    """Say what lets a skipped task be done: what it waits for comes again, or matters no more."""
+    needed_ids = [edge.task for edge in task.dependencies]
+    needed = {each.id: each for each in reading.tasks_by_id(tx, needed_ids)}
+    never = readiness(task, needed).never
+    change = "condition=''"
+    other = next(iter(tasks_by_name(task, needed).values()), None)
+    if never:
+        change = "dependencies=…"
+        other = needed[never[0].task]
+    out = f"take that out: orch.update_task({task.alias!r}, {change})"
+    if other is None or not other.status.is_terminal:
+        return out
+    return f"first {other.alias}: {reopening(other.alias, other.status)}; or {out}"
 
 
 def reopen(tx: Transaction, task_id: str, reason: str) -> Reopening:
@@ -164,7 +184,7 @@ def reopen(tx: Transaction, task_id: str, reason: str) -> Reopening:
         raise _cannot_reopen(task, remedy)
     parent = completed_parent(tx, task)
     if parent is not None:
-        remedy = f"it is a part of {parent.alias}: {reopening(parent.alias, parent.status)}"
+        remedy = f"it is a part of {parent.alias}; {reopening(parent.alias, parent.status)}"
         raise _cannot_reopen(task, remedy)
     waiting, outdated = _affected_by_reopening(tx, task)
     data: dict[str, JsonValue] = {

@@ -63,7 +63,7 @@ _copied_values: Final = attrgetter(*_COPIED)
 def reopening(alias: str, status: str) -> str:
     """Say what can be done about a task that has ended, or is blocked."""
     if status == TaskStatus.COMPLETED:
-        return f"it is done: orch.reopen_task({alias!r}, 'why') opens it again"
+        return f"it is done, and opens again by orch.reopen_task({alias!r}, 'what is wrong')"
     if status == TaskStatus.SKIPPED:
         change = f"orch.update_task({alias!r}, dependencies=…)"
         return f"orch.why({alias!r}) says why; {change} changes what it waits for"

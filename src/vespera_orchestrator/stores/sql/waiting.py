@@ -38,6 +38,8 @@ def answer(tx: Transaction, task_id: str, outputs: Mapping[str, JsonValue], *, a
         return task
     if task.status is not TaskStatus.PENDING:
         remedy = f"orch.why({task.alias!r}) says where it stands"
+        if task.status is TaskStatus.COMPLETED:
+            remedy = f"to answer otherwise: orch.reopen_task({task.alias!r}, 'what is wrong')"
         raise TransitionError(task.alias, task.status, "be answered", remedy)
     if task.attempts and not _waits_for_the_world(task):
         raise TransitionError(task.alias, "begun", "be answered", _begun_remedy(tx, task))
