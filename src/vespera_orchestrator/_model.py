@@ -1284,10 +1284,14 @@ class Pause(Record):
     """The aliases of the open tasks that were saved."""
     not_saved: tuple[str, ...] = ()
     """What could not be saved, and why."""
+    begun: tuple[str, ...] = ()
+    """The aliases of tasks that they hold from another process, which saves them itself."""
 
     def __str__(self) -> str:
-        saved = f"Saved: {', '.join(self.saved)}." if self.saved else "Nothing was open."
-        text = f"Paused. {saved}"
+        parts = [f"Saved: {', '.join(self.saved)}."] if self.saved else []
+        if self.begun:
+            parts.append(f"Begun, and still yours: {', '.join(self.begun)}.")
+        text = f"Paused. {' '.join(parts) or 'Nothing was open.'}"
         if self.not_saved:
             text += f" Not saved: {'; '.join(self.not_saved)}."
         return f"{text} When you come back: print(orch.resume())"

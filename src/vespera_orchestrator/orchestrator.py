@@ -1246,14 +1246,20 @@ class Orchestrator:
         from vespera_orchestrator.progress import history
 
         limit = arguments.whole_number("limit", limit, least=0)
-        if task is None:
-            events = self._store.events(
-                session_id=self._scope.session_id(), limit=limit, newest_first=True
-            )
-        else:
-            task_id = self._scope.task(task).id
-            events = self._store.events(task_id=task_id, limit=limit, newest_first=True)
-        return history.tell(self._store, reversed(events), zone=self._zone())
+        meant = None if task is None else self._scope.task(task)
+        events = self._store.events(
+            session_id=self._scope.session_id() if meant is None else None,
+            task_id=None if meant is None else meant.id,
+            limit=None if limit is None else limit + 1,
+            newest_first=True,
+        )
+        rest_call = ""
+        if limit and len(events) > limit:
+            rest_call = f"orch.history(limit={10 * limit})"
+            if meant is not None:
+                rest_call = f"orch.history({meant.alias!r}, limit={10 * limit})"
+        latest = reversed(events[:limit])
+        return history.tell(self._store, latest, zone=self._zone(), rest_call=rest_call)
 
     def watch(
         self, after: int | None = None, *, timeout_s: float | None = None

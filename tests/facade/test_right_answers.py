@@ -300,3 +300,35 @@ def test_a_retry_in_vain_names_what_helps(orch):
         orch.answer("ask", cat=True)
     orch.update_task("hotel", condition="")
     assert orch.get_task("hotel").is_ready
+
+
+def test_a_name_is_found_however_its_letters_are_encoded(orch):
+    """A Mac writes é as two characters, and some programs write fi as one."""
+    orch.plan_tasks([{"title": "\ufb01nd the office"}, {"title": "Caf\u00e9 bestellen"}])
+    assert orch.get_task("find_the_office").title == "\ufb01nd the office"
+    twofold = "cafe\u0301_bestellen"
+    assert orch.get_task(twofold).alias == "caf\u00e9_bestellen"
+    waiting = orch.plan_task("Go", dependencies=[twofold])
+    assert waiting.dependencies[0].task == orch.get_task(twofold).id
+
+
+def test_what_history_leaves_out_is_said(orch):
+    """Its beginning is not taken for that of the task; and the call that it names tells more."""
+    orch.plan_task("Long")
+    for number in range(1, 5):
+        orch.update_task("long", priority=number)
+    told = orch.history("long", limit=3)
+    assert len(told) == 3
+    assert str(told).startswith("(what was before this: orch.history('long', limit=30))\n")
+    assert "before this" not in str(orch.history("long", limit=5))
+
+
+def test_a_briefing_says_what_the_task_is_now(orch):
+    """Whoever asks for it again finds what was changed meanwhile."""
+    orch.plan_task("Quick", "OLD WORDS")
+    work = orch.execute_task("quick")
+    orch.update_task("quick", description="NEW WORDS", acceptance="It is quick.")
+    briefing = str(work.briefing())
+    assert "NEW WORDS" in briefing
+    assert "It is quick." in briefing
+    assert "OLD WORDS" not in briefing

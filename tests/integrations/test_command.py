@@ -871,3 +871,11 @@ def test_a_hook_without_a_usable_folder_asks_the_project_it_is_in(run, roots):
     code, out, err = run("hook", "SessionStart", stdin=facts)
     assert (code, err) == (0, "")
     assert json.loads(out)["additional_context"].startswith("Goal: ")
+
+
+def test_a_person_puts_off_what_they_have_begun(run):
+    """Or leaves off: every command is another process, and still it is theirs."""
+    run("start", "lid")
+    assert "Begun, and still yours: lid." in run("pause", "tired", "the lid")[1]
+    code, out, _ = run("later", "lid", "in 3 days")
+    assert (code, "rests until" in out) == (0, True)

@@ -7,6 +7,7 @@ import getpass
 import hashlib
 import logging
 import os
+import unicodedata
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
@@ -294,6 +295,8 @@ class Scope:
         name = task_name("task", ref)
         session_id = None if is_id(name) else self.session_id()
         task = self.store.find_task(name, session_id)
+        if task is None:  # a Mac writes some letters as two characters
+            task = self.store.find_task(unicodedata.normalize("NFKC", name), session_id)
         if task is None:
             similar = () if session_id is None else self._similar(name, session_id)
             raise TaskNotFoundError(name, similar)

@@ -308,6 +308,8 @@ def _later(
 ) -> int:
     """Let a task rest, and say until when, and where its due date went."""
     before = orch.get_task(options.task)
+    if options.until != "now" and _holds(orch, before):
+        orch.release(before)  # whoever puts off what they have begun hands it back
     task = orch.snooze_task(before, options.until)
     if options.json:
         _show(out, task, options)
@@ -315,6 +317,12 @@ def _later(
     out.say(str(orch.why(task)))
     _say_due(out, before, task)
     return 0
+
+
+def _holds(orch: Orchestrator, task: vespera.Task) -> bool:
+    """Tell whether this person has the task in hand."""
+    causes = orch.why(task).causes
+    return any(each.kind is CauseKind.LEASE and each.agent == orch.agent for each in causes)
 
 
 def _done(

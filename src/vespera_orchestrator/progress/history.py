@@ -100,18 +100,22 @@ _DETAILS: Final = ("summary", "reason", "note", "goal", "outputs", "payload")
 class History(list[PastEvent]):
     """What happened, oldest first: a list. ``str()`` tells it day by day, a line an event."""
 
-    def __init__(self, events: Iterable[PastEvent] = (), *, zone: tzinfo = UTC) -> None:
+    def __init__(
+        self, events: Iterable[PastEvent] = (), *, zone: tzinfo = UTC, rest_call: str = ""
+    ) -> None:
         """Take the events.
 
         Args:
             events: The events.
             zone: The time zone in which ``str()`` tells them.
+            rest_call: The call that tells more, if there are earlier ones.
         """
         super().__init__(events)
         self.zone = zone
+        self.rest_call = rest_call
 
     def __str__(self) -> str:
-        lines = []
+        lines = [f"(what was before this: {self.rest_call})"] if self.rest_call else []
         for day, events in groupby(self, key=lambda event: event.at.astimezone(self.zone).date()):
             lines.append(f"{day:%A}, {day.isoformat()}")
             lines += [
@@ -127,18 +131,21 @@ class History(list[PastEvent]):
         return to_text([event.to_dict() for event in self])
 
 
-def tell(store: Store, events: Iterable[Event], *, zone: tzinfo = UTC) -> History:
+def tell(
+    store: Store, events: Iterable[Event], *, zone: tzinfo = UTC, rest_call: str = ""
+) -> History:
     """Put events into words.
 
     Args:
         store: Knows what the ids in them are called.
         events: The events, oldest first.
         zone: The person's time zone.
+        rest_call: The call that tells more, if there are earlier ones.
     """
     listed = list(events)
     names = _names(store, listed)
     wording = _Wording(names=names, zone=zone)
-    return History([wording.of(event) for event in listed], zone=zone)
+    return History([wording.of(event) for event in listed], zone=zone, rest_call=rest_call)
 
 
 def _names(store: Store, events: Iterable[Event]) -> dict[str, str]:

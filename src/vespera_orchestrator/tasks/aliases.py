@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from typing import Final
 
 from vespera_orchestrator._model import is_id
@@ -30,9 +31,17 @@ def is_alias(text: str) -> bool:
     return _ALIAS.fullmatch(text) is not None
 
 
+def spelled(text: str) -> str:
+    """Return a text in the one spelling that aliases made from titles have.
+
+    A Mac writes é as two characters, and some programs write fi as one.
+    """
+    return unicodedata.normalize("NFKC", text)
+
+
 def slug(title: str) -> str:
     """Make an alias from *title*: ``"Task D"`` becomes ``task_d``."""
-    words = re.sub(r"\W+", "_", mask(title).lower()).strip("_")
+    words = re.sub(r"\W+", "_", spelled(mask(title)).lower()).strip("_")
     text = words[:_MOST_SLUG_CHARS].rstrip("_")
     if not text:
         return "task"

@@ -9,6 +9,7 @@ import attrs
 
 from vespera_orchestrator._text import one_line
 from vespera_orchestrator.errors import VesperaError
+from vespera_orchestrator.progress.own_tasks import held_tasks
 from vespera_orchestrator.progress.resume import CHANGE_WORDS, change_words
 from vespera_orchestrator.tasks import arguments, lifecycle
 
@@ -63,7 +64,10 @@ def pause(
     )
     is_about_one = len(open_works) == 1 and "note" not in worded
     saved, not_saved = _save(rooms, open_works, note if is_about_one else "")
-    return attrs.evolve(kept, saved=saved, not_saved=not_saved)
+    own_ids = {work.task.id for work in open_works}
+    begun = held_tasks(rooms.store, session_id, rooms.scope.agent)
+    names = tuple(task.alias for task, _ in begun if task.id not in own_ids)
+    return attrs.evolve(kept, saved=saved, not_saved=not_saved, begun=names)
 
 
 def _save_again(rooms: Rooms, work: Work, note: str) -> Checkpoint:

@@ -168,6 +168,8 @@ class Work:
         files, each once; texts of others that are clearly about the task; and how to hand in. It
         is cut at paragraphs, says what is missing and how to read it, and is never filled up.
 
+        It says what the task is now, also where somebody has changed it since the work began.
+
         What others wrote is quoted line by line. The store records which artifact versions the
         task was given.
 
@@ -183,7 +185,7 @@ class Work:
         if self.resumed_from is not None:
             left_out = left_out or self.resumed_from.left_out
         facts = WorkFacts(
-            task=self.task,
+            task=self._rooms.store.find_task(self.task.id, None) or self.task,
             attempt=self.attempt,
             resumed_from=self.resumed_from,
             handed_in=self.handed_in,

@@ -35,7 +35,7 @@ from vespera_orchestrator.stores.sql import reading, rows
 from vespera_orchestrator.stores.sql.cycles import refuse_circles_within
 from vespera_orchestrator.stores.sql.transaction import first_column
 from vespera_orchestrator.tasks import dates, plans, specialists
-from vespera_orchestrator.tasks.aliases import is_alias, mean_the_same, slug
+from vespera_orchestrator.tasks.aliases import is_alias, mean_the_same, slug, spelled
 from vespera_orchestrator.tasks.conditions import parse
 
 if TYPE_CHECKING:
@@ -587,7 +587,10 @@ class _Names:
             return local
         if reference in self.of_plan and self.of_plan[reference] != own_id:
             return self.of_plan[reference]
-        return self._existing_id(reference)
+        existing = self._existing_id(reference)
+        if existing is None and spelled(reference) != reference:
+            return self.task_id(spelled(reference), own_id)
+        return existing
 
     def _existing_id(self, reference: str) -> str | None:
         if reference not in self._meanings:

@@ -247,7 +247,9 @@ def snooze(
     """See `contracts.Store.snooze`."""
     task = reading.task(tx, task_id)
     if task.status.is_terminal or task.status is TaskStatus.IN_PROGRESS:
-        remedy = "it has ended" if task.status.is_terminal else "release it first"
+        remedy = f"hand it back first: orch.release({task.alias!r})"
+        if task.status.is_terminal:
+            remedy = "it has ended"
         raise TransitionError(task.alias, task.status, "rest", remedy)
     task_ids = reading.open_subtree_ids(tx, task_id) if whole_subtree else [task_id]
     resting_ids = []
