@@ -121,9 +121,10 @@ def read_bibtex(text: str) -> list[Work]:
     import bibtexparser
     from bibtexparser import middlewares
 
+    # What its modules log quotes the file; a level holds for all of them.
     logger = logging.getLogger("bibtexparser")
-    was_disabled = logger.disabled
-    logger.disabled = True
+    level = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
     try:
         library = bibtexparser.parse_string(
             _LOGO.sub(r"\1", text),
@@ -140,7 +141,7 @@ def read_bibtex(text: str) -> list[Work]:
     except Exception:  # noqa: BLE001 - a file that cannot be read costs only itself
         return []
     finally:
-        logger.disabled = was_disabled
+        logger.setLevel(level)
     texts = {entry.key.casefold(): _texts_of(entry) for entry in library.entries}
     return [_bibtex_work(entry, texts) for entry in library.entries]
 
