@@ -332,3 +332,34 @@ def test_a_briefing_says_what_the_task_is_now(orch):
     assert "NEW WORDS" in briefing
     assert "It is quick." in briefing
     assert "OLD WORDS" not in briefing
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"answer": "blue with dots"}, "answered: blue with dots"),
+        ({"approved": True, "cups": 3}, "answered: approved: yes, cups: 3"),
+    ],
+)
+def test_an_answer_is_told_in_words(orch, values, words):
+    """Not as JSON: a person reads it in resume."""
+    orch.plan_task("Paint it", question="Which colour?")
+    assert orch.answer("paint_it", values).summary == words
+
+
+def test_what_was_cleared_is_told_in_words(orch):
+    """No rest is not what happened."""
+    orch.plan_task("Nap", not_before="in 3 days", for_agent="ada")
+    orch.update_task("nap", not_before="", for_agent="", context={"bed": "blue"})
+    told = str(orch.history("nap"))
+    assert "may start at once" in told
+    assert "for any agent" in told
+    assert "context to bed: blue" in told
+
+
+def test_a_due_date_before_the_end_of_a_rest_says_how_to_end_it(orch):
+    """The plan has no not_before: somebody has put the task off."""
+    orch.plan_tasks("- {title: Pay, due_date: 2031-04-01}")
+    orch.snooze_task("pay", "2031-04-05")
+    with pytest.raises(vespera.PlanError, match=r"to end its rest: orch\.snooze_task\('pay'"):
+        orch.plan_tasks("- {title: Pay, due_date: 2031-04-02}", existing="update")

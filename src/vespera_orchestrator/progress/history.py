@@ -86,6 +86,12 @@ _FIELD_WORDS: Final[Mapping[str, str]] = {
     "stalled_after_s": "limit without progress",
     "for_agent": "agent that it is for",
 }
+_CLEARED_WORDS: Final[Mapping[str, str]] = {
+    "not_before": "may start at once",
+    "for_agent": "for any agent",
+    "condition": "its condition was taken out",
+}
+"""What is said of a field that was cleared, where "no" and its name would not do."""
 _UNSPOKEN: Final = frozenset({"zone", "written_dates"})
 _NOTHING: Final[tuple[JsonValue, ...]] = (None, "", {}, [])
 _MOMENT: Final = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(\.\d+)?\+00:00")
@@ -201,10 +207,13 @@ class _Wording:
                 continue
             field = _FIELD_WORDS.get(name, name.replace("_", " "))
             words = _length(value) if name.endswith("_s") else self._value(value, name)
-            yield f"{field} to {words}" if value not in _NOTHING else f"no {field}"
+            cleared = _CLEARED_WORDS.get(name, f"no {field}")
+            yield f"{field} to {words}" if value not in _NOTHING else cleared
 
     def _value(self, value: JsonValue, name: str) -> str:
-        if isinstance(value, list):
+        if isinstance(value, Mapping):
+            text = ", ".join(f"{key}: {each}" for key, each in value.items())
+        elif isinstance(value, list):
             text = ", ".join(str(each) for each in value)
         elif isinstance(value, str):
             text = self._date(self.names.get(value, value), name)

@@ -372,9 +372,10 @@ def refuse_contradiction(task: Task, names: Collection[str], place: str, now: da
     if task.not_before > over_at or (task.due_day and task.not_before == over_at):
         start = dates.rest_words(task, now)
         due = dates.due_date_words(task, now)
-        problem = (
-            f"it may not start before {start}, but is due {due}; change not_before or due_date"
-        )
+        remedy = "change not_before or due_date"
+        if "not_before" not in names:  # somebody has put it off
+            remedy = f"to end its rest: orch.snooze_task({task.alias!r}, None)"
+        problem = f"it may not start before {start}, but is due {due}; {remedy}"
         raise PlanError(problem, place)
 
 

@@ -130,7 +130,15 @@ def require_hold(tx: Transaction, task: Task, attempt: int) -> Task:
     if may_regain and _was_abandoned(tx, task):
         return _regain(tx, task)
     reason = f" ({task.reason})" if task.reason else ""
-    raise LeaseLostError(task.alias, attempt, f"the task is {task.status}{reason}")
+    raise LeaseLostError(task.alias, attempt, f"the task is {task.status}{reason}{_end(tx, task)}")
+
+
+def _end(tx: Transaction, task: Task) -> str:
+    """Say what ended the attempt, if it came to nothing by itself, and how to go on."""
+    if task.status is not TaskStatus.PENDING:
+        return ""
+    ended = causes.setback(task, reading.attempts(tx, task.id)[-1])
+    return f"; {ended}; to go on: orch.execute_task({task.alias!r})" if ended else ""
 
 
 def _was_abandoned(tx: Transaction, task: Task) -> bool:

@@ -9,17 +9,19 @@ from collections import deque
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
+from vespera_orchestrator._codec import dump_json, load_json
 from vespera_orchestrator._model import AttemptEnding, EventKind, Outcome, TaskStatus
 from vespera_orchestrator._text import one_line
 from vespera_orchestrator.stores.sql import events, reading
 from vespera_orchestrator.stores.sql.dialect import OPEN, quoted
 from vespera_orchestrator.stores.sql.transaction import first_column
 from vespera_orchestrator.tasks import lifecycle
+from vespera_orchestrator.tasks.answers import PLAIN
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
-    from vespera_orchestrator._model import Dependency, Situation, Task
+    from vespera_orchestrator._model import Dependency, JsonValue, Situation, Task
     from vespera_orchestrator.stores.sql.transaction import Transaction
 
 _SUMMARY_WIDTH: Final = 200
@@ -261,10 +263,24 @@ def _skipped_whole(tx: Transaction, task: Task) -> Task | None:
 def _complete_answered(tx: Transaction, task: Task) -> None:
     outputs = reading.answer_of(tx, task)
     words = "answered" if task.signal is None else f"signal {task.signal}"
-    summary = one_line(f"{words}: {outputs}", _SUMMARY_WIDTH)
+    said = _as_words(dict(load_json(outputs or "{}", f"answer of {task.id}")))
+    summary = one_line(f"{words}: {said}" if said else words, _SUMMARY_WIDTH)
     end_task(tx, task, TaskStatus.COMPLETED, outputs=outputs, summary=summary, reason=None)
     data = {"attempt": task.attempts, "artifacts": [], "summary": summary}
     events.record_for(tx, task, EventKind.TASK_COMPLETED, data)
+
+
+def _as_words(outputs: Mapping[str, JsonValue]) -> str:
+    """Return an answer as a person reads it: plain words, or each value with its name."""
+    if outputs.keys() == {PLAIN}:
+        return str(outputs[PLAIN])
+    return ", ".join(f"{name}: {_as_word(value)}" for name, value in outputs.items())
+
+
+def _as_word(value: JsonValue) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return value if isinstance(value, str) else dump_json(value, "answer")
 
 
 def _is_met(edge: Dependency, situation: Situation) -> bool:

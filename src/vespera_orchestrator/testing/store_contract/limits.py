@@ -198,7 +198,8 @@ class _Limits(StoreFixtures):
         assert (task.is_ready, task.failures) == (True, 0)
         assert kinds(store, a.id)[-1] == EventKind.ATTEMPT_STALLED
         assert "stalled: nothing new for 50 s" in str(causes.why(store.situation(a.id)))
-        with pytest.raises(LeaseLostError):
+        words = r"pending; attempt 1 stalled: nothing new for 50 s; to go on: orch\.execute_task"
+        with pytest.raises(LeaseLostError, match=words):
             store.renew(a.id, 1, lease_s=60)
 
     @pytest.mark.parametrize("kind", ["files", "effect", "part"])
