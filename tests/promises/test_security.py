@@ -52,10 +52,11 @@ def sentences(title):
 
 
 def rows(title):
-    """Return the cells of the table of a section, without its head."""
+    """Return the cells of the tables of a section, without their heads."""
     text = PAGE.partition(f"## {title}\n")[2].partition("\n## ")[0]
-    table = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("|")]
-    return table[2:]
+    tables = re.findall(r"(?:^\|.*\n?)+", text, re.MULTILINE)
+    lines = [line for table in tables for line in table.splitlines()[2:]]
+    return [line.strip("| ").split(" | ") for line in lines]
 
 
 ATTACKS = rows("Attacks, and what happens")
