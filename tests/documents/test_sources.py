@@ -458,6 +458,13 @@ def test_literature_has_one_entry_a_work(make_project):
     assert "The field is young." in contents["literature"]
 
 
+@pytest.mark.parametrize("text", ["@a{", "@a{@b{x}", "@article{k, t = {x}, , }"])
+def test_a_bibliography_with_mistakes_prints_nothing(text, caplog):
+    """What its reader logs quotes the file, and would reach the terminal."""
+    read_bibtex(text)
+    assert caplog.records == []
+
+
 def test_bibtex_is_read_as_bibtex_means_it():
     """Braces hold names together, fields have any case, volumes are referred to."""
     text = r"""
