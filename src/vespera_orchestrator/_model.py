@@ -154,6 +154,8 @@ class AttemptEnding(StrEnum):
     """It crashed: its lease expired without a sign of life, or its process ended. Or another agent
     took the task over.
     """
+    RESTED = "rested"
+    """Its lease expired, or its process ended, after its holder had paused: that is no crash."""
     GONE = "gone"
     """Somebody who knew that its holder was gone ended it."""
     CANCELLED = "cancelled"

@@ -591,11 +591,13 @@ class Store(Protocol):
         ``lease_expired``. An attempt whose ``times_out_at`` comes before the end of its lease has
         failed, event ``attempt_timed_out``; see `finish` for what follows. One whose ``stalls_at``
         does has stalled, event ``attempt_stalled``: its task is pending again, and it cannot regain
-        its lease. After ``max_attempts`` attempts in a row that crashed, stalled or were ended as
-        gone, without progress (see `finish`), the task is blocked, event ``task_blocked``, and a
-        person decides. Wakes every task whose *not_before* has come, event ``task_woken``. Lets
-        due dates press that are near, see `ready`. If there is nothing to do, this costs one
-        indexed read. Any caller may do it: there is no background process.
+        its lease. An attempt whose holder has paused since it began, see `pause_session`, neither
+        crashed nor stalled: it rests, and counts for nothing below. After ``max_attempts`` attempts
+        in a row that crashed, stalled or were ended as gone, without progress (see `finish`), the
+        task is blocked, event ``task_blocked``, and a person decides. Wakes every task whose
+        *not_before* has come, event ``task_woken``. Lets due dates press that are near, see
+        `ready`. If there is nothing to do, this costs one indexed read. Any caller may do it: there
+        is no background process.
 
         Args:
             is_gone: Tells whether the processes that an attempt ends with have ended for certain.

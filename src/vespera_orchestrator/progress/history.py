@@ -238,6 +238,8 @@ def _lost_words(event: Event) -> str:
     """Say how the event's agent lost its task."""
     if "taken_by" in event.data:
         return "lost to {taken_by}"
+    if "paused" in event.data:
+        return "rests since the pause"
     return "lost with its process" if "process_ended" in event.data else "lost after a long silence"
 
 

@@ -61,6 +61,7 @@ CHANGE_WORDS: Final[dict[str, str]] = {
     EventKind.RETRY_SCHEDULED: "did not succeed, is tried again by itself",
 }
 """The events that a briefing reports, with what they did to their task."""
+_RESTED: Final = "free again: whoever held it has paused"
 _PROCESS_ENDED: Final = "released: its process had ended"
 
 
@@ -69,6 +70,8 @@ def change_words(event: Event) -> str:
     if event.data.get("taken_by"):
         holder = one_line(event.agent or "", _NAME_WIDTH)
         return f"taken over by {one_line(str(event.data['taken_by']), _NAME_WIDTH)} from {holder}"
+    if event.kind == EventKind.LEASE_EXPIRED and event.data.get("paused"):
+        return _RESTED
     if event.data.get("process_ended"):
         return _PROCESS_ENDED
     return CHANGE_WORDS[event.kind]

@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 
 _SETUP_MARGIN_S: Final = 60.0
 """How much longer the lease lasts than the set-up command of a worktree may take."""
-_GOES_ON: Final = (None, AttemptEnding.ABANDONED)
+_GOES_ON: Final = (None, AttemptEnding.ABANDONED, AttemptEnding.RESTED)
 """How the attempt of somebody who comes back may have ended: a lease that expired is regained."""
 _LOOKED_THROUGH: Final = 200
 """Up to how many ready tasks are tried until one can be started here."""

@@ -18,6 +18,7 @@ from vespera_orchestrator._model import (
 from vespera_orchestrator.errors import LeaseLostError, NotReadyError
 from vespera_orchestrator.stores.sql import events, reading, rows, timing
 from vespera_orchestrator.stores.sql.consequences import set_columns
+from vespera_orchestrator.stores.sql.dialect import REGAINABLE, quoted
 from vespera_orchestrator.tasks import causes, lifecycle
 
 if TYPE_CHECKING:
@@ -127,8 +128,9 @@ def require_hold(tx: Transaction, task: Task, attempt: int) -> Task:
     if task.status is TaskStatus.IN_PROGRESS:
         return task
     may_regain = lifecycle.next_status(lifecycle.Verb.REGAIN, task.status) is not None
-    if may_regain and _was_abandoned(tx, task):
-        return _regain(tx, task)
+    ending = _last_ending(tx, task)
+    if may_regain and ending in REGAINABLE:
+        return _regain(tx, task, is_crash=ending == AttemptEnding.ABANDONED)
     reason = f" ({task.reason})" if task.reason else ""
     raise LeaseLostError(task.alias, attempt, f"the task is {task.status}{reason}{_end(tx, task)}")
 
@@ -141,9 +143,9 @@ def _end(tx: Transaction, task: Task) -> str:
     return f"; {ended}; to go on: orch.execute_task({task.alias!r})" if ended else ""
 
 
-def _was_abandoned(tx: Transaction, task: Task) -> bool:
+def _last_ending(tx: Transaction, task: Task) -> str | None:
     attempt = reading.attempt(tx, task)
-    return attempt is not None and attempt.ending == AttemptEnding.ABANDONED
+    return None if attempt is None else attempt.ending
 
 
 def revoke(tx: Transaction, task: Task) -> None:
@@ -151,15 +153,15 @@ def revoke(tx: Transaction, task: Task) -> None:
     sql = f"""
         UPDATE attempts SET ending = '{AttemptEnding.CANCELLED}'
         WHERE task_id = {tx.mark}1 AND number = {tx.mark}2
-            AND ending = '{AttemptEnding.ABANDONED}'
+            AND ending IN {quoted(REGAINABLE)}
     """
     tx.execute(sql, (task.id, task.attempts))
 
 
-def _regain(tx: Transaction, task: Task) -> Task:
+def _regain(tx: Transaction, task: Task, *, is_crash: bool) -> Task:
     """Open the task's last attempt again, for as long as it was held before.
 
-    What looked like a crash was none. The time without a lease does not count for its limits.
+    What was counted as a crash was none. The time without a lease does not count for its limits.
     """
     sql = f"""
         UPDATE attempts SET ended_at = NULL, ending = NULL, error = NULL,
@@ -169,7 +171,7 @@ def _regain(tx: Transaction, task: Task) -> Task:
     """
     tx.execute(sql, (tx.now, task.id, task.attempts))
     reason = None if task.status is TaskStatus.BLOCKED else task.reason
-    crashes = max(0, task.crashes - 1)
+    crashes = max(0, task.crashes - 1) if is_crash else task.crashes
     status = TaskStatus.IN_PROGRESS
     set_columns(tx, task.id, status=str(status), reason=reason, crashes=crashes)
     events.record_for(tx, task, EventKind.LEASE_REGAINED, {"attempt": task.attempts})

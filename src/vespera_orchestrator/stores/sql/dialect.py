@@ -43,6 +43,8 @@ OPEN: Final = quoted(status for status in TaskStatus if not status.is_terminal)
 """The statuses of a task that has not ended."""
 LOST: Final = quoted((AttemptEnding.ABANDONED, AttemptEnding.STALLED, AttemptEnding.GONE))
 """How an attempt ends whose holder crashed, stalled or was gone."""
+REGAINABLE: Final = (AttemptEnding.ABANDONED, AttemptEnding.RESTED)
+"""How an attempt ends that its holder goes on with if nobody has taken the task meanwhile."""
 
 
 @attrs.frozen(kw_only=True, eq=False)

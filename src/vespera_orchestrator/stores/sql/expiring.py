@@ -1,8 +1,9 @@
 """Attempts that are over by the clock, or because their holder is gone.
 
 Four things end an attempt from outside. Its holder gives no sign of life until the lease expires,
-or its process has ended: it *crashed*. It holds its lease and brings nothing new: it *stalled*. It
-goes on for too long: it *timed out*. Or somebody knows that its holder is gone.
+or its process has ended: it *crashed*, or, where the holder had paused, it *rests*. It holds its
+lease and brings nothing new: it *stalled*. It goes on for too long: it *timed out*. Or somebody
+knows that its holder is gone.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from vespera_orchestrator._model import (
 )
 from vespera_orchestrator._text import duration
 from vespera_orchestrator.errors import TransitionError
-from vespera_orchestrator.stores.sql import events, failing, reading, rows, timing
+from vespera_orchestrator.stores.sql import events, failing, progress, reading, rows, timing
 from vespera_orchestrator.stores.sql.consequences import close_attempt, recount, set_columns
 from vespera_orchestrator.stores.sql.transaction import first_column
 from vespera_orchestrator.tasks import lifecycle
@@ -196,12 +197,15 @@ def _end(tx: Transaction, attempt: Attempt, taken_by: str, dead: Collection[str]
     task = reading.task(tx, attempt.task_id)
     if task.status is not TaskStatus.IN_PROGRESS:
         return  # a consequence of one that has ended before it
-    if attempt.process in dead:
-        _crash(tx, task, attempt, "its process has ended", {"process_ended": True})
-    elif taken_by:
+    is_dead = attempt.process in dead
+    if taken_by and not is_dead:
         _take_over(tx, task, attempt, taken_by)
-    elif _is_reached(attempt.times_out_at, attempt, tx.now):
+    elif not is_dead and _is_reached(attempt.times_out_at, attempt, tx.now):
         _time_out(tx, task, attempt)
+    elif progress.has_paused(tx, task, attempt):
+        _rest(tx, task, attempt)
+    elif is_dead:
+        _crash(tx, task, attempt, "its process has ended", {"process_ended": True})
     elif _is_reached(attempt.stalls_at, attempt, tx.now):
         _stall(tx, task, attempt)
     else:
@@ -214,6 +218,18 @@ def _is_reached(limit: datetime | None, attempt: Attempt, now: int) -> bool:
     if limit is None or limit > attempt.lease_until:
         return False
     return limit < load_time(now)
+
+
+def _rest(tx: Transaction, task: Task, attempt: Attempt) -> None:
+    """End the attempt of a holder that has paused: who rests has not crashed.
+
+    So it neither counts towards `max_attempts`, nor is it told as an attempt that came to nothing.
+    """
+    close_attempt(tx, task, AttemptEnding.RESTED, None)
+    data: dict[str, JsonValue] = {"attempt": attempt.number, "paused": True}
+    events.record_for(tx, task, EventKind.LEASE_EXPIRED, data, agent=attempt.agent)
+    set_columns(tx, task.id, status=str(TaskStatus.PENDING))
+    recount(tx, task.id)
 
 
 def _crash(

@@ -201,7 +201,10 @@ def _empty_rounds(tx: Transaction, task: Task, ending: Ending) -> int:
     """Return how many attempts in a row, with this one, have handed the task back as it was."""
     if ending.files_changed or progress.made_progress(tx, task, ending.summary):
         return 0
-    return task.empty_rounds + 1 if ending.most_empty_rounds else task.empty_rounds
+    attempt = reading.attempt(tx, task)
+    if not ending.most_empty_rounds or (attempt and progress.has_paused(tx, task, attempt)):
+        return task.empty_rounds
+    return task.empty_rounds + 1
 
 
 def _event_data(task: Task, ending: Ending, saved: tuple[Artifact, ...]) -> dict[str, JsonValue]:

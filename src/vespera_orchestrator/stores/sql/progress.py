@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from vespera_orchestrator._model import EventKind
+from vespera_orchestrator.stores.sql import events
 from vespera_orchestrator.stores.sql.dialect import LOST
 
 if TYPE_CHECKING:
-    from vespera_orchestrator._model import Task
+    from vespera_orchestrator._model import Attempt, Event, Task
     from vespera_orchestrator.stores.sql.transaction import Transaction
+
+_PAUSES_LOOKED_AT: Final = 50
 
 
 def made_progress(tx: Transaction, task: Task, summary: str | None = None) -> bool:
@@ -22,6 +26,29 @@ def made_progress(tx: Transaction, task: Task, summary: str | None = None) -> bo
     traces = (_changed_files(tx), _effects(tx), _checkpoints(tx), _content(tx), _subtasks(tx))
     sql = "SELECT " + " OR ".join(f"EXISTS ({trace})" for trace in traces)
     return bool(tx.execute(sql, (task.id, task.attempts, words)).fetchone()[0])
+
+
+def has_paused(tx: Transaction, task: Task, attempt: Attempt) -> bool:
+    """Tell whether the holder of the attempt has said, since it began, that it leaves off.
+
+    On the command line the process that says so is another one than the one that began, and has
+    nothing open itself. So the holder's name counts as much as what was in hand.
+    """
+    pauses = events.events(
+        tx,
+        0,
+        session_id=task.session_id,
+        kinds=(EventKind.SESSION_PAUSED,),
+        limit=_PAUSES_LOOKED_AT,
+        newest_first=True,
+    )
+    return any(_is_of(pause, attempt) for pause in pauses if pause.at >= attempt.started_at)
+
+
+def _is_of(pause: Event, attempt: Attempt) -> bool:
+    in_hand = pause.data.get("tasks")
+    was_in_hand = isinstance(in_hand, list) and attempt.task_id in in_hand
+    return was_in_hand or pause.agent == attempt.agent
 
 
 def lost_in_a_row(tx: Transaction, task: Task) -> int:

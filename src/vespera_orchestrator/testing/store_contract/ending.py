@@ -316,6 +316,16 @@ class EndingContract(StoreFixtures):
             finished = store.finish(a.id, number, ending, agent="ada", artifacts=[line])
             assert finished.task.empty_rounds == number
 
+    def test_leaving_by_a_pause_is_no_empty_round(self, store, session_id):
+        """Whoever begins each evening, and rests, is not told that it came to nothing."""
+        a = store.plan(session_id, [draft("a")])[0]
+        hand_back(store, session_id, a, 1, "")
+        for number in range(2, 6):
+            store.claim(session_id, "ada", task_id=a.id, lease_s=60)
+            store.pause_session(session_id, "ada", note="tired", next_step="call")
+            task = store.finish(a.id, number, BACK, agent="ada").task
+            assert (task.status, task.empty_rounds) == (TaskStatus.PENDING, 1)
+
     def test_what_is_no_handing_back_counts_for_nothing(self, store, session_id, clock):
         """An interruption, an expired lease, a holder that was gone; a failure ends the row."""
         a = store.plan(session_id, [draft("a")])[0]

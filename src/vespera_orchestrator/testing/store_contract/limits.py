@@ -264,6 +264,44 @@ class _Crashes(StoreFixtures):
         task = current(store, a)
         assert (task.is_ready, task.crashes) == (True, 0)
 
+    def pause(self, store, session_id, agent, *task_ids):
+        """Leave off, with these tasks in hand as far as the process knows."""
+        words = {"note": "tired", "next_step": "call"}
+        store.pause_session(session_id, agent, **words, task_ids=task_ids)
+
+    @pytest.mark.parametrize("pauses", ["ada", "its process"])
+    def test_whoever_pauses_has_not_crashed(self, store, clock, session_id, pauses):
+        """However many nights come between, also where another process says it."""
+        a = store.plan(session_id, [draft("a", max_attempts=1)])[0]
+        for _ in range(11):
+            claim(store, a)
+            if pauses == "ada":
+                self.pause(store, session_id, "ada")
+            else:
+                self.pause(store, session_id, "main", a.id)
+            clock.advance(seconds=61)
+            store.expire()
+        task = current(store, a)
+        assert (task.is_ready, task.crashes, task.reason) == (True, 0, None)
+        last = store.attempts(a.id)[-1]
+        assert (last.ending, last.error) == (AttemptEnding.RESTED, None)
+        assert causes.setback(task, last) == ""
+        (event,) = store.events(kinds=[EventKind.LEASE_EXPIRED])[-1:]
+        assert event.data == {"attempt": 11, "paused": True}
+        store.renew(a.id, 11, lease_s=60)
+        assert current(store, a).status is TaskStatus.IN_PROGRESS
+
+    def test_who_has_not_paused_since_has_crashed(self, store, clock, session_id):
+        """Neither a pause of another agent counts, nor one before the attempt."""
+        a = store.plan(session_id, [draft("a")])[0]
+        self.pause(store, session_id, "ada")
+        clock.advance(seconds=1)
+        claim(store, a)
+        self.pause(store, session_id, "bob", "t_other")
+        clock.advance(seconds=61)
+        store.expire()
+        assert current(store, a).crashes == 1
+
     def test_attempts_end_in_the_order_of_their_leases(self, store, clock, session_id):
         """Whoever reads the log finds it in that order, in every store."""
         planned = store.plan(session_id, [draft(name) for name in "abcdef"])
