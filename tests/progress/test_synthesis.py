@@ -200,8 +200,16 @@ def test_what_has_taken_the_place_of_results_is_named_once():
 
 @pytest.mark.parametrize("status", ["completed", "blocked"])
 @pytest.mark.parametrize("kind", ArtifactKind)
-def test_late_work_and_failures_stand_behind_a_result(kind, status):
+def test_late_work_failures_and_conflicts_stand_behind_a_result(kind, status):
     """Of a task that was completed; of any other they are all there is."""
     made = TaskArtifact(task_id="t_a", artifact=artifact(kind=kind, task_id="t_a"))
-    is_behind = kind in {"late", "failure"} and status == "completed"
+    is_behind = kind in {"late", "failure", "conflict", "refusal"} and status == "completed"
     assert results_of([made], [task("a", status)]) == ([] if is_behind else [made])
+
+
+def test_a_file_from_before_the_completion_is_not_there():
+    """What was kept unfinished, such as before a conflict was resolved, holds no more."""
+    before = artifact("cli.py", kind=ArtifactKind.FILE, task_id="t_a", partial=True)
+    made = TaskArtifact(task_id="t_a", artifact=before)
+    assert results_of([made], [task("a", "completed")]) == []
+    assert results_of([made], [task("a", "blocked")]) == [made]

@@ -128,7 +128,7 @@ TABLE = {
     ),
     "heavy": (
         ready(records.task("a", complexity="complex", description="# A\n\n- [x] b\n- [ ] Pour\n")),
-        ("execute", "Ten minutes are enough to begin: Pour", "orch.execute_task('a')"),
+        ("execute", "Ten minutes are enough to begin: Pour.", "orch.execute_task('a')"),
     ),
     "recovery": (
         ready(records.task("r", recovers_task_id="t_a"), uses_worktrees=True, report_id="a_9"),
@@ -223,7 +223,9 @@ TABLE = {
         (
             "wait",
             """
-            None of the 5 other tasks can start before it has ended. Nothing needs you: rest.
+            None of the 5 other tasks can start before it has ended. Consider
+            splitting it: orch.plan_task("…", parent_task_id='a') plans a part that others can
+            take. Nothing needs you: rest.
             When ada has done a, then ask again; it began 12 minutes ago (like the last
             three: about 30 minutes), last sign of life 1 minute ago.""",
             "",
@@ -277,8 +279,8 @@ TABLE = {
         ),
     ),
     "cancelled": (
-        SessionFacts(counts={TaskStatus.CANCELLED: 1}, unreached=task("a", TaskStatus.CANCELLED)),
-        ("done", "a cancelled (no reason given).", ""),
+        SessionFacts(counts={TaskStatus.CANCELLED: 1}),
+        ("done", "Everything has ended: 1 cancelled. Nothing needs you: rest.", ""),
     ),
     "over": (
         SessionFacts(counts={COMPLETED: 2, TaskStatus.SKIPPED: 1}),
@@ -328,8 +330,8 @@ def test_a_session_that_was_left_is_pointed_to():
     session = records.session()
     step = resume_step(session, "no session is active")
     assert step.sentence == (
-        "No session is active, but there is one. When you want to go on with it, then do: "
-        "Boil water."
+        "No session is active, but there is one: 'Boil water'. When you want it, then go on with "
+        "it."
     )
     assert step.call == "orch.resume_session('s_1')"
     assert "s_1" in resume_step(attrs.evolve(session, goal=""), "x").sentence

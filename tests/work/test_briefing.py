@@ -133,6 +133,42 @@ def test_every_file_that_a_landing_changed_is_known(orch, project):
     assert "SECRET_WORD" not in text
 
 
+def test_a_part_knows_its_whole_and_what_that_builds_on(orch, project):
+    """Its description, and the records and files of what had to come before it."""
+    orch.plan_tasks(
+        [
+            {"title": "Base"},
+            {"title": "Whole", "description": "Recipes on paper.", "dependencies": ["base"]},
+            {"title": "Print", "parent_task_id": "whole"},
+            {"title": "Paint", "parent_task_id": "whole"},
+        ]
+    )
+    land(orch, project, "base", {"base.py": "b = 1\n"})
+    text = orch.execute_task("print", worktree=True).briefing()
+    assert "It is a part of whole, which is to do:\n> Recipes on paper." in text
+    upstream = headed(text, "## What it builds on")
+    assert [line for line in upstream if line.startswith("###")] == [
+        "### base (completed, 2 steps before)"
+    ]
+    assert headed(text, "## Files it may need, each as it is now") == ["- base.py (by base)"]
+
+
+def test_a_version_from_before_a_conflict_is_not_the_file_as_it_is(orch, project):
+    """It was kept unfinished; what landed at last was not saved as an artifact of its own."""
+    orch.plan_tasks([{"title": "A"}, {"title": "B"}, {"title": "Use", "dependencies": ["a"]}])
+    work = orch.execute_task("a", worktree=True)
+    (work.path / "cli.py").write_text("a\n")
+    land(orch, project, "b", {"cli.py": "b\n"})
+    work.complete(summary="s", detailed_work="d", file_paths=["cli.py"])
+    with orch.execute_task("recover_a") as recovery:
+        (recovery.path / "cli.py").write_text("a\nb\n")
+        recovery.complete(summary="s", detailed_work="d")
+    with orch.execute_task("a") as again:
+        again.complete(summary="s", detailed_work="d")
+    text = orch.execute_task("use", worktree=True).briefing()
+    assert headed(text, "## Files it may need, each as it is now") == ["- cli.py (by a)"]
+
+
 def test_texts_of_others_only_if_they_are_clearly_about_it(orch):
     """A sibling's to-dos are not, a decision in an earlier session is."""
     orch.plan_task("Decide the sensor")

@@ -122,33 +122,53 @@ def upstream(store: Store, task: Task, limit: int | None = None) -> dict[str, in
 def upstream_tasks(store: Store, task: Task, limit: int | None = None) -> list[tuple[Task, int]]:
     """Return the tasks that *task* builds on, and how many steps away each is.
 
-    The nearest come first. Its subtasks count as well.
+    The nearest come first. Its subtasks count as well, and so does what the whole builds on that it
+    is a part of, though not the other parts.
 
     Args:
         store: Knows the graph.
         task: Where to start.
         limit: Stop looking further once there are this many.
     """
-    known = {task.id}
+    wholes = _wholes(store, task)
+    known = {task.id, *(whole.id for whole in wholes)}
     reached: list[tuple[Task, int]] = []
     queue = deque([(task, 1)])
+    queue.extend((whole, steps) for steps, whole in enumerate(wholes, 2))
     while queue and (limit is None or len(reached) < limit):
         current, steps = queue.popleft()
-        subtasks = store.tasks(
-            TaskQuery(
-                session_id=current.session_id,
-                parent_task_id=current.id,
-                limit=limit,
-                include_archived=True,
-            )
-        )
-        needed = store.situation(current.id).needed.values()
-        for other in [*needed, *subtasks]:
+        builds_on = list(store.situation(current.id).needed.values())
+        if current not in wholes:
+            builds_on += _parts(store, current, limit)
+        for other in builds_on:
             if other.id not in known:
                 known.add(other.id)
                 reached.append((other, steps))
                 queue.append((other, steps + 1))
     return reached
+
+
+def _wholes(store: Store, task: Task) -> list[Task]:
+    """Return the task that *task* is a part of, the one that this is a part of, and so on."""
+    wholes: list[Task] = []
+    parent_id = task.parent_task_id
+    while parent_id is not None:
+        parent = store.find_task(parent_id, None)
+        if parent is None:
+            break
+        wholes.append(parent)
+        parent_id = parent.parent_task_id
+    return wholes
+
+
+def _parts(store: Store, task: Task, limit: int | None) -> list[Task]:
+    query = TaskQuery(
+        session_id=task.session_id,
+        parent_task_id=task.id,
+        limit=limit,
+        include_archived=True,
+    )
+    return store.tasks(query)
 
 
 def _siblings(store: Store, task: Task) -> frozenset[str]:

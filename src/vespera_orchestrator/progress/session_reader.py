@@ -577,11 +577,7 @@ class SessionReader:
 
     def _first_unreached(self) -> Task | None:
         planned = attrs.evolve(self.everything, recoveries=False)
-        return self._first(
-            planned,
-            TaskStatus.FAILED,
-            TaskStatus.CANCELLED,
-        )
+        return self._first(planned, TaskStatus.FAILED)  # what was cancelled, nobody wants
 
     def _first(self, tasks: TaskQuery, *statuses: TaskStatus) -> Task | None:
         """Return the first task of the first status that has one.

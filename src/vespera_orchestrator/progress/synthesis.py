@@ -35,6 +35,8 @@ _LONGEST_CODE: Final = 10
 """Fenced code of more lines is named in a report, not quoted."""
 _TEST_WORDS: Final = ("test", "coverage")
 """Outputs with such a name are said at the head."""
+_SETTLED: Final = SECONDARY_KINDS | {ArtifactKind.CONFLICT, ArtifactKind.REFUSAL}
+"""Kinds that say what was in the way of a task, and no more once it is completed."""
 
 
 @attrs.frozen(kw_only=True)
@@ -67,7 +69,9 @@ def source_metadata(subtasks: Sequence[Task], work: Sequence[TaskArtifact]) -> d
 
 
 def results_of(work: Sequence[TaskArtifact], tasks: Sequence[Task]) -> list[TaskArtifact]:
-    """Leave out late work and failures of completed tasks, and name nothing twice.
+    """Leave out what completed tasks have left behind them, and name nothing twice.
+
+    That is late work, failures, conflicts and refusals, and files that were kept unfinished.
 
     What has taken the place of several results stands where the first of them was. If it is the
     work of one of the tasks itself, it stands there.
@@ -77,11 +81,17 @@ def results_of(work: Sequence[TaskArtifact], tasks: Sequence[Task]) -> list[Task
     results: dict[str, TaskArtifact] = {}
     for entry in work:
         artifact = entry.artifact
-        if artifact.kind in SECONDARY_KINDS and entry.task_id in completed:
+        if entry.task_id in completed and _is_settled(artifact):
             continue
         if artifact.id not in own or artifact.task_id == entry.task_id:
             results.setdefault(artifact.id, entry)
     return list(results.values())
+
+
+def _is_settled(artifact: Artifact) -> bool:
+    """Tell whether the completion of its task has made an artifact a thing of the past."""
+    is_unfinished_file = artifact.kind == ArtifactKind.FILE and artifact.partial
+    return is_unfinished_file or artifact.kind in _SETTLED
 
 
 def synthesis(

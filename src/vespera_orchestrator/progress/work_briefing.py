@@ -306,6 +306,7 @@ def _task_section(facts: WorkFacts) -> Section:
                 reserved=0.1,
             )
         )
+    pieces += _whole(facts)
     context = simplifying.context_without_marks(task)
     if context and task.recovers_task_id is None:  # a recovery's description tells it all
         text = _values(context)
@@ -317,6 +318,16 @@ def _task_section(facts: WorkFacts) -> Section:
         rest = f"orch.get_task({target.alias!r}).description"
         pieces.append(Piece(line=line, quote=target.description, rest=rest, rank=_TASK, share=0.6))
     return Section(heading="## The task", pieces=[*pieces, *_lines(_QUOTATIONS)])
+
+
+def _whole(facts: WorkFacts) -> list[Piece]:
+    """Quote what the task is a part of, unless the task says so itself."""
+    parent = facts.parent
+    if parent is None or not parent.description or parent.description in facts.task.description:
+        return []
+    rest = f"orch.get_task({parent.alias!r}).description"
+    line = f"It is a part of {parent.alias}, which is to do:"
+    return [Piece(line=line, quote=parent.description, rest=rest, rank=_TASK, share=0.3)]
 
 
 def _values(values: Mapping[str, JsonValue]) -> str:

@@ -211,7 +211,7 @@ def resume_step(session: Session, problem: str) -> NextStep:
     reason = f"{problem[0].upper()}{problem[1:]}"
     return NextStep(
         action="initialize",
-        sentence=f"{reason}, but there is one. When you want to go on with it, then do: {name}.",
+        sentence=f"{reason}, but there is one: {name!r}. When you want it, then go on with it.",
         call=f"orch.resume_session({session.id!r})",
     )
 
@@ -336,9 +336,9 @@ def _start(facts: SessionFacts) -> NextStep | None:
     sentence += f"then start {title!r}."
     words = beginning(task)
     if words and effort.is_heavy(task):
-        sentence += f" Ten minutes are enough to begin: {words}"
+        sentence += f" Ten minutes are enough to begin: {_ended(words)}"
     elif words:
-        sentence += f" It begins: {words}"
+        sentence += f" It begins: {_ended(words)}"
     note = causes.return_note(task)
     if facts.setback:
         sentence += f" Before, {one_line(facts.setback, 200)}."
@@ -399,7 +399,7 @@ def _merge(facts: SessionFacts) -> NextStep | None:
     title = one_line(task.title, _TITLE_WIDTH)
     sentence = f"The work of {title!r} is done and waits to be merged{more}."
     if task.reason:
-        sentence += f" Merging it at once was not possible: {one_line(task.reason, 400)}"
+        sentence += f" Merging it at once was not possible: {_ended(one_line(task.reason, 400))}"
     sentence += " When you have read this, then merge it."
     return _step_on(task, "merge", sentence, f"orch.worktrees.merge({task.alias!r})")
 
@@ -487,7 +487,12 @@ def _bottleneck(facts: SessionFacts) -> str:
     )
     if facts.running > 1 or pending < _MANY_WAITING or has_other_causes:
         return ""
-    return f" None of the {pending} other tasks can start before it has ended."
+    words = f" None of the {pending} other tasks can start before it has ended."
+    holding = facts.longest_silent
+    if holding is None:
+        return words
+    call = f'orch.plan_task("…", parent_task_id={holding.task.alias!r})'
+    return f"{words} Consider splitting it: {call} plans a part that others can take."
 
 
 def _rest(sentence: str, holding: Holding, usual: UsualTime | None) -> NextStep:
@@ -603,11 +608,8 @@ def _reconsider(facts: SessionFacts) -> NextStep | None:
         f"Everything{facts.within} has ended, but not all was reached: "
         f"{task.alias} {task.status} ({reason}).{_branch_hint(facts)}"
     )
-    call = ""
-    if task.status is not TaskStatus.CANCELLED:  # somebody wanted it cancelled
-        sentence += " When you want it after all, then try it again."
-        call = f"orch.retry_task({task.alias!r})"
-    return _step_on(task, "done", sentence, call)
+    sentence += " When you want it after all, then try it again."
+    return _step_on(task, "done", sentence, f"orch.retry_task({task.alias!r})")
 
 
 def _finish(facts: SessionFacts) -> NextStep:
@@ -659,6 +661,11 @@ def first_words(description: str) -> str:
     text = one_line(description, len(description) + 1)
     sentence = re.match(r".+?[.!?](?=\s|$)", text)
     return one_line(sentence[0] if sentence else text, _FIRST_WORDS)
+
+
+def _ended(words: str) -> str:
+    """Return the words with a full stop, unless they end a sentence already."""
+    return words if not words or words[-1] in ".!?…:" else f"{words}."
 
 
 def _step_on(task: Task, action: str, sentence: str, call: str) -> NextStep:

@@ -30,7 +30,9 @@ class _Change:
 
     path: str
     task_id: str | None
+    attempt: int | None = None
     artifact_id: str | None = None
+    """The version, where it was saved as an artifact of its own."""
 
 
 class UpstreamFiles:
@@ -63,10 +65,13 @@ class UpstreamFiles:
         for artifact in self._rooms.store.artifacts(query):
             if artifact.kind == ArtifactKind.FILE:
                 yield _Change(
-                    path=artifact.title, task_id=artifact.task_id, artifact_id=artifact.id
+                    path=artifact.title,
+                    task_id=artifact.task_id,
+                    attempt=artifact.attempt,
+                    artifact_id=artifact.id,
                 )
             for path in _changed_paths(artifact):
-                yield _Change(path=path, task_id=artifact.task_id)
+                yield _Change(path=path, task_id=artifact.task_id, attempt=artifact.attempt)
 
     def _landed_without_record(self, task: Task) -> list[_Change]:
         """Ask git about a landing that no record names: one that was merged later."""
@@ -83,7 +88,13 @@ class UpstreamFiles:
         """Describe a file by its changes, the newest first."""
         newest = changes[0]
         ours = next(change for change in changes if change.task_id in aliases)
-        saved = [change.artifact_id for change in changes if change.artifact_id]
+        # A version from before the newest change is not the file as it is now.
+        latest = (newest.task_id, newest.attempt)
+        saved = [
+            change.artifact_id
+            for change in changes
+            if change.artifact_id and (change.task_id, change.attempt) == latest
+        ]
         changed_by = "" if newest.task_id in aliases else self._alias(newest.task_id)
         return FileNote(
             path=newest.path,
