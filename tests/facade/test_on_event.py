@@ -32,7 +32,8 @@ def test_every_event_of_this_object_once_in_order(orch, tmp_path):
     assert kinds == ["task_planned", "task_started", "artifact_saved", "task_completed"]
     assert told[-1][1] == "completed"
     logged = [event for event in orch.watch(0, timeout_s=0) if event.task_id == task.id]
-    assert [event for event, _ in told] == logged
+    assert [event.seq for event, _ in told] == [event.seq for event in logged]
+    assert [event.sentence for event in logged][1:2] == ["one: started, attempt 1 (main)"]
 
 
 def test_a_callback_may_write(orch):

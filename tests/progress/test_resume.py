@@ -142,6 +142,7 @@ def test_news_are_counted_from_the_readers_own_look(fields, words):
     ("drift", "words"),
     [
         (Drift(relied_on=("a",)), "the code is as you left it; what a builds on is unchanged."),
+        (Drift(relied_on=("a", "b")), "you left it; what a and b build on is unchanged."),
         (Drift(commits=1, file_count=1), "Since then: 1 new commit, 1 file changed."),
         (Drift(replaced=("x",), relied_on=("a",)), "as you left it; look again: x."),
     ],
@@ -254,3 +255,11 @@ def test_without_a_session_it_says_how_to_start():
     step = NextStep(action="initialize", sentence="Say what you want.", call="orch.x()")
     assert str(no_session(step)) == f"Next: {step}"
     assert tokens(str(no_session(step, 5))) <= 5
+
+
+def test_no_task_in_hand_is_passed_over():
+    """Two are told, the others named: whoever comes back takes the list as whole."""
+    held = InHand(task=RUN.task, attempt=RUN.attempt)
+    more = InHand(task=attrs.evolve(RUN.task, alias="third"), attempt=RUN.attempt)
+    lines = str(briefing(facts(own=[held, held, more]))).splitlines()
+    assert "You also hold: third" in lines

@@ -277,7 +277,7 @@ def _step_line(step: NextStep) -> _Line:
 def _middle(facts: ResumeFacts) -> list[_Line]:
     status = facts.status
     lines = [_Line(text=_shorten(status.line), rank=_PROGRESS), *_pause_lines(facts)]
-    lines += [_Line(text=_own_line(own, facts), rank=_OWN) for own in facts.own[:2]]
+    lines += _own_lines(facts)
     lines.append(_Line(text=_news_line(facts), rank=_NEWS))
     for change in facts.changes:
         lines.append(_Line(text=_change_line(change, facts), rank=_CHANGE))
@@ -313,6 +313,16 @@ def _pause_lines(facts: ResumeFacts, *, has_age: bool = True) -> list[_Line]:
         step = one_line(pause.next_step, _WORDS_WIDTH)
         lines.append(_Line(text=f"Meant to be next: “{step}”", rank=_WORDS))
     return lines
+
+
+def _own_lines(facts: ResumeFacts) -> list[_Line]:
+    """Tell of two tasks in hand, and name the rest: whoever comes back takes the list as whole."""
+    texts = [_own_line(own, facts) for own in facts.own[:2]]
+    others = [one_line(own.task.alias, _NAME_WIDTH) for own in facts.own[2:]]
+    if others:
+        verb = "hold" if all(own.is_held for own in facts.own) else "had in hand"
+        texts.append(_shorten(f"You also {verb}: {', '.join(others)}"))
+    return [_Line(text=text, rank=_OWN) for text in texts]
 
 
 def _own_line(own: InHand, facts: ResumeFacts) -> str:
@@ -384,11 +394,12 @@ def _drift_lines(drift: Drift | None) -> list[_Line]:
             parts[-1] += f" ({listed})"
     elif drift.relied_on:
         parts.append("the code is as you left it")
-    relied_on = ", ".join(drift.relied_on)
+    relied_on = " and ".join(drift.relied_on)
     if drift.replaced:
         parts.append(f"look again: {drift.replaced[0]}")
     elif relied_on:
-        parts.append(f"what {relied_on} builds on is unchanged")
+        verb = "builds" if len(drift.relied_on) == 1 else "build"
+        parts.append(f"what {relied_on} {verb} on is unchanged")
     if not parts:
         return []
     return [_Line(text=_shorten(f"Since then: {'; '.join(parts)}."), rank=_DRIFT)]

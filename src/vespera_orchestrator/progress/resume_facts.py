@@ -50,8 +50,10 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
-_MOST_OWN: Final = 3
+_MOST_OWN: Final = 8
 """How many of the reader's tasks are looked at."""
+_MOST_OWN_FILES: Final = 2
+"""Of how many of them the files are."""
 _MOST_OTHERS: Final = 2
 _PAUSES_LOOKED_AT: Final = 10
 _SKIPS_LOOKED_AT: Final = 8
@@ -291,7 +293,8 @@ class ResumeView:
 
     def facts(self, records: ResumeRecords) -> ResumeFacts:
         """Return what the way back in tells."""
-        own = [self._with_files(mine) for mine in records.own]
+        told = [self._with_files(mine) for mine in records.own[:_MOST_OWN_FILES]]
+        own = [*told, *records.own[_MOST_OWN_FILES:]]
         known = ResumeFacts(status=self._status, reader=self._reader, pause=records.pause, own=own)
         if self._status.gentleness is not None:
             return known

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 from vespera_orchestrator._model import Event
 from vespera_orchestrator.errors import ClosedError
+from vespera_orchestrator.progress.history import tell
 
 if TYPE_CHECKING:
     from vespera_orchestrator.home.scope import Scope
@@ -18,7 +19,9 @@ LONGEST_WAIT_S: Final = 1.0
 
 
 class EventWatch(Iterator[Event]):
-    """Yields the session's events as they are recorded; see `Orchestrator.watch`.
+    """Yields the session's events as they are recorded, in words; see `Orchestrator.watch`.
+
+    Each is a `PastEvent`: it has the alias of its task, and prints with it and the agent.
 
     Args:
         scope: Gives the store, until it is closed.
@@ -61,11 +64,12 @@ class EventWatch(Iterator[Event]):
                 self._unread.extend(self._read())
                 if not self._unread:
                     self._wait()
+            event = self._unread.popleft()
+            told = tell(self._scope.store, [event])[0]
         except ClosedError:
             raise StopIteration from None
-        event = self._unread.popleft()
         self._quiet_since = time.monotonic()
-        return event
+        return told
 
     def close(self) -> None:
         """End it: it yields nothing more."""
