@@ -196,6 +196,34 @@ def test_a_folder_that_is_left_after_a_restore(project, orch):
     assert has_work(orch)
 
 
+def test_worktrees_of_a_home_that_was_deleted(project, orch):
+    """``git clean -fdx`` takes the home: the next one names what it left, and touches nothing."""
+    folder = folder_of(orch)
+    orch.close()
+    project.git("clean", "-fdx")
+    with vespera.open(project.folder) as new:
+        [finding] = new.check().findings
+        assert str(folder) in finding.sentence
+        new.repair()
+        assert folder.joinpath("half.txt").exists()
+        follow(finding.remedy, new, project)
+        assert new.check().findings == ()
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("how", ["branch -D integration", "branch -f integration HEAD"])
+def test_a_branch_that_has_lost_what_landed(project, orch, how):
+    """The commands in the finding bring it back, whether the branch is gone or elsewhere."""
+    orch.worktrees.merge("work")
+    project.git(*how.split())
+    [finding] = orch.check().findings
+    assert finding.subject == "integration"
+    command = re.search("git (?:branch|switch)[^.]*", finding.remedy)[0]
+    subprocess.run(command, shell=True, cwd=project.folder, check=True)
+    assert orch.check().findings == ()
+    assert project.git("show", "integration:half.txt") == "half"
+
+
 def test_what_another_clone_has_is_fetched(project, orch, clone):
     """A rescue ref and a landed commit that are gone here come back from there."""
     orch.worktrees.remove("work")
@@ -218,11 +246,11 @@ def test_a_landed_commit_is_fetched(project, orch, clone):
     for ref in project.git("for-each-ref", "--format=%(refname)", "refs/vespera").split():
         project.git("update-ref", "-d", ref)
     project.git("gc", "-q", "--prune=now")
-    findings = [one for one in orch.worktrees.check() if "landed" in one.sentence]
+    findings = [one for one in orch.worktrees.check() if "is missing" in one.sentence]
     for finding in findings:
         follow(finding.remedy, orch, project, clone=clone)
     assert findings
-    assert not [one for one in orch.worktrees.check() if "landed" in one.sentence]
+    assert not [one for one in orch.worktrees.check() if "is missing" in one.sentence]
 
 
 @pytest.mark.parametrize("only", ["git", "orch.worktrees.remove"])

@@ -22,6 +22,7 @@ from vespera_orchestrator.errors import (
 from vespera_orchestrator.home.consent import allowing_call
 from vespera_orchestrator.maintenance.reports import REPAIR, CheckReport
 from vespera_orchestrator.maintenance.row_checks import Facts, check_rows
+from vespera_orchestrator.worktrees.peek import has_notes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -214,8 +215,10 @@ def _remedy_of_forgetting(call: list[Tombstone]) -> str:
 
 
 def _check_worktrees(rooms: Rooms, records: int) -> Iterator[Finding]:
-    # Without a record or a lock there is no worktree of ours, and git need not be loaded.
-    if not records and not any(rooms.scope.home.locks.glob("worktree-*")):
+    # Without a record, a lock and a note there is no worktree of ours; git need not be loaded.
+    home = rooms.scope.home
+    has_traces = any(home.locks.glob("worktree-*")) or has_notes(home.project)
+    if not records and not has_traces:
         return
     try:
         yield from rooms.worktrees.check()

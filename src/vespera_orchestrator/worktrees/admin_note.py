@@ -19,16 +19,18 @@ from vespera_orchestrator.home import machine
 from vespera_orchestrator.home.files import write_atomically
 from vespera_orchestrator.home.locate import git_common_dir, main_folder
 from vespera_orchestrator.home.reading import read_json
+from vespera_orchestrator.worktrees.peek import NOTE_FILE
 from vespera_orchestrator.worktrees.repository import is_same_place
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from vespera_orchestrator.worktrees.repository import ProjectRepository
 
 
 MAKING: Final = "making"
 READY: Final = "ready"
 REMOVING: Final = "removing"
-_NOTE_FILE: Final = "vespera_orchestrator.json"
 
 
 @attrs.frozen(kw_only=True)
@@ -108,13 +110,17 @@ def owner_of(worktree: Worktree) -> str:
 
 def read_note(repository: ProjectRepository, name: str) -> AdminNote | None:
     """Return the note of the worktree of this name, or ``None`` where it is not ours."""
+    note = _read_any_note(repository, name)
+    return note if note is not None and note.is_of(repository) else None
+
+
+def _read_any_note(repository: ProjectRepository, name: str) -> AdminNote | None:
     try:
-        content = read_json(repository.admin(name) / _NOTE_FILE)
+        content = read_json(repository.admin(name) / NOTE_FILE)
         note = converter().structure(content, AdminNote)
     except Exception:  # noqa: BLE001 - absent, cut short or changed: it proves nothing
         return None
-    is_ours = note.worktree.name == name and note.is_of(repository)
-    return note if is_ours else None
+    return note if note.worktree.name == name else None
 
 
 def _is_around(repository: ProjectRepository, project: Path) -> bool:
@@ -130,6 +136,16 @@ def read_notes(repository: ProjectRepository) -> list[AdminNote]:
         if note is not None:
             notes.append(note)
     return sorted(notes, key=lambda note: note.worktree.created_at)
+
+
+def notes_of_earlier_home(repository: ProjectRepository) -> Iterator[AdminNote]:
+    """Yield the notes of a home that was where this one is, and is gone."""
+    for admin in repository.admins():
+        note = _read_any_note(repository, admin.name)
+        if note is None or note.is_of(repository):
+            continue
+        if note.home == str(repository.home.path):
+            yield note
 
 
 def write_note(
@@ -168,4 +184,4 @@ def write_note(
         brought=brought or earlier.brought,
     )
     text = json.dumps(to_plain(note))
-    write_atomically(admin / _NOTE_FILE, text, durable=repository.is_durable)
+    write_atomically(admin / NOTE_FILE, text, durable=repository.is_durable)

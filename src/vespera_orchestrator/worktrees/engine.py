@@ -1078,9 +1078,7 @@ class WorktreeEngine:
         branch, short = repository.integration_branch, last[:12]
         reason = (
             f"it is gone, and what landed on it last (commit {short}) is not in HEAD. "
-            f"Bring it back: git branch {branch} {short}. "
-            "If it has another name now, set worktrees.integration_branch in config.toml. "
-            f"If HEAD has it all: git branch {branch} HEAD"
+            f"{landing.branch_remedy(branch, last)}"
         )
         raise GitFailedError(f"find the branch {branch}", reason)
 

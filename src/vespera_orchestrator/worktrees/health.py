@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING
 
 from vespera_orchestrator._model import Finding, FindingKind, Severity, WorktreeState
 from vespera_orchestrator.worktrees import checkout
-from vespera_orchestrator.worktrees.admin_note import MAKING, READY, read_notes
+from vespera_orchestrator.worktrees.admin_note import (
+    MAKING,
+    READY,
+    notes_of_earlier_home,
+    read_notes,
+)
+from vespera_orchestrator.worktrees.landing import branch_remedy, holds, newest
 from vespera_orchestrator.worktrees.lost_objects import find_losses, find_rescue_losses
 from vespera_orchestrator.worktrees.ownership import (
     FolderState,
@@ -20,7 +26,7 @@ from vespera_orchestrator.worktrees.ownership import (
 )
 from vespera_orchestrator.worktrees.refs import LANDED, WIP
 from vespera_orchestrator.worktrees.repair import has_task_ended, is_known
-from vespera_orchestrator.worktrees.repository import git_file_target, is_same_place
+from vespera_orchestrator.worktrees.repository import git_file_target, is_same_place, linked_folder
 from vespera_orchestrator.worktrees.translation import git_errors
 from vespera_orchestrator.worktrees.update import is_half_updated
 
@@ -67,6 +73,8 @@ def find_problems(
                 yield from _lost_objects(repository, record)
             yield from _lost_landing(repository, record)
         yield from _unknown_folders(repository, records.values())
+        yield from _of_earlier_home(repository)
+        yield from _forgotten_landing(repository, records.values())
         for loss in find_rescue_losses(repository):
             yield _loss(loss, "git fetch --refetch CLONE +{ref}:{ref}, if another clone has it")
 
@@ -119,6 +127,48 @@ def _unknown_folders(
                     f"then: rm -r {shlex.quote(str(folder))}"
                 ),
             )
+
+
+def _of_earlier_home(repository: ProjectRepository) -> Iterator[Finding]:
+    """Yield the worktrees of a home that was deleted and made again, as ``git clean -fdx`` does."""
+    for note in notes_of_earlier_home(repository):
+        name = note.worktree.name
+        folder = linked_folder(repository.admin(name))
+        yield _warning(
+            subject=name,
+            sentence=f"the worktree {name} at {folder} is of a home that was here before this one",
+            remedy=(
+                "nothing of it is saved or landed: take what you need out of the folder, "
+                f"then: git worktree remove --force --force {shlex.quote(str(folder))}"
+            ),
+        )
+
+
+def _forgotten_landing(
+    repository: ProjectRepository, records: Collection[Worktree]
+) -> Iterator[Finding]:
+    """Yield a finding where the integration branch does not have what landed on it last."""
+    branch = repository.integration_branch
+    last = newest(repository, {record.landed for record in records if record.landed})
+    if last is None:
+        return
+    tip = repository.tip(repository.integration_ref)
+    what = f"what landed last (commit {last[:12]})"
+    if tip is None:
+        starts = repository.starting_points()
+        if not holds(repository, starts[0], last):
+            sentence = f"the branch {branch} is gone, and with it {what}"
+            yield _warning(subject=branch, sentence=sentence, remedy=branch_remedy(branch, last))
+    elif not holds(repository, tip, last):
+        yield _warning(
+            severity=Severity.NOTE,
+            subject=branch,
+            sentence=f"{what} is not on {branch} any more",
+            remedy=(
+                "if somebody took it out on purpose, nothing is wrong; "
+                f"otherwise: git switch {branch} && git merge {last[:12]}"
+            ),
+        )
 
 
 def _problems_of_removed(repository: ProjectRepository, record: Worktree) -> Iterator[Finding]:

@@ -488,6 +488,15 @@ def _would_change_nothing(
     return bool(index.write_tree(repo) == ours.id)
 
 
+def branch_remedy(branch: str, landed: str) -> str:
+    """Say how to bring the integration branch back, with the commit that landed last."""
+    return (
+        f"Bring it back: git branch {branch} {landed[:12]}. "
+        "If it has another name now, set worktrees.integration_branch in config.toml. "
+        f"If HEAD has it all: git branch {branch} HEAD"
+    )
+
+
 def newest(repository: ProjectRepository, commits: Iterable[str]) -> str | None:
     """Return the one of *commits* that was made last, of those that are in the repository.
 

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection
     from pathlib import Path
 
+NOTE_FILE: Final = "vespera_orchestrator.json"
+"""In the admin directory of each worktree that a home has made."""
 SEVERAL: Final = 2
 """A single worktree has nothing to conflict with."""
 
@@ -38,6 +40,12 @@ def may_have_several_snapshots(project: Path, names: Collection[str]) -> bool:
         return True
     packed = common / "packed-refs"
     return packed.exists() and b" refs/vespera/wip/" in read_small_file(packed, MOST_GIT_BYTES)
+
+
+def has_notes(project: Path) -> bool:
+    """Tell whether the repository has a worktree that some home has made."""
+    common = git_common_dir(project)
+    return common is not None and any(common.glob(f"worktrees/*/{NOTE_FILE}"))
 
 
 def read_position(project: Path, integration_branch: str) -> Position:
