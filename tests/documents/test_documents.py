@@ -18,8 +18,8 @@ from support.documents import outside_sections
 from vespera_orchestrator._model import TaskDraft
 from vespera_orchestrator.artifacts.content.folder import FolderContent
 from vespera_orchestrator.documents import Documents, engine
+from vespera_orchestrator.documents.merging import merge
 from vespera_orchestrator.documents.project_types import packaged_types
-from vespera_orchestrator.documents.proposals import merge
 from vespera_orchestrator.documents.sections import begin_marker, end_marker, section_contents
 from vespera_orchestrator.errors import (
     DocumentUpdateError,

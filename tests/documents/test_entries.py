@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vespera_orchestrator.documents.entries import (
+    FROM_FILES,
     combine,
     differs_by_foreign_entries,
     foreign_headings,
@@ -49,6 +50,12 @@ def note(who, title, text="It is so."):
     return f"### {title}\n\n{origin}\n\n{text}"
 
 
+def told(*chapters):
+    """Return what files say of a subject, as it stands behind its text."""
+    listed = "\n".join(f"- {chapter}" for chapter in chapters)
+    return f"\n\n{FROM_FILES}\n\n**Appears in**\n\n{listed}"
+
+
 @st.composite
 def _changelogs(draw, who):
     """What a home writes of the changes it knows."""
@@ -71,7 +78,9 @@ def _notes(draw, who):
     blocks = []
     for each in draw(st.lists(st.sampled_from(who), unique=True)):
         title = draw(st.sampled_from(["Tea", "Milk", f"Cup {each}"]))
-        blocks.append(note(each, title, draw(st.sampled_from(_TEXTS))))
+        # Homes with the same files say the same, once under a heading.
+        facts = "" if any(f"### {title}\n" in block for block in blocks) else told("one")
+        blocks.append(note(each, title, draw(st.sampled_from(_TEXTS)) + facts))
     return "\n\n".join(blocks) or "Nothing is known yet."
 
 
@@ -122,6 +131,26 @@ def test_texts_about_one_subject_stand_under_one_heading():
     assert both.index("Ours.") < both.index("Theirs.")
     assert has_foreign(both, is_foreign)
     assert foreign_headings(both, is_foreign) == [], "half of it is ours"
+
+
+def test_what_files_say_of_a_subject_stands_there_once():
+    """As it is now, whichever home writes it; neither takes the other's for an edit."""
+
+    def is_ours(ids):
+        return not is_foreign(ids)
+
+    ours = note("a", "Tea", "Ours." + told("one"))
+    theirs = note("u", "Tea", "Theirs." + told("one", "two"))
+    both = combine(theirs, ours, is_ours)
+    assert (both.count("Appears in"), both.count("- two")) == (1, 1)
+    assert differs_by_foreign_entries(both, ours, is_foreign)
+    due = note("a", "Tea", "Ours." + told("one", "two"))
+    assert combine(due, both, is_foreign) == both, "there is nothing to add"
+    later = combine(note("a", "Tea", "Ours." + told("two")), both, is_foreign)
+    assert (later.count("Appears in"), later.count("- one")) == (1, 0)
+    assert differs_by_foreign_entries(later, both, is_ours)
+    edited = both.replace("- two", "- two, by hand")
+    assert not differs_by_foreign_entries(edited, theirs, is_ours)
 
 
 def test_the_sentence_that_there_is_nothing_goes():

@@ -97,8 +97,8 @@ def reformatted(text):
     return "\r\n".join(lines)
 
 
-def test_a_formatter_is_no_person(make_project):
-    """What reads as we wrote it is not edited: it stays until there is news, and then is ours."""
+def test_a_formatter_is_in_nobodys_way(make_project):
+    """What reads as we wrote it keeps its notation, and what is new comes all the same."""
     project = make_project()
     project.complete("Boil", summary="BREAKING: Boil faster", outputs={"changelog": "Changed"})
     project.write("kettle/__init__.py", '"""Kettles."""\n')
@@ -112,14 +112,66 @@ def test_a_formatter_is_no_person(make_project):
     assert (report.written, report.edited) == ((), ())
     assert project.text("CHANGELOG.md") == formatted
     assert [each for each in project.documents.check() if each.severity == "warning"] == []
-    project.complete("Add a lid", summary="Add a lid")
-    report = project.documents.update()
-    assert report.edited == ()
-    text = project.text("CHANGELOG.md")
-    assert "- **Breaking:** Boil faster." in text
-    assert "- Add a lid." in text
-    assert text.count("\r\n") == text.count("\n")
+    for title in ("Add a lid", "Add a spout"):
+        project.complete(title, summary=title)
+        project.write(f"kettle/{title[-3:]}.py", "import kettle.lid\n")
+        report = project.opened().update()
+        assert report.edited == ()
+        text = project.text("CHANGELOG.md")
+        assert "* __Breaking:__ Boil faster." in text
+        assert f"* {title}." in text
+        assert text.count("\r\n") == text.count("\n")
+        components = project.text("ARCHITECTURE.md")
+        assert "| -------------- |" in components
+        assert f"| `{title[-3:]}` |" in components
+    for number in range(2):
+        project.complete("Decide", project.draft(f"D {number}", "We do it.", "decision"))
+        project.documents.update()
+        components = project.text("ARCHITECTURE.md")
+        assert "| -------------- |" in components, "also where this section has no news"
     assert project.documents.proposals() == []
+    assert project.documents.update().written == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "ours", "theirs"),
+    [
+        ("CHANGELOG.md", "- Fix the lid", "* Fix the lid"),
+        ("CHANGELOG.md", "- Fix the lid", "- Fix the\n  lid"),
+        ("ARCHITECTURE.md", "We **boil** water.", "We __boil__ water."),
+        ("ARCHITECTURE.md", "*Accepted, 2026-03-01.*", "_Accepted, 2026-03-01._"),
+    ],
+    ids=["a bullet", "a line", "strong emphasis", "emphasis"],
+)
+def test_notation_that_a_person_changed_in_one_place_stays(make_project, name, ours, theirs):
+    """By hand, and nothing else: it is there while everything around it goes on."""
+    project = make_project()
+    project.complete("Boil", project.draft("Boil", "We **boil** water.", "decision"))
+    project.complete("Lid", summary="Fix the lid of the kettle")
+    project.documents.update()
+    text = project.text(name)
+    project.path(name).write_text(text.replace(ours, theirs, 1), "utf-8")
+    assert theirs in project.text(name)
+    for number in range(3):
+        project.complete("Pour", project.draft(f"Pour {number}", "We pour it.", "decision"))
+        project.complete("Spout", summary=f"Fix spout {number}")
+        project.opened().update()
+        assert theirs in project.text(name)
+    assert "Fix spout 2." in project.text("CHANGELOG.md")
+    assert "### 4. Pour 2" in project.text("ARCHITECTURE.md")
+    assert project.documents.proposals() == []
+
+
+def test_link_definitions_that_a_person_took_out_are_an_edit(make_project):
+    """A formatter gathers them elsewhere in the document; here they are gone."""
+    project = make_project()
+    project.complete("Boil", summary="Boil faster")
+    project.documents.update()
+    text = project.text("CHANGELOG.md").replace("[Unreleased]: #unreleased\n", "")
+    project.path("CHANGELOG.md").write_text(text, "utf-8")
+    project.complete("Lid", summary="Add a lid")
+    assert project.documents.update().edited == ("docs/CHANGELOG.md, section 'changelog'",)
+    assert "[Unreleased]: #" not in project.text("CHANGELOG.md")
 
 
 def test_a_word_that_a_person_changed_after_a_formatter_stays(make_project):

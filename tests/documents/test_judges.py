@@ -157,8 +157,15 @@ def assert_is_no_edit(project, *formatter):
     subprocess.run([*formatter, *files], check=True, capture_output=True)
     assert project.state()[0] != before
     assert project.documents.update().edited == ()
-    project.complete("Add more", project.draft("More", "More.", "general"))
-    assert project.documents.update().edited == ()
+    formatted = {path.name: path.read_text("utf-8") for path in project.path("").iterdir()}
+    for number in range(2):
+        kinds = ("decision", "finding", "character")
+        drafts = [project.draft(f"{kind} {number}", f"More {number}.", kind) for kind in kinds]
+        project.complete("Add more", *drafts)
+        assert project.documents.update().edited == ()
+    for name, text in formatted.items():
+        lines = project.text(name).splitlines()
+        assert len(set(text.splitlines()) - set(lines)) <= 2, "what is not news is as it was"
     assert [each for each in project.documents.check() if each.severity == "warning"] == []
 
 

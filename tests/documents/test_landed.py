@@ -494,6 +494,44 @@ def test_homes_that_found_the_same_agree_in_every_document(make, tmp_path):
         assert "Cited in “How”." in works
 
 
+def test_two_homes_know_one_character(make, tmp_path):
+    """Each has a sheet; the chapters stand there once, as they are, whoever wrote last."""
+    project = make(files={"chapters/01.md": "# One\n\nMara came.\n"})
+    with vespera.open(project.folder) as orch:
+        orch.initialize_session("Goal", project_type="creative_writing")
+        describe(orch, "# Mara\n\nShe is tall.\n", "02.md")
+        git(orch.project, "merge", "-q", "integration")
+        git(tmp_path, "clone", "-q", str(orch.project), str(tmp_path / "clone"))
+        with vespera.open(tmp_path / "clone") as other:
+            other.initialize_session("Goal", project_type="creative_writing")
+            describe(other, "# Mara\n\nShe sings.\n", "03.md")
+            assert appearances(other) == ["One", "02.md", "03.md"]
+            assert other.documents.check() == []
+            git(orch.project, "pull", "-q", str(other.project), "integration")
+            describe(orch, "# Ivo\n\nHe waits.\n", "04.md")
+            assert appearances(orch) == ["One", "02.md", "03.md", "04.md"]
+            assert orch.documents.check() == []
+            git(other.project, "pull", "-q", str(orch.project), "integration")
+            assert other.documents.update().written == (), "there is nothing to add"
+            assert other.documents.check() == []
+        sheets = shown(orch, "CHARACTER_SHEETS.md")
+        assert "She is tall." in sheets
+        assert "She sings." in sheets
+
+
+def describe(orch, sheet, chapter):
+    """Complete a task that describes somebody and writes a chapter in which Mara is."""
+    with orch.execute_task(orch.plan_task(f"Write {chapter}"), worktree=True) as work:
+        (work.path / "chapters" / chapter).write_text("Mara stayed.\n")
+        work.complete(summary="Done", detailed_work=sheet, artifact_type="character")
+
+
+def appearances(orch):
+    """The chapters in which the sheets of a document say that Mara is."""
+    sheet = shown(orch, "CHARACTER_SHEETS.md").partition("### Mara\n")[2]
+    return re.findall(r"^- \[(.+?)\]\(", sheet, re.MULTILINE)
+
+
 def find(orch, title, text):
     """Complete a task that found something and wrote a file."""
     with orch.execute_task(orch.plan_task(title), worktree=True) as work:

@@ -9,7 +9,7 @@ import attrs
 
 from vespera_orchestrator._model import Finding, FindingKind, Severity
 from vespera_orchestrator.documents.markdown import read_alike
-from vespera_orchestrator.documents.proposals import merge_lines
+from vespera_orchestrator.documents.merging import merge_lines
 from vespera_orchestrator.documents.sections import (
     MarkerError,
     begin_marker,
@@ -23,6 +23,8 @@ from vespera_orchestrator.errors import DocumentError, DocumentUpdateError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+
+    from vespera_orchestrator.documents.authorship import Authorship
 
 
 _CONFLICT = re.compile(r"^<{7} ", re.MULTILINE)
@@ -78,6 +80,10 @@ class Comparison:
     """Sections that a person has edited."""
     outdated: tuple[str, ...] = ()
     """Sections that have to be replaced."""
+    reformatted: tuple[str, ...] = ()
+    """Sections that stay in the notation of a formatter or a person."""
+    rewritten: str = ""
+    """The target, with these sections in our own notation."""
     lost: tuple[str, ...] = ()
     """Sections whose markers are gone."""
     addable: tuple[str, ...] = ()
@@ -134,20 +140,14 @@ def read_text(path: str, content: bytes) -> str:
 def compare(
     file: DocumentFile,
     rendered: str,
-    is_as_written: Callable[[str, str], bool],
-    is_ours: Callable[[str, str], bool],
-    with_others: Callable[[str, str], str],
+    authorship: Authorship,
 ) -> Comparison:
     """Work out what a document should say, and how it was edited meanwhile.
 
     Args:
         file: The document as it is.
         rendered: What its template makes of the material.
-        is_as_written: Tells whether we wrote a text letter by letter: of a section, and what it
-            says.
-        is_ours: Tells what is ours in another way from edits by hand, as above.
-        with_others: Puts what other homes wrote into what a section should say: that, and what it
-            says.
+        authorship: Tells who wrote what it says.
     """
     if file.is_deleted:
         note = (
@@ -156,33 +156,42 @@ def compare(
         )
         return Comparison(file=file, notes=(note,))
     if file.content is None:
-        return Comparison(file=file, target=normalize_sections(rendered), rendered=rendered)
+        target = normalize_sections(rendered)
+        return Comparison(file=file, target=target, rewritten=target, rendered=rendered)
     due, present = section_contents(rendered), section_contents(file.text)
     if not due.keys() & present.keys():
         note = f"{file.path} is your own and was left as it is"
         return Comparison(file=file, addable=tuple(due), notes=(note,), rendered=rendered)
     due |= {
-        name: with_others(due[name], content) for name, content in present.items() if name in due
+        name: authorship.with_others(due[name], content)
+        for name, content in present.items()
+        if name in due
     }
-    edited, outdated = [], []
+    edited, changes, reformatted = [], dict[str, str](), dict[str, str]()
+    alike = list[str]()
     for section, content in present.items():
         if content == due.get(section, content):
             continue
-        if not content or is_as_written(section, content):
-            outdated.append(section)
-        elif read_alike(content, due[section]):
-            continue  # only a formatter was there
-        elif is_ours(section, content):
-            outdated.append(section)
+        if not content or authorship.is_as_written(section, content):
+            changes[section] = due[section]
+        elif read_alike(content, due[section], authorship.definitions):
+            alike.append(section)  # only the notation is another
+        elif text := authorship.in_its_notation(section, content, due[section]):
+            reformatted[section] = text
+        elif authorship.is_ours(section, content):
+            changes[section] = due[section]
         else:
             edited.append(EditedSection(name=section, theirs=content, due=due[section]))
-    changes = {name: due[name] for name in outdated}
+    outdated = (*changes, *reformatted)
+    ours = {name: due[name] for name in (*outdated, *alike)}
     return Comparison(
         file=file,
-        target=replace_sections(file.text, changes),
+        target=replace_sections(file.text, changes | reformatted),
         rendered=rendered,
         edited=tuple(edited),
-        outdated=tuple(outdated),
+        outdated=outdated,
+        rewritten=replace_sections(file.text, ours),
+        reformatted=(*reformatted, *alike),
         lost=tuple(name for name in due if name not in present),
         notes=tuple(_notes(file, due, present)),
     )

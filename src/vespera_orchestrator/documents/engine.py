@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -15,6 +16,7 @@ from vespera_orchestrator._model import Artifact, DocumentVersion, Finding, Sess
 from vespera_orchestrator._records import RecordList
 from vespera_orchestrator._text import one_line, show_value
 from vespera_orchestrator.contracts import ContentStore
+from vespera_orchestrator.documents.authorship import Authorship, foreign_ids
 from vespera_orchestrator.documents.collection import Collected, Collection, LandingTask, knows
 from vespera_orchestrator.documents.comparison import (
     Comparison,
@@ -26,16 +28,11 @@ from vespera_orchestrator.documents.comparison import (
     read_text,
 )
 from vespera_orchestrator.documents.completed_work import ArtifactReader, Inclusion
-from vespera_orchestrator.documents.entries import (
-    combine,
-    differs_by_foreign_entries,
-    foreign_headings,
-    has_foreign,
-    ids_in,
-)
+from vespera_orchestrator.documents.entries import combine, foreign_headings
 from vespera_orchestrator.documents.layout import Layout, relative_link
 from vespera_orchestrator.documents.links import dead_links
 from vespera_orchestrator.documents.material import Material, gather
+from vespera_orchestrator.documents.merging import merge
 from vespera_orchestrator.documents.place import (
     Branch,
     BranchPlace,
@@ -55,7 +52,6 @@ from vespera_orchestrator.documents.proposals import (
     Answer,
     Proposal,
     Proposals,
-    merge,
     unified_diff,
 )
 from vespera_orchestrator.documents.readings import Readings, open_readings
@@ -94,8 +90,6 @@ _MAX_ROUNDS = 5
 """How often one update looks again for tasks completed, or work landed, meanwhile."""
 _SHOWN_PATH_CHARS = 200
 _NUMBERED = re.compile(r"#+ (\d{1,9})\. ")
-_FROM_FILES = frozenset({"api", "components", "see_also"})
-"""Sections that say what the project's files say, whoever writes them."""
 
 
 @explains_calls
@@ -441,10 +435,15 @@ class Documents:
         report = UpdateReport(notes=_notes_on(comparison), edited=_edited_places(comparison))
         path, file = comparison.path, comparison.file
         session_id, edited = job.session.id, comparison.edited_names
+        not_as_written = (*edited, *comparison.reformatted)
         if edited and file.content is not None:
-            self._versions.record(path, file.content, seq, session_id, edited=edited)
+            self._versions.record(path, file.content, seq, session_id, edited=not_as_written)
         if not comparison.needs_writing:
             return report, None
+        if comparison.rewritten != comparison.target:
+            # What we said is known now, and the notation stays somebody else's.
+            rewritten = comparison.rewritten.encode()
+            self._versions.record(path, rewritten, seq, session_id, edited=edited)
         source = file.former_path or path
         if not file.is_moving and job.place.read(source) != file.content:
             raise DocumentUpdateError(
@@ -453,7 +452,7 @@ class Documents:
                 "update again to take that in",
             )
         version = self._versions.record(
-            path, comparison.target.encode(), seq, session_id, edited=edited
+            path, comparison.target.encode(), seq, session_id, edited=not_as_written
         )
         change = _Change(version=version, text=comparison.target, former_path=file.former_path)
         return report, change
@@ -537,7 +536,8 @@ class Documents:
             base = self._versions.our_nearest(path, section.name, section.theirs)
             if base is not None:
                 # What other homes have added since is no part of the edit.
-                base = combine(base, section.theirs, self._others(comparison.rendered))
+                others = foreign_ids(comparison.rendered, self._knows)
+                base = combine(base, section.theirs, others)
             text = None if base is None else merge(base, section.theirs, section.due)
             if text == section.theirs:
                 continue  # it has all that we would say
@@ -666,7 +666,7 @@ class Documents:
 
     def _numbers_of_others(self, files: Iterable[DocumentFile]) -> frozenset[int]:
         """Return the numbers of decisions in the documents that only another home knows."""
-        others = self._others("")
+        others = foreign_ids("", self._knows)
         numbers = set()
         for file in files:
             decisions = section_contents(file.text).get("decisions", "") if file.text else ""
@@ -734,60 +734,15 @@ class Documents:
             rendered = renderer.render(file.name, variables)
         except DocumentError as exc:
             return Comparison(file=file, error=exc)
-        others = self._others(rendered)
-
-        def is_as_written(section: str, content: str) -> bool:
-            return self._versions.is_ours(file.path, section, content)
-
-        def is_ours(section: str, content: str) -> bool:
-            if self._versions.is_ours_reformatted(file.path, section, content):
-                return True
-            if section in _FROM_FILES:
-                due = section_contents(rendered).get(section, "")
-                return self._files_say(file, job, section, content, due=due)
-            return self._homes_say(file, job, section, content, others)
-
-        def with_others(due: str, present: str) -> str:
-            strange = ids_in(present) - ids_in(due) if due != present else frozenset()
-            is_everything_known = not any(others(frozenset({each})) for each in strange)
-            return due if is_everything_known else combine(due, present, others)
-
-        return compare(file, rendered, is_as_written, is_ours, with_others)
-
-    def _files_say(
-        self, file: DocumentFile, job: _Job, section: str, content: str, *, due: str
-    ) -> bool:
-        """Tell whether a content is what the project's files said, whoever wrote it."""
-        if self._versions.is_ours_in_lines(file.path, section, content, due):
-            return True
-        return self._sections_behind(file, job).get(section) == content
-
-    def _homes_say(
-        self,
-        file: DocumentFile,
-        job: _Job,
-        section: str,
-        content: str,
-        others: Callable[[frozenset[str]], bool],
-    ) -> bool:
-        """Tell whether a content is ours but for what other homes wrote into it."""
-        if self._versions.is_ours_beside_others(file.path, section, content, others):
-            return True
-        if self._versions.our_last(file.path, section) and not has_foreign(content, others):
-            return False
-        without_tasks = self._sections_behind(file, job, is_without_tasks=True)
-        return differs_by_foreign_entries(content, without_tasks.get(section, ""), others)
-
-    def _others(self, rendered: str) -> Callable[[frozenset[str]], bool]:
-        """Return what tells whether only another home knows what an entry was made from."""
-        known: dict[str, bool] = dict.fromkeys(ids_in(rendered), True)
-
-        def is_foreign(ids: frozenset[str]) -> bool:
-            for each in ids - known.keys():
-                known[each] = self._knows(each)
-            return bool(ids) and not any(known[each] for each in ids)
-
-        return is_foreign
+        authorship = Authorship(
+            file.path,
+            file.text,
+            rendered,
+            self._versions,
+            is_foreign=foreign_ids(rendered, self._knows),
+            written_then=functools.partial(self._sections_behind, file, job),
+        )
+        return compare(file, rendered, authorship)
 
     def _knows(self, record_id: str) -> bool:
         """Tell whether the store has, or once had, a task or an artifact; see `knows`."""
@@ -796,7 +751,7 @@ class Documents:
         return record_id in self._known_ids
 
     def _sections_behind(
-        self, file: DocumentFile, job: _Job, *, is_without_tasks: bool = False
+        self, file: DocumentFile, job: _Job, *, is_without_tasks: bool
     ) -> Mapping[str, str]:
         """Return what we would have written when a document became what it is.
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import functools
 import itertools
 import re
-from collections import Counter
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 import attrs
@@ -20,7 +19,7 @@ import attrs
 from vespera_orchestrator.documents.markdown import LineRole, line_roles
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     IsForeign = Callable[[frozenset[str]], bool]
     """Tells whether another home knows these ids, and this one does not."""
@@ -32,6 +31,8 @@ _IDS: Final = re.compile(
     r"<!-- artifact (a_[0-9a-z]{12})(?:, task [^\n]*?\((t_[0-9a-z]{12})\))? -->"
     r"|<!-- task [^\n]*?\((t_[0-9a-z]{12})\) -->"
 )
+FROM_FILES: Final = "<!-- from the files -->"
+"""Stands before what every home with the same files says of an entry."""
 _HEADING: Final = re.compile(r"(#{1,6}) ")
 _DEFINITION: Final = re.compile(r"\[([^\]]+)\]: ")
 _KNOWN_ORDER: Final = (
@@ -47,6 +48,8 @@ class _Part:
 
     ids: frozenset[str]
     text: str
+    facts: str = ""
+    """What the project's files say of it: once under a heading, whichever home writes that."""
 
     @property
     def is_item(self) -> bool:
@@ -141,6 +144,7 @@ def differs_by_foreign_entries(
     for content in contents:
         _gather_repetitions(content.root)
     _drop_earlier_states(contents[0].root, contents[1].root, earlier)
+    _drop_facts_told_elsewhere(contents[0].root, contents[1].root, is_foreign)
     shared = {
         path
         for content in contents
@@ -171,11 +175,12 @@ def _parse(text: str) -> _Content:
     definitions = _definitions_at_end(lines)
     root = _Node()
     branch, collected, ids = [root], list[str](), frozenset[str]()
+    facts: list[str] = []
 
     def finish() -> None:
         node, block = branch[-1], "\n".join(collected).strip("\n")
         if ids:
-            node.parts.append(_Part(ids, block))
+            node.parts.append(_Part(ids, block, "\n".join(facts).strip("\n")))
         elif block:
             node.preamble = block
 
@@ -187,7 +192,7 @@ def _parse(text: str) -> _Content:
         news = frozenset() if is_code else ids_in(line)
         if level and not is_text:
             finish()
-            collected, ids = [], frozenset()
+            collected, facts, ids = [], [], frozenset()
             while branch[-1].level >= level:
                 branch.pop()
             node = _Node(heading=line, level=level)
@@ -198,7 +203,9 @@ def _parse(text: str) -> _Content:
             collected.append(line)
         elif news:
             finish()
-            collected, ids = [line], news
+            collected, facts, ids = [line], [], news
+        elif facts or (ids and not is_code and line == FROM_FILES):
+            facts.append(line)
         else:
             collected.append(line)
         previous = line
@@ -281,6 +288,18 @@ def _drop_earlier_states(root: _Node, reference: _Node, earlier: Collection[str]
         ]
 
 
+def _drop_facts_told_elsewhere(root: _Node, reference: _Node, is_foreign: IsForeign) -> None:
+    """Drop from a reference what files say of an entry where another home has said it instead."""
+    told: set[frozenset[str]] = set()
+    for node in _descendants(root):
+        if any(part.facts and is_foreign(part.ids) for part in node.parts):
+            told |= {part.ids for part in node.parts if not part.facts}
+    for node in _descendants(reference):
+        node.parts = [
+            attrs.evolve(part, facts="") if part.ids in told else part for part in node.parts
+        ]
+
+
 # --- taking apart ---------------------------------------------------------------
 
 
@@ -346,31 +365,43 @@ def _joined(ours: _Node, present: _Node, is_foreign: IsForeign) -> _Node:
     if not ours.parts and not ours.children:
         # Ours says at most that nothing is there yet, or what files say of it as well.
         preamble = foreign.preamble if foreign.heading else ""
-    slots = [
-        _Slot(key=part.ids, alone=part if is_foreign(part.ids) else None) for part in present.parts
-    ]
-    parts = _in_order([_Slot(key=part.ids, alone=part) for part in ours.parts], slots)
+    own, others = _with_facts_once(ours.parts, foreign.parts)
+    slots = [_Slot(key=part.ids, alone=others.get(part)) for part in present.parts]
+    parts = _in_order([_Slot(key=part.ids, alone=part) for part in own], slots)
     children = _joined_children(ours.children, present.children, is_foreign)
     return attrs.evolve(ours, preamble=preamble, parts=parts, children=children)
+
+
+def _with_facts_once(
+    ours: Sequence[_Part], foreign: Sequence[_Part]
+) -> tuple[list[_Part], dict[_Part, _Part]]:
+    """Return the parts of one heading with what files say of it once: as it is now.
+
+    Returns:
+        Our parts, and by each part of other homes what becomes of it.
+    """
+    facts_there = {part.facts for part in foreign if part.facts}
+    own = [attrs.evolve(part, facts="") if part.facts in facts_there else part for part in ours]
+    is_news = any(part.facts for part in own)
+    return own, {part: attrs.evolve(part, facts="") if is_news else part for part in foreign}
 
 
 def _joined_children(
     ours: Sequence[_Node], present: Sequence[_Node], is_foreign: IsForeign
 ) -> list[_Node]:
     """Return nodes of ours and of other homes. Those of the same heading become one."""
-    there = dict(zip(_keys(present), present, strict=True))
-    places = {key: place for place, key in enumerate(there)}
     slots, reached = [], -1
-    for key, node in zip(_keys(ours), ours, strict=True):
-        place = places.get(key, -1)
-        if place > reached:
-            reached = place
-            slots.append(_Slot(key=key, alone=_joined(node, there[key], is_foreign)))
-        else:
+    for node in ours:
+        place = _next_place(node.heading, present, reached + 1)
+        if place is None:
             # Not there, or in another order than ours: two homes would never agree on one.
             slots.append(_Slot(key=node, alone=node))
+        else:
+            reached = place
+            slots.append(_Slot(key=place, alone=_joined(node, present[place], is_foreign)))
     there_slots = [
-        _Slot(key=key, alone=_foreign_only(node, is_foreign)) for key, node in there.items()
+        _Slot(key=place, alone=_foreign_only(node, is_foreign))
+        for place, node in enumerate(present)
     ]
     listed = _in_order(slots, there_slots)
     titles = [node.heading.lstrip("# ") for node in listed]
@@ -379,14 +410,10 @@ def _joined_children(
     return listed
 
 
-def _keys(nodes: Iterable[_Node]) -> list[tuple[str, int]]:
-    """Return what tells nodes apart: the heading, and how often it was there before."""
-    counts: Counter[str] = Counter()
-    keys = []
-    for node in nodes:
-        keys.append((node.heading, counts[node.heading]))
-        counts[node.heading] += 1
-    return keys
+def _next_place(heading: str, nodes: Sequence[_Node], first: int) -> int | None:
+    """Return the place of the next node of this heading; ``None`` if there is none."""
+    places = range(first, len(nodes))
+    return next((place for place in places if nodes[place].heading == heading), None)
 
 
 @attrs.frozen(kw_only=True)
@@ -449,6 +476,7 @@ def _blocks(node: _Node) -> Iterator[str]:
             listed.append(part.text)
         else:
             yield part.text
+            yield part.facts
     yield "\n".join(listed)
     for child in node.children:
         yield from _blocks(child)

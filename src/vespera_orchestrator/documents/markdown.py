@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import re
+from collections import Counter
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -63,6 +64,8 @@ _MARKER = re.compile(r"^(?=<!--[ \t]*vespera:)", re.IGNORECASE)
 _NO_LETTERS = re.compile(r"[\W\d_]+")
 _DEFINITIONS_AT_END = re.compile(r"(?:\n+\[[^\]\n]+\]:[ \t]+\S+)+\s*\Z")
 """Lines that say where links lead."""
+_DEFINITION = re.compile(r"^ {0,3}\[[^\]\n]+\]:[ \t]+\S.*$", re.MULTILINE)
+_BULLET = re.compile(r"^((?:[ \t]*>)*[ \t]*)([-*+])(?=[ \t]+\S)")
 _PREFORMATTED = re.compile(r"(<pre>.*?</pre>|<!--.*?-->)", re.DOTALL)
 _LABEL_WORDS = 4
 _LABEL_LEVEL = 7
@@ -305,17 +308,53 @@ def plain_text(text: str) -> str:
 # --- comparing --------------------------------------------------------------
 
 
-def read_alike(one: str, other: str) -> bool:
+def bullets_of(text: str) -> list[str]:
+    """Return the marks that items of lists without numbers may have, the usual one first.
+
+    Usual is what most items of *text* have.
+    """
+    lines = lines_outside_code(text)
+    counts = Counter(match[2] for match in map(_BULLET.match, lines) if match is not None)
+    return sorted("-*+", key=lambda bullet: -counts[bullet])
+
+
+def with_bullets(text: str, bullet: str) -> str:
+    """Return *text* with this mark before each item of a list without numbers."""
+    return "\n".join(
+        _BULLET.sub(rf"\g<1>{bullet}", line) if role is LineRole.TEXT else line
+        for line, role in line_roles(text.split("\n"))
+    )
+
+
+def apart_from_definitions(text: str) -> tuple[str, str]:
+    """Return *text* without the lines at its end that say where links lead, and these lines."""
+    match = _DEFINITIONS_AT_END.search(text)
+    if match is None:
+        return text, ""
+    return text[: match.start()], match[0].strip("\n")
+
+
+def definitions_in(text: str) -> str:
+    """Return the lines of *text* that say where links lead."""
+    return "\n".join(_DEFINITION.findall(text))
+
+
+def read_alike(one: str, other: str, definitions: str = "") -> bool:
     """Tell whether two texts say the same to whoever reads them as Markdown.
 
     So it is once a formatter has put other bullets, other emphasis or wider tables into one.
+
+    Args:
+        one: A text.
+        other: Another one.
+        definitions: Lines elsewhere in the document that say where links lead: a formatter may
+            gather them there.
     """
-    bodies = [_DEFINITIONS_AT_END.sub("", text) for text in (one, other)]
-    if bodies[0] == one or bodies[1] == other:
-        one, other = bodies  # a formatter may gather them at the end of the file
-    if _NO_LETTERS.sub("", one) != _NO_LETTERS.sub("", other):
+    bodies = (apart_from_definitions(text)[0] for text in (one, other))
+    letters, others = (_NO_LETTERS.sub("", body) for body in bodies)
+    if letters != others:
         return False
-    return _as_read(one) == _as_read(other)
+    return _as_read(f"{one}\n\n{definitions}") == _as_read(f"{other}\n\n{definitions}")
 
 
 @functools.lru_cache(maxsize=16)

@@ -7,7 +7,6 @@ without a conflict, waits beside it.
 from __future__ import annotations
 
 import difflib
-import re
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
@@ -18,16 +17,11 @@ from vespera_orchestrator._records import Record
 from vespera_orchestrator.home.reading import read_content
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
     from vespera_orchestrator._model import JsonValue
     from vespera_orchestrator.contracts import ContentStore
     from vespera_orchestrator.home.scope import Scope
 
 _CONTEXT_LINES: Final = 2
-_PIECE: Final = re.compile(r"\S+|\s+")
-_MOST_PIECES: Final = 10_000
-"""More are not compared word by word: it would take seconds."""
 
 
 class Answer(StrEnum):
@@ -184,62 +178,3 @@ class Proposals:
 
 def _title(path: str, section: str) -> str:
     return f"Proposal for {path}, section {section}"
-
-
-# --- bringing two texts together ----------------------------------------------
-
-
-def merge(base: str, theirs: str, ours: str) -> str | None:
-    """Return *base* with the changes of both sides; ``None`` where they touch the same words."""
-    by_line = merge_lines(base, theirs, ours)
-    if by_line is not None:
-        return by_line
-    pieces = [_PIECE.findall(text) for text in (base, theirs, ours)]
-    if max(map(len, pieces)) > _MOST_PIECES:
-        return None
-    merged = _merge_pieces(*pieces)
-    return None if merged is None else "".join(merged)
-
-
-def merge_lines(base: str, theirs: str, ours: str) -> str | None:
-    """Return *base* with the changes of both sides; ``None`` where they touch the same lines."""
-    if theirs in (base, ours):
-        return ours
-    if ours == base:
-        return theirs
-    lines = (text.split("\n") for text in (base, theirs, ours))
-    merged = _merge_pieces(*lines)
-    return None if merged is None else "\n".join(merged)
-
-
-def _merge_pieces(base: list[str], theirs: list[str], ours: list[str]) -> list[str] | None:
-    their_changes = list(_changes(base, theirs))
-    our_changes = list(_changes(base, ours))
-    if any(_collide(one, other) for one in their_changes for other in our_changes):
-        return None
-    merged = list(base)
-    # From the end, so that the positions before stay right.
-    for change in sorted({*their_changes, *our_changes}, reverse=True):
-        start, end, replacement = change
-        merged[start:end] = replacement
-    return merged
-
-
-_Change = tuple[int, int, tuple[str, ...]]
-"""The pieces of the base from, and up to, and what stands there instead."""
-
-
-def _changes(base: Sequence[str], changed: Sequence[str]) -> Iterator[_Change]:
-    matcher = difflib.SequenceMatcher(None, base, changed, autojunk=False)
-    for tag, start, end, first, last in matcher.get_opcodes():
-        if tag != "equal":
-            yield start, end, tuple(changed[first:last])
-
-
-def _collide(one: _Change, other: _Change) -> bool:
-    if one == other:
-        return False
-    (start, end, _), (other_start, other_end, _) = one, other
-    if start == end == other_start == other_end:
-        return True  # two insertions at one place: nobody knows which comes first
-    return start < other_end and other_start < end

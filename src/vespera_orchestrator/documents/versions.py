@@ -126,9 +126,21 @@ class DocumentVersions:
             differs_by_foreign_entries(content, each, is_foreign, earlier=ours) for each in ours
         )
 
-    def is_ours_reformatted(self, path: str, section: str, content: str) -> bool:
-        """Tell whether a content reads as we wrote it, and only a formatter has been at it."""
-        return any(read_alike(content, each) for each in self._latest_of_ours(path, section))
+    def ours_read_alike(
+        self, path: str, section: str, content: str, definitions: str
+    ) -> str | None:
+        """Return what we wrote that reads as a content does; ``None`` if nothing does.
+
+        Args:
+            path: The document.
+            section: The section.
+            content: What it says.
+            definitions: See `read_alike`.
+        """
+        for ours in self._latest_of_ours(path, section):
+            if read_alike(content, ours, definitions):
+                return ours
+        return None
 
     def is_ours_in_lines(self, path: str, section: str, content: str, due: str) -> bool:
         """Tell whether a content has all lines that we last wrote, and none that we never did.
