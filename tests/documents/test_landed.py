@@ -494,6 +494,31 @@ def test_homes_that_found_the_same_agree_in_every_document(make, tmp_path):
         assert "Cited in “How”." in works
 
 
+def test_a_document_that_was_moved_by_hand_can_be_kept_there(make):
+    """A check says how, and what we wrote under the old name counts as ours under the new one."""
+    project = make(files={"core.py": "size = 1\n"})
+    with vespera.open(project.folder) as orch:
+        orch.initialize_session("Goal", project_type="software_development")
+        land(orch, "Add shine", {"new.py": "def shiny(): ...\n"})
+        git(orch.project, "merge", "-q", "integration")
+        git(orch.project, "mv", "docs/CHANGELOG.md", "HISTORY.md")
+        git(orch.project, "commit", "-qm", "Rename it")
+        git(orch.project, "branch", "-f", "integration", "main")
+        moved = [each for each in orch.documents.check() if "CHANGELOG.md is" in each.sentence]
+        assert "docs/CHANGELOG.md is HISTORY.md now" in moved[0].sentence
+        setting = moved[0].remedy.partition(" under ")[0]
+        assert setting == 'names = {"CHANGELOG.md" = "HISTORY.md"}'
+    home = project.folder / ".task_orchestrator"
+    (home / "config.toml").write_text(f"[documents]\n{setting}\n")
+    with vespera.open(project.folder) as orch:
+        land(orch, "Add polish", {"polish.py": "def polish(): ...\n"})
+        assert orch.documents.proposals() == []
+        assert orch.documents.check() == []
+        text = git(orch.project, "show", "integration:HISTORY.md")
+        assert "- Add polish." in text
+        assert "[API reference](docs/API_REFERENCE.md)" in text
+
+
 def test_two_homes_know_one_character(make, tmp_path):
     """Each has a sheet; the chapters stand there once, as they are, whoever wrote last."""
     project = make(files={"chapters/01.md": "# One\n\nMara came.\n"})

@@ -581,9 +581,30 @@ class Documents:
         paths = job.place.paths()
         for comparison in comparisons:
             result += findings(comparison)
+            result += self._moved_by_hand(comparison, job.place, paths)
             result += self._dead_links(comparison, job.place, paths)
         result += [finding(self._layout.settings.folder, note) for note in notes]
         return result
+
+    def _moved_by_hand(
+        self, comparison: Comparison, place: Place, paths: Iterable[str]
+    ) -> Iterator[Finding]:
+        """Find the file that a deleted document has become, if it only has another name now."""
+        file = comparison.file
+        if not file.is_deleted:
+            return
+        own = self._versions.sections_of(file.path) - {"see_also"}
+        for path in paths:
+            content = place.read(path) if own and path.endswith(".md") else None
+            if content is None or not own & _section_names(content):
+                continue
+            yield finding(
+                file.path,
+                f"{file.path} is {path} now, where nothing updates it",
+                remedy=f'names = {{"{file.name}" = "{path}"}} under [documents] in config.toml '
+                "of the home keeps it there",
+            )
+            return
 
     def _dead_links(
         self, comparison: Comparison, place: Place, paths: Iterable[str]
@@ -1143,6 +1164,14 @@ def _notes_on(comparison: Comparison) -> tuple[str, ...]:
         return comparison.notes
     remedy = "orch.documents.check() shows what to add to have it back"
     return (*comparison.notes, f"{comparison.lost_markers}; {remedy}")
+
+
+def _section_names(content: bytes) -> frozenset[str]:
+    """Return the sections of a file; none if its markers are damaged."""
+    try:
+        return frozenset(section_contents(content.decode(errors="replace")))
+    except MarkerError:
+        return frozenset()
 
 
 def _edited_places(comparison: Comparison) -> tuple[str, ...]:

@@ -76,11 +76,22 @@ class DocumentVersions:
         return max(latest, key=lambda each: (each.version, names.index(each.path)), default=None)
 
     def _newest_first(self, path: str) -> Iterator[DocumentVersion]:
-        """Yield the versions of a document. The many older ones are read when they are wanted."""
+        """Yield the versions of a document. The many older ones are read when they are wanted.
+
+        A document that was written under another name, and was moved by hand since, has none under
+        its own: it says what the latest version of some document says.
+        """
         latest = self._latest(path)
-        if latest is not None:
-            yield latest
-            yield from reversed(self.of(path)[:-1])
+        if latest is None:
+            yield from self._scope.store.document_versions()
+            return
+        yield latest
+        yield from reversed(self.of(path)[:-1])
+
+    def sections_of(self, path: str) -> frozenset[str]:
+        """Return the sections that a document had when it was last recorded."""
+        latest = self._latest(path)
+        return frozenset() if latest is None else frozenset(self._contents(latest))
 
     def read(self, version: DocumentVersion) -> str:
         """Return the text of a version, line ends as they were.
