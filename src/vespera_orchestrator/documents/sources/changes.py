@@ -161,6 +161,26 @@ class _Facts:
     """Worked out when it is listed."""
 
 
+@attrs.frozen
+class _ReadTasks:
+    """What was read of tasks, the oldest first: the next reading goes on behind them.
+
+    It is never changed, as several threads may read at once.
+    """
+
+    states: list[list[object]] = attrs.field(factory=list)
+    """What it was read from: the tasks, their artifacts and their commits."""
+    parents: set[str] = attrs.field(factory=set)
+    facts: list[_Facts] = attrs.field(factory=list)
+
+    def unchanged(self, states: list[list[object]], parents: set[str]) -> int:
+        """Return of how many tasks the facts are as they were; the last one is another one now."""
+        count = len(self.facts)
+        # The same objects are the same at once, so this compares pointers.
+        is_same = [each[:count] for each in states] == self.states and parents == self.parents
+        return max(count - 1, 0) if is_same else 0
+
+
 class _Changelog:
     def __init__(self, work: CompletedWork) -> None:
         self._work = work
@@ -193,16 +213,14 @@ class _Changelog:
         """Yield what is unreleased, then each version, the newest first."""
         by_version: dict[str, dict[str, list[Change]]] = {}
         texts: set[tuple[str, str, str]] = set()
-        number = 0
-        for task in reversed(self._work.tasks):
-            facts = self._facts(task)
+        every = self._read_tasks()
+        for position in range(len(every) - 1, -1, -1):
+            if len(texts) == _MAX_CHANGES:
+                self._leave_out(every[: position + 1])
+                break
+            task, facts = self._work.tasks[position], every[position]
             if facts.category == _INTERNAL:
                 self._work.record(facts.inclusion)
-                continue
-            if number >= _MAX_CHANGES:
-                self._work.record(facts.inclusion)
-                self.older += 1
-                self.older_comment = self.older_comment or _task_comment(task)
                 continue
             name = self._version_of(task)
             change = facts.change = facts.change or self._change(task)
@@ -213,13 +231,42 @@ class _Changelog:
                 continue
             self._work.record(facts.inclusion)
             texts.add(place)
-            number += 1
             categories = by_version.setdefault(name, {})
             categories.setdefault(facts.category, []).append(change)
         yield _release("Unreleased", "", by_version.get("", {}))
         for version in reversed(self._versions[self._first_shown() :]):
             date = f"{version.at:%Y-%m-%d}"
             yield _release(version.name, date, by_version.get(version.name, {}))
+
+    def _leave_out(self, older: list[_Facts]) -> None:
+        """Count the changes of the first tasks, which are too many to list."""
+        self._work.inclusions += [facts.inclusion for facts in reversed(older)]
+        positions = [at for at, facts in enumerate(older) if facts.category != _INTERNAL]
+        self.older = len(positions)
+        if positions:
+            self.older_comment = _task_comment(self._work.tasks[positions[-1]])
+
+    def _read_tasks(self) -> list[_Facts]:
+        """Return what each task changed, the oldest first.
+
+        With each completion, ten thousand tasks are as they were: only the others are looked at.
+        """
+        memory = self._work.reader.memory("tasks read for the changelog")
+        _, _, read = memory.get("", (None, None, _ReadTasks()))
+        ids = [task.id for task in self._work.tasks]
+        states: list[list[object]] = [
+            list(self._work.tasks),
+            list(map(self._texts.get, ids)),
+            list(map(self._work.commits.get, ids)),
+        ]
+        count = read.unchanged(states, self._parents)
+        notes_before = len(self._work.reader.notes)
+        facts: list[_Facts] = read.facts[:count]
+        facts += [self._facts(task) for task in self._work.tasks[count:]]
+        if len(self._work.reader.notes) == notes_before:
+            # What could not be read now may be readable next time.
+            memory[""] = None, None, _ReadTasks(states, self._parents, facts)
+        return facts
 
     def _first_shown(self) -> int:
         """Return the position of the version on which the first task built.
