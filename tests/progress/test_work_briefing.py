@@ -180,6 +180,19 @@ def test_every_upstream_task_is_named_direct_ones_whole():
     assert "[to read: orch.artifacts.text('a_9')]" in text
 
 
+@pytest.mark.parametrize("budget_tokens", [400, 1000, 4000])
+def test_every_dependency_is_named_however_many_there_are(budget_tokens):
+    """Where there is no room for what it did, its name stands at the end of the section."""
+    entries = [
+        attrs.evolve(entry, steps=1, task=attrs.evolve(entry.task, alias=f"part_{number}_of_it"))
+        for number, entry in enumerate(upstream_of(30, 20))
+    ]
+    lines = written(budget_tokens, upstream=entries)
+    named = " ".join(section(lines, "## What it builds on")).replace(",", "").split()
+    assert all(entry.task.alias in named for entry in entries)
+    assert tokens("\n".join(lines)) <= budget_tokens + 1
+
+
 def test_without_good_things_left_it_ends():
     """A large budget is no reason to go on."""
     short, long = (

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from vespera_orchestrator._text import beginning, clip, inert, quoted, tokens
+from vespera_orchestrator._text import beginning, clip, first_names, inert, quoted, tokens
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 _SHORTEST_CUT: Final = 40
 """A quotation that has to be cut shorter than this many tokens is left out."""
 
+_NAMES_SHARE: Final = 3
+"""Names of what there is no room for take no more than this part of the budget, as a divisor."""
+_TOKENS_PER_NAME: Final = 4
+"""About so long is one of them, with its comma."""
 _LEFT_OUT_TOKENS: Final = 20
 """So long is the line that says how much is left out."""
 
@@ -38,6 +42,8 @@ class Piece:
     """Which part of the whole budget is kept for the quotation, whatever comes after it."""
     source: str | None = None
     """The id of what is quoted."""
+    name: str = ""
+    """Stands at the end of the section where there is no room for the piece."""
 
     @property
     def is_whole(self) -> bool:
@@ -135,16 +141,28 @@ class _Layout:
         for section in sections:
             room -= _lines_tokens(section.heading)
             pieces: list[Piece] = []
-            for piece in section.pieces:
-                room -= _lines_tokens(piece.print(0)) + self._reserve(piece)
-                if room < 0:
+            for place, piece in enumerate(section.pieces):
+                later = self._names(section.pieces[place + 1 :])
+                needed = _lines_tokens(piece.print(0)) + self._reserve(piece)
+                if room < needed + _lines_tokens(later):
+                    pieces += _named_pieces(self._names(section.pieces[place:]))
+                    room = -1
                     break
+                room -= needed
                 pieces.append(piece)
             if pieces:
                 kept.append(attrs.evolve(section, pieces=pieces))
             if room < 0:
                 break
         return kept
+
+    def _names(self, pieces: Iterable[Piece]) -> str:
+        """Return a line that names *pieces*, as far as a third of the budget; empty for none."""
+        names = [piece.name for piece in pieces if piece.name]
+        if not names:
+            return ""
+        most = self._budget // (_NAMES_SHARE * _TOKENS_PER_NAME)
+        return f"Also: {first_names(names, max(1, most))}"
 
     def _reserve(self, piece: Piece) -> int:
         return min(_wanted(piece), int(self._budget * piece.reserved))
@@ -174,6 +192,10 @@ class _Layout:
         if self._footer:
             texts.append(self._footer)
         return "\n\n".join(texts)
+
+
+def _named_pieces(line: str) -> list[Piece]:
+    return [Piece(line=line)] if line else []
 
 
 def _count(sections: Iterable[Section]) -> int:

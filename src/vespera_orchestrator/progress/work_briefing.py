@@ -485,7 +485,8 @@ def _upstream_pieces(upstream: UpstreamTask, reserved: float) -> list[Piece]:
     distance = "" if is_direct else f", {upstream.steps} steps before"
     result = one_line(task.summary or task.reason or task.title, 300 if is_direct else 160)
     # What others wrote is in no heading of ours.
-    pieces = _lines(f"### {task.alias} ({task.status}{distance})", f"> {result}")
+    heading = f"### {task.alias} ({task.status}{distance})"
+    pieces = [Piece(line=heading, name=task.alias if is_direct else ""), *_lines(f"> {result}")]
     if task.outputs:
         pieces += _lines(f"Outputs: {one_line(_json(task.outputs), 400)}")
     for number, record in enumerate(upstream.records):
