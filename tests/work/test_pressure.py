@@ -83,11 +83,12 @@ def test_what_the_person_did_waits_for_nobody(orch):
     assert kinds(orch.pressure()) == set()
 
 
-def test_a_night_after_a_pause_is_no_silence(orch, clock):
-    """Whoever said that they leave off has not stopped responding."""
+def test_a_night_after_a_pause_is_no_silence(orch, clock, tmp_path):
+    """Whoever said in any process that they leave off has not stopped responding."""
     orch.plan_tasks([{"title": "Held"}, {"title": "Lost"}])
     orch.execute_task("held")
-    orch.pause("tired")
+    with vespera.open(tmp_path, clock=clock) as other:
+        other.pause("tired")
     orch.execute_task("lost", agent="ada")
     clock.advance(10 * 3600)
     orch.get_status()  # ends the leases

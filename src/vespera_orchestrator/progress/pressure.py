@@ -235,12 +235,7 @@ class _LogReader:
 
     def _lost_holders(self) -> list[Event]:
         """Return where an agent fell silent; who had paused before has only gone to bed."""
-        pauses = self._recent((EventKind.SESSION_PAUSED,))
-        return [
-            event
-            for event in self._recent(_LOST_HOLDERS)
-            if not any(_covers(pause, event) for pause in pauses)
-        ]
+        return [event for event in self._recent(_LOST_HOLDERS) if not event.data.get("paused")]
 
     def _retries(self, started: Iterable[Event]) -> int:
         """Count attempts that were not the first at their task, unless the last was handed back."""
@@ -395,10 +390,3 @@ def _attempt_of(event: Event) -> int:
 
 def _energy_of(word: Event) -> Energy:
     return Energy(word.data.get("energy", Energy.NORMAL))
-
-
-def _covers(pause: Event, lost: Event) -> bool:
-    """Tell whether a holder had paused with the task in hand before its lease ended."""
-    tasks = pause.data.get("tasks")
-    is_same = pause.agent == lost.agent and pause.at <= lost.at
-    return is_same and isinstance(tasks, list) and lost.task_id in tasks
