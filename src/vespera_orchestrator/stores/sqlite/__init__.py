@@ -69,6 +69,8 @@ class SQLiteStore(SQLStore):
             file = None if path is None else Path(path).expanduser().absolute()
         except RuntimeError as exc:  # of ~user, where there is no such user
             raise InvalidInputError("store", f"{show_value(path)} cannot be used: {exc}") from exc
+        if file is not None and not file.name:
+            raise InvalidInputError("store", f"{show_value(path)} is a folder; name a file in it")
         database = Database(
             file, lambda: dump_time(clock()), durability=durability, readonly=readonly
         )
