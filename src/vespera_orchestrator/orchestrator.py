@@ -1821,7 +1821,8 @@ class Orchestrator:
         self._expire()
         meant = self._scope.task(task)
         outputs = arguments.answer(answer, values)
-        self._completion.ended(self._store.answer(meant.id, outputs, agent=self.agent))
+        completion = self._completion  # it follows the log from here on
+        completion.ended(self._store.answer(meant.id, outputs, agent=self.agent))
         return self._scope.task(meant)
 
     @writes
@@ -1848,9 +1849,10 @@ class Orchestrator:
         checked = arguments.signal_that_came("name", name)
         outputs = arguments.as_outputs(payload, "payload", {})
         session_id = self._scope.session_id()
+        completion = self._completion  # it follows the log from here on
         tasks = self._store.signal(session_id, checked, outputs, agent=self.agent, key=key)
         for task in tasks:
-            self._completion.ended(task)
+            completion.ended(task)
         return tasks
 
     # --- a person decides ---------------------------------------------------
@@ -1865,9 +1867,10 @@ class Orchestrator:
             TransitionError: It has ended otherwise.
         """
         meant = self._scope.task(task)
+        completion = self._completion  # it follows the log from here on
         for cancelled in self._store.cancel(meant.id, reason, subtree=subtree):
             self._files.save_cancelled(cancelled)
-            self._completion.ended(cancelled)
+            completion.ended(cancelled)
         return self._scope.task(meant)
 
     @writes
@@ -1936,9 +1939,10 @@ class Orchestrator:
             TransitionError: It has ended already.
         """
         meant = self._scope.task(task)
+        completion = self._completion  # it follows the log from here on
         for ended in self._store.abandon(meant.id, reason, subtree=subtree):
             self._files.save_cancelled(ended)
-            self._completion.ended(ended)
+            completion.ended(ended)
         return self._scope.task(meant)
 
     @writes

@@ -97,22 +97,38 @@ def test_results_are_brought_together_when_the_last_subtask_ends(opened, end):
     assert orch.synthesize_results("whole") == synthesis
 
 
-def test_results_are_brought_together_when_the_last_subtask_is_skipped(opened):
-    """Because of a task somewhere else, even over several others."""
+@pytest.mark.parametrize(
+    ("needs", "end"),
+    [
+        ("near", lambda orch: orch.cancel_task("far")),  # over another task
+        ("near", lambda orch: orch.abandon_task("far")),
+        ("part", lambda orch: orch.cancel_task("other")),  # because of a part of what ends
+        ("part", lambda orch: orch.abandon_task("far")),  # of a whole that is skipped
+        ("sell", lambda orch: orch.answer("gate", approved=False)),  # over a condition
+    ],
+)
+def test_results_are_brought_together_when_the_last_subtask_is_skipped(opened, needs, end):
+    """Because of whatever ends somewhere else, for ever."""
     orch = opened()
     orch.plan_tasks(
         [
             {"title": "Whole", "children": [{"title": "One"}, {"title": "Two"}]},
             {"title": "Far"},
             {"title": "Near", "dependencies": ["far"]},
+            {"title": "Other", "dependencies": ["far"], "children": [{"title": "Part"}]},
+            {"title": "Gate", "question": "May we?"},
+            {
+                "title": "Sell",
+                "dependencies": ["gate"],
+                "condition": "gate.outputs.approved",
+            },
         ]
     )
-    orch.add_dependency("two", "near")
+    orch.add_dependency("two", needs)
     orch.complete_task("one", summary="first", detailed_work="The first part.")
-    orch.cancel_task("far", "not needed")
+    end(opened())  # in a process of its own
     assert orch.get_task("two").status == "skipped"
-    (synthesis,) = orch.artifacts.list(kind="synthesis")
-    assert synthesis.task_id == orch.get_task("whole").id
+    (synthesis,) = orch.artifacts.list(kind="synthesis", task="whole")
     assert "What was skipped" in orch.artifacts.text(synthesis)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final
 
-from vespera_orchestrator._model import Agenda, NextStep, TaskQuery, TaskStatus
+from vespera_orchestrator._model import Agenda, EventKind, NextStep, TaskQuery
 from vespera_orchestrator._text import one_line
 from vespera_orchestrator.errors import NothingReadyError, VesperaError
 from vespera_orchestrator.progress.overview import Overview
@@ -26,7 +26,7 @@ _LOOKED_THROUGH: Final = 200
 """Among how many ready tasks a light one is looked for."""
 _SYNTHESIS_TOKENS: Final = 8000
 _MOST_FOLLOWED: Final = 200
-"""Among how many skipped tasks parents are looked for."""
+"""Among how many skipped tasks parents are looked for at a time."""
 
 
 class Coordination:
@@ -101,6 +101,8 @@ class Gathering:
     def __init__(self, rooms: Rooms, artifacts: Artifacts) -> None:
         self._rooms = rooms
         self._artifacts = artifacts
+        self._seen = rooms.store.last_seq()
+        """Up to which event tasks that were skipped have been followed."""
 
     def after(self, task: Task) -> None:
         """Bring results together below each parent whose last subtask has ended with *task*.
@@ -125,17 +127,21 @@ class Gathering:
             synthesize(overview, self._artifacts, parent, _SYNTHESIS_TOKENS)
 
     def _parents_of_ended(self, task: Task) -> list[str]:
-        """Return the parents of *task*, and of what was skipped because it was not reached."""
-        ended, waiting = {task.id: task}, [task]
-        while waiting and len(ended) < _MOST_FOLLOWED:
-            current = waiting.pop()
-            if current.status is TaskStatus.COMPLETED:
-                continue  # what its completion skips is nearly always below the same parent
-            for other in self._rooms.store.dependents(current.id):
-                if other.status is TaskStatus.SKIPPED and other.id not in ended:
-                    ended[other.id] = other
-                    waiting.append(other)
-        parents = [each.parent_task_id for each in ended.values() if each.parent_task_id]
+        """Return the parents of *task*, and of whatever was skipped with it, anywhere.
+
+        The log tells what was skipped: over a condition, over several other tasks, or as a part of
+        something. What others have caused to be skipped meanwhile is among it, at no harm.
+        """
+        skips = self._rooms.store.events(
+            self._seen,
+            session_id=task.session_id,
+            kinds=(EventKind.TASK_SKIPPED,),
+            limit=_MOST_FOLLOWED,
+        )
+        self._seen = max((event.seq for event in skips), default=self._seen)
+        skipped = (self._rooms.store.find_task(str(event.task_id), None) for event in skips)
+        ended = [task, *(each for each in skipped if each is not None)]
+        parents = [each.parent_task_id for each in ended if each.parent_task_id]
         return list(dict.fromkeys(parents))
 
     def _is_due(self, parent: Task) -> bool:
