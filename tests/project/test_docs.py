@@ -17,6 +17,8 @@ PATH_IN_CODE = re.compile(r"`((?:benchmarks|docs|examples|src|tests)/[\w./-]+)`"
 PACKAGE = ROOT / "src" / "vespera_orchestrator"
 MODULE_IN_CODE = re.compile(r"`([a-z_0-9/]+\.py)`")
 REQUIREMENT = re.compile(r"^\| ([A-Z]\d) \|.*?\]\((\w+\.md)#([\w-]+)\) \| (.*?) \|", re.MULTILINE)
+VARIABLE = re.compile(r"\b(?:MCP|VESPERA)_ORCHESTRATOR_[A-Z]+\b")
+VARIABLE_READ = re.compile(rf'ENV_\w+: Final = "({VARIABLE.pattern})"')
 LINK = re.compile(r"\]\(([^)#:]+\.md)(?:#[^)]*)?\)")
 
 
@@ -27,6 +29,17 @@ def test_files_that_a_page_names_exist(page):
     named = [ROOT / path for path in PATH_IN_CODE.findall(text) if not is_made(path)]
     linked = [page.parent / path for path in LINK.findall(text)]
     assert [path for path in (*named, *linked) if not path.exists()] == []
+
+
+def test_variables_that_a_page_or_the_code_names_exist():
+    """A wrong name would be ignored without a word, and every agent would be the same one."""
+    skills = sorted(PACKAGE.rglob("*.md"))
+    modules = {path: path.read_text("utf-8") for path in PACKAGE.rglob("*.py")}
+    tests = sorted((ROOT / "tests").rglob("*.py"))
+    pages = {path: path.read_text("utf-8") for path in [*PAGES, *skills, *tests]}
+    named = {(name, path) for path, text in pages.items() for name in VARIABLE.findall(text)}
+    read = {name for text in modules.values() for name in VARIABLE_READ.findall(text)}
+    assert {(name, path) for name, path in named if name not in read} == set()
 
 
 def is_made(path):

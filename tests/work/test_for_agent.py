@@ -13,7 +13,7 @@ import vespera_orchestrator as vespera
 @pytest.fixture
 def agent(tmp_path, monkeypatch):
     """Return a function that opens the project as an agent."""
-    monkeypatch.delenv("MCP_ORCHESTRATOR_AGENT", raising=False)
+    monkeypatch.delenv("VESPERA_ORCHESTRATOR_AGENT", raising=False)
     with contextlib.ExitStack() as opened:
         yield lambda name=None: opened.enter_context(
             vespera.open(tmp_path, agent=name, embedder="none")
