@@ -592,6 +592,17 @@ def test_it_runs_as_a_module(folder):
     assert piped.stderr == b""
 
 
+def test_what_went_wrong_can_be_read(run, folder):
+    """The next step names the artifact, and the command that prints it."""
+    with vespera.open(folder) as orch:
+        orch.execute_task("lid")
+        orch.fail("lid", "the rim is too thin")
+    (artifact_id,) = re.findall(r" read (a_\w+)", run("next")[1])
+    assert "the rim is too thin" in run("read", artifact_id)[1]
+    assert json.loads(run("read", artifact_id, "--json")[1])["id"] == artifact_id
+    assert "a_none" in run("read", "a_none")[2]
+
+
 # --- for agents with a shell -----------------------------------------------------------
 
 

@@ -146,7 +146,7 @@ def test_calls_without_a_command_are_those_for_programs(every_hint):
         ("orch.set_energy('low')", "energy low"),
         ("orch.plan_tasks(…, existing='keep')", "plan - --existing keep"),
         ("orch.share_context(db=…)", """tool share_context '{"values": {"db": "…"}}'"""),
-        ("orch.artifacts.read('a')", """tool read_artifact '{"artifact": "a"}'"""),
+        ("orch.artifacts.read('a')", "read a"),
         ("orch.query_tasks()", "tasks"),
         ("orch.query_tasks(ready=True)", "tasks --ready"),
         (
@@ -160,9 +160,9 @@ def test_calls_without_a_command_are_those_for_programs(every_hint):
         ("orch.update_task('a', dependencies=['b', 'c'])", "change a depends=b,c"),
         ("orch.get_status().questions", "status"),
         ("orch.get_status(session_id='s')", """tool get_status '{"session_id": "s"}'"""),
-        ("orch.artifacts.text(id)", """tool read_artifact '{"artifact": "ID"}'"""),
+        ("orch.artifacts.text(id)", "read ID"),
         ("print(orch.resume())", "resume"),
-        ("print(orch.artifacts.text('a_1'))", """tool read_artifact '{"artifact": "a_1"}'"""),
+        ("print(orch.artifacts.text('a_1'))", "read a_1"),
     ],
 )
 def test_a_call_is_the_command_that_makes_it(call, command):

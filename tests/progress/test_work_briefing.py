@@ -52,6 +52,9 @@ def test_a_plain_task_has_a_plain_briefing():
     ]
     headings = [line for line in lines if line.startswith("##")]
     assert headings == ["## The task", "## How to hand in"]
+    assert section(lines, "## The task")[0] == (
+        "What to do: what the title says. Nobody has written more."
+    )
 
 
 def test_the_most_important_comes_first():

@@ -86,7 +86,10 @@ TABLE = {
         ready(running=1, own=holding("b", silent_s=120)),
         (
             "execute",
-            "When nobody else goes on with it under your name, then do: it is still yours.",
+            (
+                "When no other process works on it under your name, then go on with it: it is "
+                "still yours."
+            ),
             "orch.work('b')",
         ),
     ),
@@ -134,7 +137,10 @@ TABLE = {
         ready(records.task("r", recovers_task_id="t_a"), uses_worktrees=True, report_id="a_9"),
         (
             "execute",
-            "When you have read what went wrong, print(orch.artifacts.text('a_9')), then start 'r'",
+            (
+                "When you have read what went wrong, with print(orch.artifacts.text('a_9')), then "
+                "start 'r'"
+            ),
             "orch.execute_task('r')",
         ),
     ),

@@ -123,7 +123,7 @@ def test_going_on_with_what_was_handed_back_is_no_retry(orch):
     orch.retry_task(troubled)
     orch.execute_task(troubled)
     [cause] = [each for each in orch.pressure().causes if each.kind == PressureKind.RETRIES]
-    assert cause.sentence == "a task was tried again once in a day"
+    assert cause.sentence == "work was tried again once in a day"
 
 
 def test_hours_without_a_break(orch, clock):

@@ -49,6 +49,7 @@ _SIGNAL: Final = "signal"
 _PLAN: Final = "plan"
 _TASKS: Final = "tasks"
 _CHANGE: Final = "change"
+_READ: Final = "read"
 _STDIN: Final = "-"
 _BY_DEFAULT: Final = "resume"
 _EXISTING: Final = {
@@ -472,6 +473,17 @@ def _value(text: str) -> JsonValue:
         return text
 
 
+def _read(
+    orch: Orchestrator, options: argparse.Namespace, out: _Terminal, _: _Terminal, __: IO[str]
+) -> int:
+    """Print the text of an artifact."""
+    if options.json:
+        _show(out, orch.artifacts.get(options.artifact), options)
+    else:
+        out.print(orch.artifacts.text(options.artifact))
+    return 0
+
+
 def _tool(
     orch: Orchestrator, options: argparse.Namespace, out: _Terminal, _: _Terminal, stdin: IO[str]
 ) -> int:
@@ -496,6 +508,7 @@ _COMMAND_FUNCTIONS: Final[dict[str, _Command]] = {
     _SIGNAL: _signal,
     _TASKS: _tasks,
     _CHANGE: _change,
+    _READ: _read,
     "tool": _tool,
 }
 
@@ -564,6 +577,8 @@ def _add_for_people(commands: Any) -> None:
         nargs="+",
         help=f"nothing behind = clears it; fields are {', '.join(task_words.FIELDS)}",
     )
+    read = _add(commands, _READ, "print an artifact: what somebody did, or what went wrong")
+    read.add_argument("artifact", metavar="ARTIFACT", help="its id, such as a_79mk9tx7h2kf")
     watch = _add(commands, _WATCHED, "print events as they are recorded, until you stop it")
     watch.add_argument(
         "--timeout", type=float, metavar="SECONDS", help="stop after so long without an event"

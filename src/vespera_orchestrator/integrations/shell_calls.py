@@ -265,6 +265,11 @@ def _tasks_words(values: dict[str, Any]) -> Iterator[str]:
         yield from ("--parent", _word(values.pop("parent_task_id")))
 
 
+def _read_words(values: dict[str, Any]) -> Iterator[str]:
+    yield "read"
+    yield _word(values.pop("artifact"))
+
+
 def _change_words(values: dict[str, Any]) -> Iterator[str]:
     yield "change"
     yield _word(values.pop("task"))
@@ -288,5 +293,6 @@ _WRITERS: Final[Mapping[str, _Writer]] = {
     "signal": _signal_words,
     "query_tasks": _tasks_words,
     "update_task": _change_words,
+    "artifacts.text": _read_words,
 }
 """Commands that take their words otherwise than the call behind them."""

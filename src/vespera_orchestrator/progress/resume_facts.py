@@ -40,6 +40,7 @@ from vespera_orchestrator.worktrees.peek import read_position
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
     from vespera_orchestrator._model import Attempt, Event, Look, Task, Worktree
     from vespera_orchestrator._rooms import Rooms
@@ -404,10 +405,7 @@ class ResumeView:
         if self._uses_git and position.head != position.integration:
             missing = self._from_git(self._missing) or 0
         project = self._rooms.scope.home.project
-        names = [
-            f"{record.name} (branch {record.branch}, {os.path.relpath(record.path, project)})"
-            for record in records[:_NAMED_WORKTREES]
-        ]
+        names = [_worktree_words(record, project) for record in records[:_NAMED_WORKTREES]]
         return Whereabouts(
             position=position,
             integration_branch=self._rooms.config.worktrees.integration_branch,
@@ -418,6 +416,14 @@ class ResumeView:
 
     def _missing(self) -> int:
         return self._rooms.worktrees.missing_in_checkout()
+
+
+def _worktree_words(record: Worktree, project: Path) -> str:
+    """Say where a worktree is, and its branch where that is not named like it."""
+    place = os.path.relpath(record.path, project)
+    if record.branch.endswith(f"/{record.name}"):
+        return f"{record.name} ({place})"
+    return f"{record.name} ({place}, branch {record.branch})"
 
 
 def _change(record: _ChangeRecord) -> Change:

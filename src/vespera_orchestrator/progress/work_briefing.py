@@ -295,6 +295,8 @@ def _task_section(facts: WorkFacts) -> Section:
                 reserved=0.3,
             )
         )
+    elif not task.acceptance:
+        pieces += _lines("What to do: what the title says. Nobody has written more.")
     if task.acceptance:
         pieces.append(
             Piece(

@@ -261,8 +261,8 @@ def _take_up_own(facts: SessionFacts) -> NextStep | None:
     title = one_line(own.task.title, _TITLE_WIDTH)
     sentence = (
         f"You began {title!r}, as {own.agent}, in another process: last sign of life "
-        f"{ago(own.silent_s)}.{was_at(own.note)} When nobody else goes on with it under your "
-        "name, then do: it is still yours."
+        f"{ago(own.silent_s)}.{was_at(own.note)} When no other process works on it under your "
+        "name, then go on with it: it is still yours."
     )
     return _step_on(own.task, "execute", sentence, f"orch.work({own.task.alias!r})")
 
@@ -373,7 +373,8 @@ def _in_hand(facts: SessionFacts) -> str:
 def _trigger(facts: SessionFacts) -> str:
     """Return what you can see before you start."""
     if facts.report_id is not None:
-        return f"you have read what went wrong, print(orch.artifacts.text({facts.report_id!r}))"
+        call = f"print(orch.artifacts.text({facts.report_id!r}))"
+        return f"you have read what went wrong, with {call}"
     return "you have read this"
 
 

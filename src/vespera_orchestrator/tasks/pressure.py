@@ -206,12 +206,12 @@ _RULES: Final[dict[PressureKind, _Rule]] = {
     PressureKind.FAILURES: _Rule(
         weight=25,
         share=lambda facts, at: _trouble(facts.failures, facts.completed, at.failures),
-        sentence=lambda facts: f"an attempt was blocked {_times(facts.failures)} in a day",
+        sentence=lambda facts: f"work was blocked {_times(facts.failures)} in a day",
     ),
     PressureKind.RETRIES: _Rule(
         weight=10,
         share=lambda facts, at: _trouble(facts.retries, facts.completed, at.retries),
-        sentence=lambda facts: f"a task was tried again {_times(facts.retries)} in a day",
+        sentence=lambda facts: f"work was tried again {_times(facts.retries)} in a day",
     ),
     PressureKind.EXPIRED_LEASES: _Rule(
         weight=15,
