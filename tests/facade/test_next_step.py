@@ -219,6 +219,15 @@ def test_parts_that_are_archived_are_not_brought_together(orch, end):
     assert take(orch).task.alias == "big"
 
 
+def test_what_another_agent_began_goes_on_from_its_checkpoint(ada, open_as):
+    """Whoever takes it up sees where it stands before taking it."""
+    ada.plan_task("A")
+    ada.execute_task("a").checkpoint({}, "the rim is turned")
+    ada.end_attempt("a", "killed")
+    sentence = open_as("ben").next_step().sentence
+    assert sentence.endswith("killed. It goes on from: the rim is turned.")
+
+
 def test_worktrees_are_asked_for_only_where_tasks_use_them(ada, project):
     """Not before the first one, and not without git."""
     ada.plan_tasks([{"title": title} for title in "AC"])

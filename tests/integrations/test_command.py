@@ -592,6 +592,16 @@ def test_it_runs_as_a_module(folder):
     assert piped.stderr == b""
 
 
+def test_how_a_task_is_handed_in_is_said_once(run, folder):
+    """Where handing in is the next step, nothing is said behind it."""
+    with vespera.open(folder) as orch:
+        orch.plan_task("Part", parent_task_id="lid")
+        orch.complete_task("part", summary="s", detailed_work="d")
+    out = run("next")[1]
+    assert out.count("done lid 'what you did'") == 1
+    assert len(out.splitlines()) == 1
+
+
 def test_what_went_wrong_can_be_read(run, folder):
     """The next step names the artifact, and the command that prints it."""
     with vespera.open(folder) as orch:

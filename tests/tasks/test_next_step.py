@@ -129,6 +129,10 @@ TABLE = {
         ready(records.task("a", description="Boil 1.5 l water. Then pour.")),
         ("execute", "It begins: Boil 1.5 l water.", "orch.execute_task('a')"),
     ),
+    "described as a list": (
+        ready(records.task("a", description="1. Boil water\n2. Pour\n")),
+        ("execute", "It begins: Boil water", "orch.execute_task('a')"),
+    ),
     "heavy": (
         ready(records.task("a", complexity="complex", description="# A\n\n- [x] b\n- [ ] Pour\n")),
         ("execute", "Ten minutes are enough to begin: Pour.", "orch.execute_task('a')"),
@@ -166,6 +170,14 @@ TABLE = {
         ready(task("a", reason="names are unclear")),
         ("execute", "handed back with: names are unclear.", "orch.execute_task('a')"),
     ),
+    "begun by somebody": (
+        ready(setback="attempt 1 crashed: no sign of life", ready_note="the rim is turned"),
+        (
+            "execute",
+            "no sign of life. It goes on from: the rim is turned.",
+            "orch.execute_task('a')",
+        ),
+    ),
     "files elsewhere": (
         SessionFacts(counts={PENDING: 1}, ready=task("a"), obstacle="its files are on laptop"),
         ("decide", "'A' cannot be started here yet: its files", "orch.worktrees.list()"),
@@ -195,7 +207,7 @@ TABLE = {
         ready(ready_has_subtasks=True, synthesis_id="a_1"),
         (
             "execute",
-            "When you have read them, print(orch.artifacts.text('a_1')), then complete",
+            "When you have read them, with print(orch.artifacts.text('a_1')), then complete",
             "orch.complete_task('a', summary=…, detailed_work=…)",
         ),
     ),

@@ -232,7 +232,8 @@ def _print_tasks(out: _Terminal, tasks: Iterable[vespera.Task]) -> None:
 
 def _how_it_ends(step: vespera.NextStep) -> str:
     """Say how a person hands in the task of a step."""
-    if step.action != "execute" or step.alias is None:
+    is_handing_in = step.call.startswith("orch.complete_task(")
+    if step.action != "execute" or step.alias is None or is_handing_in:
         return ""
     return f"When it is done: orch.complete_task({step.alias!r})"
 

@@ -326,6 +326,7 @@ class SessionReader:
             report_id=self._report(ready),
             usual=usual_time_of(self._store, ready),
             setback=self._setback(ready),
+            ready_note=self._last_note(ready if ready.attempts else None),
             synthesis_id=self._fresh_synthesis(ready) if is_parent else None,
             unplanned=self._unplanned(ready) if is_parent else (),
         )

@@ -33,6 +33,7 @@ FILES_CALL: Final = "orch.worktrees.list()"
 SETTINGS_CALL: Final = "orch.team_settings()"
 """Shows the settings that the homes of a session have agreed on."""
 _CHECKLIST_ITEM: Final = re.compile(r"^\s*[-*] \[ \]\s+(.+)$", re.MULTILINE)
+_FIRST_ITEM: Final = re.compile(r"\s*(?:[-*+]|\d{1,3}[.)])[ \t]+(?!\[[xX]\])(\S.*)")
 
 
 @attrs.frozen(kw_only=True)
@@ -108,6 +109,8 @@ class SessionFacts:
     """How long tasks usually take that are like that one or, without one, like `longest_silent`."""
     setback: str = ""
     """How the latest attempt at that task ended, if it came to nothing by itself."""
+    ready_note: str = ""
+    """What its last checkpoint says, if somebody began it before."""
     uses_worktrees: bool = False
     """Whether the session's tasks work in worktrees, so that this one should too."""
     report_id: str | None = None
@@ -320,7 +323,7 @@ def _synthesize(facts: SessionFacts) -> NextStep | None:
     else:
         action = "execute"
         sentence = (
-            f"The results of {title!r} are brought together. When you have read them, "
+            f"The results of {title!r} are brought together. When you have read them, with "
             f"print(orch.artifacts.text({facts.synthesis_id!r})), then complete the task."
         )
         call = f"orch.complete_task({task.alias!r}, summary=…, detailed_work=…)"
@@ -345,6 +348,8 @@ def _start(facts: SessionFacts) -> NextStep | None:
     elif note:
         verb = "opened again" if causes.is_reopened(task) else "handed back with"
         sentence += f" It was {verb}: {one_line(note, 200)}."
+    if facts.ready_note and facts.ready_note != note:
+        sentence += f" It goes on from: {one_line(facts.ready_note, _FIRST_WORDS)}."
     if facts.usual is not None:
         sentence += f" It may take {facts.usual.words}, like {facts.usual.source}."
     sentence += _date_hint(task, facts)
@@ -655,8 +660,8 @@ _RULES: Final[tuple[Callable[[SessionFacts], NextStep | None], ...]] = (
 
 
 def first_words(description: str) -> str:
-    """Return what a description says to do first: its first open item, or its first sentence."""
-    item = _CHECKLIST_ITEM.search(description)
+    """Return what a description says to do first: an item of its list, or its first sentence."""
+    item = _CHECKLIST_ITEM.search(description) or _FIRST_ITEM.match(description)
     if item is not None:
         return one_line(item[1], _FIRST_WORDS)
     text = one_line(description, len(description) + 1)
