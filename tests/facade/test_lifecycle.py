@@ -1206,9 +1206,9 @@ def test_a_condition_is_checked_when_it_is_planned(orch):
 
 def test_a_condition_without_its_output_says_what_there_is(orch):
     """The person who misspelt it sees which name it was."""
-    orch.plan_task("Gate", question="May we?")
+    orch.plan_task("Gate")
     orch.plan_task("Ship", dependencies=["gate"], condition="gate.outputs.aproved")
-    orch.answer("gate", approved=True)
+    orch.complete_task("gate", summary="s", detailed_work="d", outputs={"approved": True})
     assert "gate has no output 'aproved' (did you mean 'approved'?" in str(orch.why("ship"))
 
 
