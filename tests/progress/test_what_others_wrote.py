@@ -147,7 +147,7 @@ def test_no_document_and_no_commit_is_obeyed(project):
 
 SHOWN_BY_OTHERS = {
     "Appearance", "ConflictEntry", "DeadLink", "EarlierSnapshot", "FileChange", "FileLink",
-    "LeftOut", "MarkerError", "MissingOutput", "Record", "Spot", "UnfitFileError",
+    "FullLoad", "LeftOut", "MarkerError", "MissingOutput", "Record", "Spot", "UnfitFileError",
     "YamlMistakeError",
 }  # fmt: skip
 """Their words reach people in an error, a record or a document, which is shown as text itself."""

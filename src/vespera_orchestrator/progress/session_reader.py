@@ -303,8 +303,13 @@ class SessionReader:
         return self._without_ready(facts, is_idle=is_idle, is_left=not candidates)
 
     def _enough(self, running: int) -> str:
-        """Say why a start would be refused, if the pressure is that high."""
-        if not running:
+        """Say why a start would be refused, if the pressure is that high.
+
+        All that makes pressure is counted only where it was high at the last look, or was said to
+        be: most readers would pay for it in vain.
+        """
+        is_limited = running > 0 and self._rooms.config.pressure.limit_claims
+        if not is_limited or self._gauge.is_recorded_as_steady(self._session_id):
             return ""
         level = self._gauge.last_level(self._session_id)
         load = self._gauge.full_load(self._session_id, level)
