@@ -257,8 +257,10 @@ def _worktree_remove(orch: Orchestrator, facts: Mapping[str, Any]) -> _Reply:
 
 
 def _held(orch: Orchestrator) -> list[Running]:
-    """Return what this agent holds in the current session."""
+    """Return what this agent holds in the current session; most ends of a turn hold nothing."""
     try:
+        if not orch.query_tasks(status="in_progress", agent=orch.agent, limit=1):
+            return []
         running = orch.get_status().running
     except NotFoundError:
         return []
