@@ -147,6 +147,12 @@ def test_every_record_that_a_public_call_returns_travels():
             assert all(isinstance(getattr(kind, each), property) for each in form.properties)
 
 
+def test_the_contract_may_be_imported_before_it_is_named():
+    """Whoever imports its module first gets no warning of pytest, which is an error here."""
+    module = importlib.import_module("vespera_orchestrator.testing.store_contract")
+    assert vespera.testing.StoreContract is module.StoreContract
+
+
 NO_RECORDS = {"JsonForm", "LeftOut", "Result", "Table", "UnderWay"}
 """What callers hand in, and classes within these records or contracts that nobody is handed."""
 

@@ -14,9 +14,10 @@ pytest must be installed when you use the name::
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from vespera_orchestrator._model import utcnow
 from vespera_orchestrator.errors import MissingDependencyError
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from vespera_orchestrator.testing.store_contract import StoreContract
 
 __all__ = ["ManualClock", "MemoryStore", "StoreContract"]
+
+_CONTRACT: Final = "vespera_orchestrator.testing.store_contract"
 
 
 class MemoryStore(SQLiteStore):
@@ -45,7 +48,8 @@ def __getattr__(name: str) -> Any:
         raise MissingDependencyError(
             "StoreContract", "pytest", "python -m pip install pytest"
         ) from exc
-    pytest.register_assert_rewrite("vespera_orchestrator.testing.store_contract")
+    if _CONTRACT not in sys.modules:  # else it is too late, and pytest would warn
+        pytest.register_assert_rewrite(_CONTRACT)
     from vespera_orchestrator.testing.store_contract import StoreContract
 
     return StoreContract
