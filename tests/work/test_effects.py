@@ -4,6 +4,7 @@ nothing.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import signal
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -305,6 +307,17 @@ def test_a_key_is_the_same_however_it_is_typed(orch):
     for key in ("caf\u00e9", "cafe\u0301"):
         assert work.once(key, lambda: send(orch)) == "sent"
     assert letters(orch) == 1
+
+
+def test_a_lock_that_cannot_be_removed_fails_nothing(orch, monkeypatch):
+    """What has happened is recorded by then; a full or broken disk says nothing about it."""
+
+    def refuse(path, **_):
+        raise OSError(errno.ENOSPC, "no space left", str(path))
+
+    work = orch.execute_task("write")
+    monkeypatch.setattr(Path, "unlink", refuse)
+    assert work.once("letter", lambda: send(orch)) == "sent"
 
 
 @pytest.mark.parametrize("key", ["", " ", 5])

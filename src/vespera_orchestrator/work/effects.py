@@ -12,7 +12,7 @@ import inspect
 import os
 import threading
 import unicodedata
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Final, cast
 
 from vespera_orchestrator._model import TaskStatus
@@ -62,7 +62,8 @@ class Effects:
             arguments.plain_function("probe", probe)
         with self._alone(key) as lock:
             result = self._once(key, do, probe)
-            lock.unlink(missing_ok=True)  # whoever comes now finds the record
+            with suppress(OSError):  # whoever comes now finds the record; a lock that stays is free
+                lock.unlink(missing_ok=True)
             return result
 
     @contextmanager
