@@ -735,7 +735,7 @@ def test_a_plan_tells_all_its_mistakes_at_once(orch):
         )
     told = [(mistake.place, str(mistake)) for mistake in caught.value.mistakes]
     assert [place for place, _ in told] == [
-        *("task 1 (a)", "task 1 (a)", "task 2 (b), child 1 ()", "task 2 (b), child 2"),
+        *("task 1 (a)", "task 1 (a)", "task 2 (b), child 1 (without title)", "task 2 (b), child 2"),
         *("task 2 (b)", "task 3 (c)"),
     ]
     for (_, text), said in zip(
