@@ -109,11 +109,6 @@ class PressureGauge:
             return False
         return timedelta() <= self._rooms.clock() - found_at < _STEADY_FOR
 
-    def is_recorded_as_steady(self, session_id: str) -> bool:
-        """Tell whether the level was steady when it was recorded last, at the cost of a look-up."""
-        reader = _LogReader(self._rooms, session_id, self._rooms.clock())
-        return reader.standing().level is PressureLevel.STEADY
-
     def read(self, session_id: str) -> Pressure:
         """Judge it, and write nothing."""
         pressure, _ = self._read(session_id)

@@ -77,6 +77,27 @@ _MAX_UNMERGED: Final = 200
 
 
 @attrs.frozen(kw_only=True)
+class _Start:
+    """What a reader could begin, or go on with."""
+
+    ready: Task | None = None
+    """The best ready task."""
+    obstacle: VesperaError | None = None
+    """What keeps this home from starting it."""
+    unfinished: Task | None = None
+    """What the reader had in hand last."""
+    is_left: bool
+    """What is ready, if anything, is left to other agents."""
+    enough: str = ""
+    """Why nothing should be begun: as much is held as the pressure allows."""
+
+    @property
+    def is_nothing(self) -> bool:
+        """Whether there is nothing to begin."""
+        return self.ready is None and self.unfinished is None
+
+
+@attrs.frozen(kw_only=True)
 class SessionState:
     """What the store says of a session at one moment."""
 
@@ -261,55 +282,63 @@ class SessionReader:
         return best, reason
 
     def _facts(self) -> SessionFacts:
-        beside = recovery_beside(self._store, self._wanted, self._scope.agent)
-        candidates = [*self._takeable(self.everything), *beside]
         in_progress = self.counts.get(TaskStatus.IN_PROGRESS, 0)
         rows = self._running_rows(_MAX_UNMERGED) if in_progress else []
-        all_unmerged = [task for task, attempt, _ in rows if attempt.is_handed_in]
-        places = self._places_elsewhere(all_unmerged)
-        running = in_progress - len(all_unmerged)
-        uses_worktrees = self._uses_worktrees
-        ready, obstacle = self._best_here(candidates, lands=uses_worktrees)
-        unfinished = self._unfinished()
-        enough = "" if ready is None and unfinished is None else self._enough(running)
-        if enough:
-            unfinished = None
-            if ready is not None and not has_subtasks(self._store, ready):
-                ready, candidates = None, []
+        unmerged = [task for task, attempt, _ in rows if attempt.is_handed_in]
+        places = self._places_elsewhere(unmerged)
+        running = in_progress - len(unmerged)
+        start = self._start(running)
         facts = SessionFacts(
             counts=self.counts,
             within=self._within(),
             instead=() if self.counts or self._wanted is None else self._instead(),
             is_archived=not self.counts and self._has_archived(),
             own=self._own() if running else None,
-            unfinished=unfinished,
-            unfinished_note=self._last_note(unfinished),
-            uses_worktrees=uses_worktrees,
-            unmerged=[task for task in all_unmerged if task.id not in places],
-            unmerged_elsewhere=[
-                (task, places[task.id]) for task in all_unmerged if task.id in places
-            ],
+            unfinished=start.unfinished,
+            unfinished_note=self._last_note(start.unfinished),
+            uses_worktrees=self._uses_worktrees,
+            unmerged=[task for task in unmerged if task.id not in places],
+            unmerged_elsewhere=[(task, places[task.id]) for task in unmerged if task.id in places],
             running=running,
-            holdings=self._holdings(rows, lands=uses_worktrees),
-            enough=enough,
+            holdings=self._holdings(rows, lands=self._uses_worktrees),
+            enough=start.enough,
             decisions=[why for why in self.blocked if why.needs_person],
             now=self._rooms.by_clock_here(self._rooms.clock()),
-            proposals=0 if self._wanted else self._count_proposals(),
-            failing_documents=() if self._wanted else failing_documents(self._scope.home.path),
         )
-        if ready is not None:
-            return self._with_ready(facts, ready, obstacle)
-        is_idle = not running and not all_unmerged
-        return self._without_ready(facts, is_idle=is_idle, is_left=not candidates)
+        if self._wanted is None:
+            failing = failing_documents(self._scope.home.path)
+            facts = attrs.evolve(
+                facts, proposals=self._count_proposals(), failing_documents=failing
+            )
+        if start.ready is not None:
+            return self._with_ready(facts, start.ready, start.obstacle)
+        is_idle = not running and not unmerged
+        return self._without_ready(facts, is_idle=is_idle, is_left=start.is_left)
+
+    def _start(self, running: int) -> _Start:
+        """Find what the reader could begin, or go on with, while so many tasks are held."""
+        beside = recovery_beside(self._store, self._wanted, self._scope.agent)
+        candidates = [*self._takeable(self.everything), *beside]
+        ready, obstacle = self._best_here(candidates, lands=self._uses_worktrees)
+        start = _Start(
+            ready=ready,
+            obstacle=obstacle,
+            unfinished=self._unfinished(),
+            is_left=not candidates,
+        )
+        enough = "" if start.is_nothing else self._enough(running)
+        if not enough:
+            return start
+        if ready is not None and has_subtasks(self._store, ready):
+            return attrs.evolve(start, unfinished=None, enough=enough)
+        return _Start(is_left=True, enough=enough)
 
     def _enough(self, running: int) -> str:
-        """Say why a start would be refused, if the pressure is that high.
+        """Say why a start would be refused, if the pressure was that high at the last look.
 
-        All that makes pressure is counted only where it was high at the last look, or was said to
-        be: most readers would pay for it in vain.
+        To count all that makes pressure would cost most readers something, and in vain.
         """
-        is_limited = running > 0 and self._rooms.config.pressure.limit_claims
-        if not is_limited or self._gauge.is_recorded_as_steady(self._session_id):
+        if not running:
             return ""
         level = self._gauge.last_level(self._session_id)
         load = self._gauge.full_load(self._session_id, level)
