@@ -1799,17 +1799,13 @@ class Orchestrator:
     def answer(self, /, task: TaskRef, answer: JsonValue = None, **values: JsonValue) -> Task:
         """Answer a task that waits for a person. The answer becomes its outputs.
 
-        It is completed at once, also while you had put it off; if it waits for other tasks, too, or
-        until its ``not_before``, then after that. Conditions read the answer:
-        ``answer("gate", approved=True)`` decides ``gate.outputs.approved``. A plain ``True`` means
-        that, too, if conditions read this output only. Any other task that nobody has begun can be
-        answered as well.
-
-        Another answer replaces it until the task is completed.
+        It is completed at once, or when what else it waits for has come. Conditions read the
+        answer: ``answer("gate", approved=True)`` decides ``gate.outputs.approved``. So does a plain
+        ``True`` if they read nothing else. Any task that nobody has begun can be answered.
 
         Args:
             task: The task.
-            answer: A mapping is the outputs themselves; any other value is the output ``answer``.
+            answer: A mapping is the outputs; another value is the output ``answer``.
             values: Further outputs.
 
         Raises:

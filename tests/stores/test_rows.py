@@ -154,4 +154,4 @@ def test_hours_are_those_of_the_longest_chain(task):
 def test_a_plan_without_circles_is_let_through(task):
     """Though a task waits for one that is in no circle itself."""
     other = attrs.evolve(task, id="t_other", dependencies=(Dependency(task.id),))
-    refuse_circles_within([task, other])
+    refuse_circles_within([task, other], {})

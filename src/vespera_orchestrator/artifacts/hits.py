@@ -10,7 +10,7 @@ import attrs
 
 from vespera_orchestrator._model import Artifact, SearchGap
 from vespera_orchestrator._records import JsonForm, Record, RecordList
-from vespera_orchestrator._text import one_line
+from vespera_orchestrator._text import one_line, show_methods
 from vespera_orchestrator.artifacts.alike import Saying
 from vespera_orchestrator.artifacts.search.gaps import gap_words
 from vespera_orchestrator.artifacts.search.index import SearchMode
@@ -115,6 +115,7 @@ class Hit(Record):
         return f"{one_line(self.title)} ({about})\n{self.text}"
 
 
+@show_methods
 class SearchHits(RecordList[Hit]):
     """The hits, and below them what they do not show.
 

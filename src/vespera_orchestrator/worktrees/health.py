@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import shlex
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vespera_orchestrator._model import Finding, FindingKind, Severity, WorktreeState
+from vespera_orchestrator.errors import UnreadableObjectError
 from vespera_orchestrator.worktrees import checkout
 from vespera_orchestrator.worktrees.admin_note import (
     MAKING,
@@ -74,7 +76,8 @@ def find_problems(
             yield from _lost_landing(repository, record)
         yield from _unknown_folders(repository, records.values())
         yield from _of_earlier_home(repository)
-        yield from _forgotten_landing(repository, records.values())
+        with suppress(UnreadableObjectError):  # objects that are lost are told by themselves
+            yield from _forgotten_landing(repository, records.values())
         for loss in find_rescue_losses(repository):
             yield _loss(loss, "git fetch --refetch CLONE +{ref}:{ref}, if another clone has it")
 

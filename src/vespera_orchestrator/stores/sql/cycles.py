@@ -73,7 +73,7 @@ def _stuck_tasks(needs: Mapping[str, list[str]]) -> set[str]:
 
 def _circle_path(in_circles: set[str], needs: Mapping[str, list[str]]) -> list[str]:
     """Walk along needs until a task comes up twice; return the walk between the two times."""
-    task_id = min(in_circles)
+    task_id = next(each for each in needs if each in in_circles)  # the first of the plan
     path: list[str] = []
     position: dict[str, int] = {}
     while task_id not in position:
