@@ -62,6 +62,25 @@ class ConcurrencyContract(StoreFixtures):
         assert sorted(won) == sorted(task.id for task in store.tasks(ALL_TASKS))
         assert store.count(ALL_TASKS) == {TaskStatus.COMPLETED: 40}
 
+    def test_of_many_that_begin_an_effect_one_does(self, open_store, store, clock, session_id):
+        """Four of one name at once, each with a store of its own: the others are refused."""
+        store.plan(session_id, [TaskDraft(title="T")])
+        task = store.claim(session_id, "ada", lease_s=600).task
+        together = threading.Barrier(4)
+
+        def begin():
+            won = []
+            with _own_store(open_store, clock, store) as own:
+                for number in range(10):
+                    together.wait()
+                    if own.begin_effect(task.id, 1, f"mail {number}") is not None:
+                        won.append(number)
+            return won
+
+        answers = at_once(*[begin] * 4)
+        assert errors(answers) == [], answers
+        assert sorted(number for won in answers for number in won) == list(range(10))
+
     def test_dense_convergence_is_counted_exactly(self, open_store, store, clock, session_id):
         """Layers of eight, all waiting for all of the layer before, four at once.
 
