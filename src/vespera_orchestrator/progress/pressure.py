@@ -16,7 +16,7 @@ from vespera_orchestrator._model import (
     TaskQuery,
     TaskStatus,
 )
-from vespera_orchestrator._text import plural, show_methods
+from vespera_orchestrator._text import plural
 from vespera_orchestrator.errors import ReadOnlyError, StoreUnavailableError
 from vespera_orchestrator.home.scope import DEFAULT_AGENT
 from vespera_orchestrator.progress.low_energy import Gentleness
@@ -77,7 +77,6 @@ _ENDINGS: Final = (
 )
 
 
-@show_methods
 @attrs.frozen(kw_only=True)
 class FullLoad:
     """As many tasks are held as the pressure allows, or more."""

@@ -142,9 +142,11 @@ def _lines(text: str) -> list[str]:
 
 def _grouped(items: Sequence[str], most: int) -> list[list[str]]:
     """Put neighbours together until there are at most so many groups of nearly equal size."""
-    count = min(len(items), most) or 1
+    if not items:
+        return []
+    count = min(len(items), most)
     ends = [round(len(items) * number / count) for number in range(count + 1)]
-    return [list(items[start:end]) for start, end in pairwise(ends) if start < end]
+    return [list(items[start:end]) for start, end in pairwise(ends)]
 
 
 def _listed(task: Task, groups: Iterable[Sequence[str]]) -> list[TaskDraft]:
@@ -216,11 +218,10 @@ def _chained(
 
     The first waits for whatever the task waits for: subtasks do not do so by themselves. A piece
     that somebody cancels is not needed, and the next one goes on. They are for the agent that the
-    task is for, and rest as long as it does.
+    task is for. The store lets them rest as long as it does.
     """
     chained: list[TaskDraft] = []
     before: str | None = planned[-1].id if planned else None
-    rests_until = task.not_before if task.asleep else None
     for number, draft in enumerate(drafts, len(planned) + 1):
         piece = attrs.evolve(
             draft,
@@ -231,8 +232,6 @@ def _chained(
             priority=task.priority,
             max_attempts=task.max_attempts,
             for_agent=draft.for_agent or task.for_agent,
-            not_before=draft.not_before or rests_until,
-            zone=draft.zone or task.zone,
             context={**task.context, **draft.context, MARK: task.id, _GRAIN: grain},
         )
         if before is None:
