@@ -36,8 +36,8 @@ def file_lock(
 
     The file is made where it is missing, its folder is not. Everybody can take the lock who may
     write in that folder. The block may remove the file: whoever waits for it takes a new one. A
-    child that is forked meanwhile does not hold the lock. A landing takes four locks, and filelock
-    needs a hundred times as long for each.
+    child that is forked meanwhile does not hold the lock. A landing takes four locks, and
+    filelock 4 needs fifteen to twenty times as long for each.
 
     Args:
         path: The file. It stays when it is unlocked, so that all lock the same one.
