@@ -1287,7 +1287,7 @@ class Pause(Record):
     not_saved: tuple[str, ...] = ()
     """What could not be saved, and why."""
     begun: tuple[str, ...] = ()
-    """The aliases of tasks that they hold from another process, which saves them itself."""
+    """Tasks that they hold from another process, which saves them."""
 
     def __str__(self) -> str:
         parts = [f"Saved: {', '.join(self.saved)}."] if self.saved else []
@@ -1536,9 +1536,11 @@ class NextStep(Record):
     """The task it is about, if any."""
     alias: str | None = None
     """That task's alias."""
+    own_words: str = ""
+    """What you meant to do next when you paused."""
 
     def __str__(self) -> str:
-        return f"{self.sentence}  →  {self.call}" if self.call else self.sentence
+        return f"{self._words}  →  {self.call}" if self.call else self._words
 
     def __repr__(self) -> str:
         return str(self)
@@ -1546,7 +1548,15 @@ class NextStep(Record):
     def _repr_html_(self) -> str:
         from vespera_orchestrator._html import step_html
 
-        return step_html(self.sentence, self.call)
+        return step_html(self._words, self.call)
+
+    @property
+    def _words(self) -> str:
+        if not self.own_words:
+            return self.sentence
+        return (
+            f"You meant to do next: “{one_line(self.own_words, _LONGEST_SHOWN)}”. {self.sentence}"
+        )
 
 
 @attrs.frozen(kw_only=True)

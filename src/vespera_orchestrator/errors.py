@@ -520,9 +520,10 @@ class PressureLimitError(NothingReadyError):
     """How many may be, at this level of pressure."""
 
     def __str__(self) -> str:
+        are = "task is" if self.running == 1 else "tasks are"
         return (
-            f"{self.running} of at most {self.limit} tasks are under way, and it is {self.state}: "
-            "end one first, or pass despite_pressure=True"
+            f"{self.running} {are} under way, at most {self.limit} while it is {self.state}: "
+            f"{self.remedy}"
         )
 
 

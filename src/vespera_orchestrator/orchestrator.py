@@ -678,11 +678,11 @@ class Orchestrator:
 
     @writes
     def pause(self, note: str = "", next_step: str = "") -> Pause:
-        """Leave off: keep your words, and save everything that this process has in hand.
+        """Leave off: keep your words, and save everything that you have in hand.
 
-        Nothing is asked. Your words are durable first; whatever ends this call early takes neither
-        them nor what is already saved. The tasks stay yours for as long as their leases run. When
-        you come back, `resume` shows the words again as you wrote them.
+        Nothing is asked. Your words are durable first, whatever ends this call early. The tasks
+        stay yours for as long as their leases run. When you come back, `resume` shows the words as
+        you wrote them; if you write none, your last ones go on to count.
 
         Args:
             note: Where you are. Without one, it says what is in hand.
@@ -694,8 +694,7 @@ class Orchestrator:
         from vespera_orchestrator.work.pausing import pause
 
         self._require_open()
-        works = self._starter.open_works()
-        return pause(self._rooms, self._overview, works, note=note, next_step=next_step)
+        return pause(self._rooms, self._overview, self._starter, note=note, next_step=next_step)
 
     # --- planning -----------------------------------------------------------
 

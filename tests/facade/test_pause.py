@@ -6,7 +6,8 @@ import pytest
 
 import vespera_orchestrator as vespera
 from support.children import python
-from support.git_project import make_repository
+from support.git_project import git, make_repository
+from vespera_orchestrator.home.machine import passing
 from vespera_orchestrator.work.work import Work
 
 
@@ -152,3 +153,70 @@ def test_a_crash_in_the_middle_loses_nothing(project):
         assert "“nor this”" in text
         work = orch.execute_task("a", take_over=True)
         assert (work.path / "a.txt").read_text() == "two"
+
+
+@pytest.mark.usefixtures("orch")
+def test_what_was_begun_in_short_processes_is_saved(project, clock):
+    """Whoever lives by the command holds everything from processes that have ended."""
+    with passing(), vespera.open(project, agent="ada", clock=clock) as command:
+        path = begin(command, "a").path
+    (path / "a.txt").write_text("three\n")
+    with passing(), vespera.open(project, agent="ada", clock=clock) as command:
+        pause = command.pause("tired", next_step="call")
+        assert (pause.saved, pause.begun) == (("a",), ())
+        saved = command._store.last_checkpoint(command.get_task("a").id)
+        assert saved.note == "tired"
+        (path / "a.txt").unlink()
+    assert git(project, "show", f"{saved.snapshot}:a.txt") == "three"
+
+
+def test_a_process_that_runs_saves_its_own(orch, project, clock):
+    """Its files may be in the middle of something."""
+    begin(orch, "a")
+    with passing(), vespera.open(project, agent="ada", clock=clock) as command:
+        pause = command.pause("tired")
+    assert (pause.saved, pause.begun) == ((), ("a",))
+    assert orch._store.last_checkpoint(orch.get_task("a").id) is None
+
+
+def test_leaving_off_twice_takes_no_words_back(orch, clock):
+    """The last words go on to count until somebody says others, or has gone on."""
+    begin(orch, "a")
+    orch.pause("the shop is closed", next_step="try the other shop")
+    clock.advance(60)
+    again = orch.pause()
+    assert (again.note, again.next_step) == ("the shop is closed", "try the other shop")
+    assert "Paused by you, just now: “the shop is closed”" in orch.resume().lines
+    assert orch.pause(next_step="sleep").note == "at work on a: the shop is closed"
+    orch.complete_task("a", summary="s", detailed_work="d")
+    assert orch.pause().note.startswith("nothing was in hand")
+
+
+def test_what_was_meant_to_be_next_is_in_the_next_step(orch, project, clock):
+    """In the writer's own words, and only there: the library's step stays beside them."""
+    begin(orch, "a")
+    orch.pause("hm", next_step="look left")
+    with vespera.open(project, agent="ada", clock=clock) as again:
+        step = again.next_step()
+        assert str(step).startswith("You meant to do next: “look left”. You began 'A'")
+        assert step.own_words == "look left"
+        assert step.to_dict()["own_words"] == "look left"
+        assert str(again.resume()).count("look left") == 1
+        again.set_energy("low")
+        assert str(again.resume()).count("look left") == 1
+    with vespera.open(project, agent="eve", clock=clock) as eve:
+        assert "look left" not in str(eve.next_step())
+    orch.complete_task("a", summary="s", detailed_work="d")
+    assert orch.next_step().own_words == ""
+
+
+def test_words_end_with_the_work_that_they_are_about(orch, project, clock):
+    """Somebody else has done it meanwhile: nobody is told to look left any more."""
+    begin(orch, "a")
+    orch.pause("hm", next_step="look left")
+    clock.advance(hours=10)
+    with vespera.open(project, agent="zoe", clock=clock) as zoe:
+        zoe.execute_task("a").complete(summary="s", detailed_work="d")
+        assert "look left" not in str(zoe.resume())
+    assert "look left" not in str(orch.resume())
+    assert orch.next_step().own_words == ""

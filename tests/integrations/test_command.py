@@ -245,10 +245,10 @@ def test_a_briefing_in_a_shell_names_commands_only(run, folder):
     out = run("start", "lid")[1]
     assert not re.search(r"\b(work|orch)\.|next_action|in Python|tool ", out)
     hints = re.findall(rf"python -m vespera_orchestrator --project {folder} (.*)", out)
-    save, done, report, release, stuck = map(shlex.split, hints)
+    save, done, release, stuck = map(shlex.split, hints)
     assert save == ["save", "lid", "where you are"]
     assert done == ["done", "lid", "what you did", "--output", "weight_g=…"]
-    assert report == ["done", "lid", "what you did", "-", "--output", "weight_g=…"]
+    report = [*done[:3], "-", *done[3:]]
     assert "Saved" in run("save", "lid", "half the rim")[1]
     assert "[pending]" in run(*release)[1]
     assert "half the rim" in run("start", "lid")[1]
@@ -350,9 +350,6 @@ def test_a_signal_with_a_name_nearly_right(run, folder):
 def test_who_starts_a_task_again_goes_on_with_it(run):
     """Its process ends after each command: that is no reason to be refused, or afraid."""
     run("start", "lid")
-    step = run("next")[1]
-    assert "You began 'Lid', as main" in step
-    assert "start lid" in step
     code, out, _ = run("start", "lid")
     assert (code, out.startswith("# Lid\n")) == (0, True)
 
@@ -897,6 +894,70 @@ def test_a_hook_without_a_usable_folder_asks_the_project_it_is_in(run, roots):
 def test_a_person_puts_off_what_they_have_begun(run):
     """Or leaves off: every command is another process, and still it is theirs."""
     run("start", "lid")
-    assert "Begun, and still yours: lid." in run("pause", "tired", "the lid")[1]
+    assert "Saved: lid." in run("pause", "tired", "the lid")[1]
     code, out, _ = run("later", "lid", "in 3 days")
     assert (code, "rests until" in out) == (0, True)
+
+
+def test_a_person_sees_the_pressure_and_takes_one_more(run):
+    """Every word about it is a command: what weighs, what takes one more in spite of it."""
+    assert run("energy")[1] == "Steady (0 of 100).\n  Nothing weighs on it.\n"
+    strained = run("energy", "low")[1]
+    assert run("pressure")[1] == strained
+    assert "orch." not in strained
+    assert "execute_task" not in strained
+    for title in ("Handle", "Base"):
+        run("plan", title)
+    run("start", "lid")
+    run("start", "handle")
+    code, _, refusal = run("start", "base")
+    assert code == 1
+    assert refusal.startswith("2 tasks are under way, at most 2 while it is strained (")
+    assert "start --despite-pressure" in refusal
+    assert run("start", "base", "--despite-pressure")[0] == 0
+
+
+def test_a_person_takes_a_task_apart_and_back(run, folder):
+    """In lines, with the command that undoes it; the page that offers it names this command."""
+    with vespera.open(folder) as orch:
+        orch.update_task("lid", description="- saw\n- glue\n- paint", complexity="complex")
+        orch.set_energy("low")
+    assert re.search(r"a smaller piece of it  →  python .* simplify lid\n", run("status")[1])
+    lines = run("simplify", "lid")[1].splitlines()
+    assert lines[:3] == ["lid_1: saw", "lid_2: glue", "lid_3: paint"]
+    assert lines[3].endswith("simplify lid --undo")
+    assert len(json.loads(run("simplify", "lid", "--grain", "1", "--json")[1])) == 2
+    assert run("simplify", "lid", "--undo")[1].startswith("lid [pending] Lid")
+
+
+def test_with_little_energy_a_start_is_one_thing(run, folder, monkeypatch):
+    """Not the page that an agent reads: what to do, where, and the way out; all of it on demand."""
+    with vespera.open(folder) as orch:
+        orch.update_task("lid", description="Saw the wood. Then sand it.")
+    run("energy", "low")
+    page = run("start", "lid")[1]
+    assert len(page.splitlines()) <= 6
+    assert "Saw the wood." in page
+    assert "done lid 'what you did'" in page
+    assert "later lid" in page
+    assert "## How to hand in" not in page
+    assert "## How to hand in" in run("start", "lid", "--whole")[1]
+    monkeypatch.setenv("VESPERA_ORCHESTRATOR_AGENT", "ada")
+    assert "## How to hand in" in run("start", "lid", "--take-over")[1]
+
+
+def test_what_a_person_has_begun_they_hand_in(run):
+    """Each command is another process: the step is not the start that was just made."""
+    run("start", "lid")
+    step = run("next")[1]
+    assert step.startswith("You hold 'Lid'. When the work is done, then hand it in.")
+    assert step.endswith("done lid 'what you did'\n")
+    assert len(step.splitlines()) == 1
+    assert run("resume")[1].splitlines()[-1].endswith("done lid 'what you did'")
+
+
+def test_there_is_one_way_to_hand_in(run):
+    """A longer report is the same command with a dash."""
+    page = run("start", "lid")[1]
+    assert page.count(" done lid ") == 1
+    assert "A longer report" in page

@@ -44,6 +44,8 @@ _START: Final = "start"
 _DONE: Final = "done"
 _SAVE: Final = "save"
 _LATER: Final = "later"
+_ENERGY: Final = "energy"
+_SIMPLIFY: Final = "simplify"
 _ANSWER: Final = "answer"
 _SIGNAL: Final = "signal"
 _PLAN: Final = "plan"
@@ -277,7 +279,10 @@ def _start(
     """
     try:
         work = orch.execute_task(
-            options.task, take_over=options.take_over, worktree=options.worktree
+            options.task,
+            take_over=options.take_over,
+            worktree=options.worktree,
+            despite_pressure=options.despite_pressure,
         )
     except vespera.NotReadyError as exc:
         causes = () if exc.why is None else exc.why.causes
@@ -287,7 +292,42 @@ def _start(
     if options.json:
         _show(out, work.task, options)
         return 0
-    out.say(work.briefing(for_shell=True))
+    gentleness = None if options.whole else orch.get_status().gentleness
+    if gentleness is None or not gentleness.is_for_person:
+        out.say(work.briefing(for_shell=True))
+        return 0
+    from vespera_orchestrator.progress import low_energy
+
+    note = "" if work.resumed_from is None else work.resumed_from.note
+    out.say(low_energy.begun(work.task, work.path, note))
+    out.say(f"All there is to know about it: {out.program} start {work.task.alias} --whole")
+    return 0
+
+
+def _energy(
+    orch: Orchestrator, options: argparse.Namespace, out: _Terminal, err: _Terminal, stdin: IO[str]
+) -> int:
+    """Take a person's word; without one, say how much it is now, and why."""
+    if options.energy is not None:
+        return _call(orch, options, out, err, stdin)
+    _show(out, orch.pressure(), options)
+    return 0
+
+
+def _simplify(
+    orch: Orchestrator, options: argparse.Namespace, out: _Terminal, _: _Terminal, __: IO[str]
+) -> int:
+    """Take a task apart, or put it together again."""
+    if options.undo:
+        _show(out, orch.undo_simplify(options.task), options)
+        return 0
+    pieces = orch.simplify(options.task, grain=options.grain)
+    if options.json:
+        _print_tasks(out, pieces)
+        return 0
+    for piece in pieces:
+        out.say(f"{piece.alias}: {piece.title}")
+    out.say(f"One after the other. To take it back: orch.undo_simplify({options.task!r})")
     return 0
 
 
@@ -502,6 +542,8 @@ _COMMAND_FUNCTIONS: Final[dict[str, _Command]] = {
     _WATCHED: _watch,
     _PLAN: _plan,
     _START: _start,
+    _ENERGY: _energy,
+    _SIMPLIFY: _simplify,
     _SAVE: _save,
     _DONE: _done,
     _LATER: _later,
@@ -544,8 +586,20 @@ def _add_for_people(commands: Any) -> None:
     start.add_argument("task", metavar="TASK", nargs="?", help="by default the best one")
     start.add_argument("--take-over", action="store_true", help="even if another agent holds it")
     start.add_argument(
+        "--despite-pressure", action="store_true", help="even if enough is under way already"
+    )
+    start.add_argument(
+        "--whole", action="store_true", help="print all there is to know, also with little energy"
+    )
+    start.add_argument(
         "--worktree", action=argparse.BooleanOptionalAction, help="in a git worktree of its own"
     )
+    simplify = _add(commands, _SIMPLIFY, "take a heavy task apart into smaller ones")
+    simplify.add_argument("task", metavar="TASK")
+    simplify.add_argument(
+        "--grain", type=int, default=3, metavar="1-5", help="how fine: 1 for two pieces at most"
+    )
+    simplify.add_argument("--undo", action="store_true", help="put it together again")
     done = _add(commands, _DONE, "a task is done: hand it in")
     done.add_argument("task", metavar="TASK")
     done.add_argument("summary", metavar="SUMMARY", help="one line")
@@ -635,11 +689,14 @@ _HELP: Final = {
     "history": "what happened, a line each, the latest last",
     "digest": "what is new, at most three times a day",
     "energy": "say how much you can take on: low, or normal",
+    "pressure": "how close to too much it is, why, and what follows",
     "check": "check the whole home, and change nothing",
 }
 
 
 _LIST_FLAGS: Final = frozenset({"dependencies"})
+_MAY_BE_LEFT_OUT: Final = frozenset({"energy"})
+"""What a call needs, and its command does not: it then shows how things are."""
 _VARIADIC: Final = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
 
 
@@ -656,7 +713,8 @@ def _add_arguments(parser: argparse.ArgumentParser, spec: ToolSpec) -> None:
         if name == "self" or parameter.kind in _VARIADIC:
             continue
         if parameter.default is inspect.Parameter.empty:
-            parser.add_argument(name, metavar=name.upper())
+            nargs = "?" if name in _MAY_BE_LEFT_OUT else None
+            parser.add_argument(name, metavar=name.upper(), nargs=nargs)
         elif name in WORDS:
             default = parameter.default
             parser.add_argument(name, metavar=name.upper(), nargs="?", default=default)

@@ -180,13 +180,27 @@ def _word(value: Any) -> str:
 
 def _start_words(values: dict[str, Any]) -> Iterator[str]:
     yield "start"
-    if "task_id" in values:
-        yield _word(values.pop("task_id"))
-    if values.pop("take_over", False):
-        yield "--take-over"
+    task = values.pop("task_id", signatures.CHOOSE)
+    if task != signatures.CHOOSE:
+        yield _word(task)
+    for name in ("take_over", "despite_pressure"):
+        if values.pop(name, False):
+            yield flag(name)
     worktree = values.pop("worktree", None)
     if worktree is not None:
         yield "--worktree" if worktree else "--no-worktree"
+
+
+def _simplify_words(values: dict[str, Any], *flags: str) -> Iterator[str]:
+    yield "simplify"
+    yield _word(values.pop("task"))
+    if "grain" in values:
+        yield from ("--grain", str(values.pop("grain")))
+    yield from flags
+
+
+def _undo_simplify_words(values: dict[str, Any]) -> Iterator[str]:
+    yield from _simplify_words(values, "--undo")
 
 
 def _work_words(values: dict[str, Any]) -> Iterator[str]:
@@ -286,6 +300,8 @@ def _field_value(value: Any) -> str:
 _WRITERS: Final[Mapping[str, _Writer]] = {
     "execute_task": _start_words,
     "work": _work_words,
+    "simplify": _simplify_words,
+    "undo_simplify": _undo_simplify_words,
     "checkpoint": _save_words,
     "complete_task": _done_words,
     "plan_tasks": _plan_words,

@@ -9,15 +9,18 @@ import attrs
 from vespera_orchestrator._records import Record
 from vespera_orchestrator._text import one_line, plural
 from vespera_orchestrator.tasks.effort import is_heavy
+from vespera_orchestrator.tasks.next_step import first_words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from vespera_orchestrator._model import NextStep, Session, Task
 
 _RESTFUL: Final = frozenset({"wait", "done"})
 """Steps of these kinds without a call ask nothing of a person."""
 _GOAL_WIDTH: Final = 80
+_NOTE_WIDTH: Final = 200
 _ALL_OF_IT: Final = "Everything else is kept: orch.set_energy('normal') shows it."
 
 
@@ -31,6 +34,8 @@ class Gentleness(Record):
     """How many the reader completed today."""
     others_completed: int = 0
     """How many others completed today."""
+    is_for_person: bool = False
+    """Whether a person reads it for certain: by the default name, their own word, or a setting."""
 
 
 def page(session: Session, step: NextStep, ready: Sequence[Task], gentleness: Gentleness) -> str:
@@ -59,6 +64,27 @@ def way_back(goal: str, words: Sequence[str], step: NextStep, gentleness: Gentle
     goal_line = f"Goal: {one_line(goal, _GOAL_WIDTH)}" if goal else ""
     lines = [goal_line, *words, _today(gentleness), *_step_lines(step), _ALL_OF_IT]
     return [line for line in lines if line]
+
+
+def begun(task: Task, folder: Path | None, note: str) -> str:
+    """Write what somebody reads who has just started a task.
+
+    Args:
+        task: The task.
+        folder: Where to work, if it is in a worktree.
+        note: The note of its last checkpoint.
+    """
+    first = first_words(task.description)
+    title = one_line(task.title, _GOAL_WIDTH)
+    lines = [
+        f"{title}: it is begun. That counts, and ten minutes are enough.",
+        f"You were at: {one_line(note, _NOTE_WIDTH)}" if note else "",
+        f"First: {first}" if first and not note else "",
+        f"In: {folder}" if folder is not None else "",
+        f"When it is done: orch.complete_task({task.alias!r})",
+        f"Not today: orch.snooze_task({task.alias!r})",
+    ]
+    return "\n".join(line for line in lines if line)
 
 
 def _today(gentleness: Gentleness) -> str:

@@ -89,8 +89,8 @@ class FullLoad:
     def words(self) -> str:
         """The sentence that says so, without its full stop."""
         are = "is" if self.held == 1 else "are"
-        most = plural(self.most, "task")
-        return f"{self.held} of at most {most} {are} under way, as it is {self.level}"
+        tasks = plural(self.held, "task")
+        return f"{tasks} {are} under way, at most {self.most} while it is {self.level}"
 
 
 class PressureGauge:
@@ -309,21 +309,27 @@ class _LogReader:
     def is_gentle(self) -> bool:
         """Tell whether the caller sees one step at a time: by their own word, or the settings."""
         settings = self._rooms.config.low_energy
-        standing = self.standing()
+        choice = self._choice()
+        if choice is not None:
+            return choice
+        if self._is_overwhelmed:
+            return settings.when_overwhelmed
+        return bool(settings.days_away) and self._has_been_away(settings.days_away)
+
+    def _choice(self) -> bool | None:
+        """Return whether the caller wants one step at a time; ``None`` if nobody has said so."""
         word = self._words.get(self._reader)
-        is_overwhelmed = standing.level is PressureLevel.OVERWHELMED
         if word is not None and _energy_of(word) is Energy.LOW:
             return True
         # What was said before it became too much is no answer to that.
-        if word is not None and not (
-            is_overwhelmed and standing.since and word.at < standing.since
-        ):
+        since = self.standing().since
+        if word is not None and not (self._is_overwhelmed and since and word.at < since):
             return False
-        if self._reader in (settings.people or ()):
-            return True
-        if is_overwhelmed:
-            return settings.when_overwhelmed
-        return bool(settings.days_away) and self._has_been_away(settings.days_away)
+        return True if self._reader in (self._rooms.config.low_energy.people or ()) else None
+
+    @property
+    def _is_overwhelmed(self) -> bool:
+        return self.standing().level is PressureLevel.OVERWHELMED
 
     def _has_been_away(self, days: int) -> bool:
         """Tell whether the caller was here before, but has done nothing and not looked for long."""
@@ -347,6 +353,7 @@ class _LogReader:
             event.task_id for event in completed if event.agent not in (self._reader, None)
         }
         return Gentleness(
+            is_for_person=self._reader == DEFAULT_AGENT or bool(self._choice()),
             begun=len({event.task_id for event in begun if event.agent == self._reader}),
             completed=len(own),
             others_completed=len(by_others - own),

@@ -259,7 +259,8 @@ def _gentle(facts: ResumeFacts, gentleness: Gentleness) -> list[str]:
     words = [line.text for line in _pause_lines(facts, has_age=False)]
     words += [_own_line(own, facts) for own in facts.own[:1]]
     status = facts.status
-    return way_back(status.session.goal, words, status.next_step, gentleness)
+    step = attrs.evolve(status.next_step, own_words="")  # they are among the words
+    return way_back(status.session.goal, words, step, gentleness)
 
 
 def _goal_line(goal: str) -> _Line:
@@ -268,9 +269,9 @@ def _goal_line(goal: str) -> _Line:
 
 
 def _step_line(step: NextStep) -> _Line:
-    """Write the step, whose call is never cut."""
+    """Write the step, whose call is never cut. The reader's own words have a line of their own."""
     room = max(_STEP_WIDTH - len(step.call), _NAME_WIDTH)
-    short = attrs.evolve(step, sentence=one_line(step.sentence, room))
+    short = attrs.evolve(step, sentence=one_line(step.sentence, room), own_words="")
     return _Line(text=f"Next: {short}", rank=_NEXT)
 
 

@@ -15,7 +15,6 @@ import attrs
 from vespera_orchestrator._model import (
     ArtifactKind,
     EventKind,
-    Pause,
     TaskStatus,
 )
 from vespera_orchestrator._text import one_line
@@ -25,6 +24,7 @@ from vespera_orchestrator.progress.own_tasks import (
     held_tasks,
     unfinished_tasks,
 )
+from vespera_orchestrator.progress.pauses import standing_pause
 from vespera_orchestrator.progress.resume import (
     CHANGE_WORDS,
     COUNTED_CHANGES,
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from vespera_orchestrator._model import Attempt, Event, Look, Task, Worktree
+    from vespera_orchestrator._model import Attempt, Event, Look, Pause, Task, Worktree
     from vespera_orchestrator._rooms import Rooms
     from vespera_orchestrator.agents.shared import SharedContext
     from vespera_orchestrator.progress.session_reader import SessionReader
@@ -56,7 +56,6 @@ _MOST_OWN: Final = 8
 _MOST_OWN_FILES: Final = 2
 """Of how many of them the files are."""
 _MOST_OTHERS: Final = 2
-_PAUSES_LOOKED_AT: Final = 10
 _SKIPS_LOOKED_AT: Final = 8
 _NAMED_WORKTREES: Final = 4
 _NAMED_FILES: Final = 3
@@ -219,27 +218,12 @@ class ResumeReader:
     # --- who left off -----------------------------------------------------------
 
     def _pause(self, own: Sequence[InHand]) -> Pause | None:
-        """Return the reader's last pause, or else the last one of all, while it counts."""
-        events = self._store.events(
-            session_id=self._session_id,
-            kinds=(EventKind.SESSION_PAUSED,),
-            limit=_PAUSES_LOOKED_AT,
-            newest_first=True,
-        )
-        events.sort(key=lambda event: event.agent != self._reader)
-        for event in events[:1]:
-            if not self._has_gone_on(event, own):
-                return _pause_of(event)
-        return None
-
-    def _has_gone_on(self, pause: Event, own: Sequence[InHand]) -> bool:
-        """Tell whether whoever paused has worked since: then the words are no longer about now."""
-        done = any(
-            event.seq > pause.seq and event.agent == pause.agent and event.kind not in LETTING_GO
-            for event in self._recent
-        )
-        return done or any(
-            mine.attempt.started_at > pause.at and mine.attempt.agent == pause.agent for mine in own
+        return standing_pause(
+            self._store,
+            self._session_id,
+            self._reader,
+            recent=self._recent,
+            attempts=[mine.attempt for mine in own],
         )
 
     # --- who has what in hand ---------------------------------------------------
@@ -460,17 +444,6 @@ def _listed(changes: Changes | None, *, with_quote: bool = False) -> tuple[tuple
     if with_quote and line:
         names[0] += f" “{one_line(line, _QUOTE_WIDTH)}”"
     return tuple(names), changes.total
-
-
-def _pause_of(event: Event) -> Pause:
-    return Pause(
-        session_id=str(event.session_id),
-        agent=str(event.agent),
-        at=event.at,
-        note=str(event.data.get("note", "")),
-        next_step=str(event.data.get("next_step", "")),
-        worded=tuple(event.data.get("worded", ())),
-    )
 
 
 def _conflicts(records: ResumeRecords) -> list[str]:

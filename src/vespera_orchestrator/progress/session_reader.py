@@ -29,6 +29,7 @@ from vespera_orchestrator.home import machine
 from vespera_orchestrator.home.failing_documents import failing_documents
 from vespera_orchestrator.home.locate import git_common_dir
 from vespera_orchestrator.progress.own_tasks import held_tasks, unfinished_tasks
+from vespera_orchestrator.progress.pauses import standing_pause, words_for_later
 from vespera_orchestrator.progress.pressure import PressureGauge
 from vespera_orchestrator.progress.startable import (
     has_subtasks,
@@ -294,6 +295,7 @@ class SessionReader:
             instead=() if self.counts or self._wanted is None else self._instead(),
             is_archived=not self.counts and self._has_archived(),
             own=self._own() if running else None,
+            own_words=self._own_words(),
             unfinished=start.unfinished,
             unfinished_note=self._last_note(start.unfinished),
             uses_worktrees=self._uses_worktrees,
@@ -417,11 +419,26 @@ class SessionReader:
             newest_first=True,
         )
 
+    @cached_property
+    def _held(self) -> list[tuple[Task, Attempt]]:
+        """What the caller holds."""
+        return held_tasks(self._store, self._session_id, self._scope.agent)
+
+    def _own_words(self) -> str:
+        pause = standing_pause(
+            self._store,
+            self._session_id,
+            self._scope.agent,
+            recent=self._recent,
+            attempts=[attempt for _, attempt in self._held],
+        )
+        return words_for_later(pause, self._scope.agent)
+
     def _own(self) -> Holding | None:
         """Return what the caller holds, what another process holds under its name first."""
         held = [
             self._holding(task, attempt, self._store.last_checkpoint(task.id))
-            for task, attempt in held_tasks(self._store, self._session_id, self._scope.agent)
+            for task, attempt in self._held
             if self._is_wanted(task.id)
         ]
         held = [own for own in held if own.is_here or self._is_startable(own.task)]
@@ -464,6 +481,7 @@ class SessionReader:
             lease_s=int(attempt.lease_s),
             note="" if checkpoint is None else checkpoint.note,
             is_here=self._rooms.attempts.get(task.id) == attempt.number,
+            is_between_calls=not attempt.process,
             has_left=machine.has_left(attempt.process),
         )
 

@@ -593,8 +593,8 @@ def _ways_in_shell(facts: WorkFacts) -> Iterator[str]:
     yield f"On the way: orch.checkpoint({alias!r}, {{}}, 'where you are')"
     yield f"When it is done: orch.complete_task({alias!r}{values})"
     yield (
-        "A longer report, from the standard input; later tasks read it: "
-        f"orch.complete_task({alias!r}, summary=…, detailed_work='-'{values})"
+        "A longer report, which later tasks read: put - behind what you did, and write it to the "
+        "standard input."
     )
     yield f"Not today, or not you: orch.release({alias!r}, 'why')"
     yield f"You are stuck and need help: orch.fail({alias!r}, 'what stops you')"

@@ -52,6 +52,8 @@ class Holding:
     """The note of its last checkpoint."""
     is_here: bool = False
     """Whether this very process holds it."""
+    is_between_calls: bool = False
+    """Whether no process holds it: each of the holder's calls, such as a command, is one."""
     has_left: bool = False
     """Whether the process in which it was taken has ended for certain."""
     open_part: Why | None = None
@@ -91,6 +93,8 @@ class SessionFacts:
     """Whether there were tasks, and all of them are archived."""
     own: Holding | None = None
     """A task that the reader holds."""
+    own_words: str = ""
+    """What the reader meant to do next when they paused, in their words."""
     unfinished: Task | None = None
     """A ready task that the reader had in hand last, with work saved."""
     unfinished_note: str = ""
@@ -162,11 +166,9 @@ class SessionFacts:
 
 def next_step(facts: SessionFacts) -> NextStep:
     """Choose the one thing to do now."""
-    for rule in _RULES:
-        step = rule(facts)
-        if step is not None:
-            return _with_documents(step, facts)
-    return _with_documents(_finish(facts), facts)
+    steps = (rule(facts) for rule in _RULES)
+    step = next(filter(None, steps), None) or _finish(facts)
+    return attrs.evolve(_with_documents(step, facts), own_words=facts.own_words)
 
 
 def _with_documents(step: NextStep, facts: SessionFacts) -> NextStep:
@@ -261,6 +263,8 @@ def _take_up_own(facts: SessionFacts) -> NextStep | None:
     own = facts.own
     if own is None or own.is_here:
         return None
+    if own.is_between_calls:
+        return _hand_in_own(facts)
     title = one_line(own.task.title, _TITLE_WIDTH)
     sentence = (
         f"You began {title!r}, as {own.agent}, in another process: last sign of life "

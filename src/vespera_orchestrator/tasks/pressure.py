@@ -320,8 +320,8 @@ def _acts(
         yield "a heavy task is better taken in pieces: orch.simplify(…)"
     if limit is not None:
         yield (
-            f"at most {plural(limit, 'task')} at a time: execute_task(…, despite_pressure=True) "
-            "takes one more"
+            f"at most {plural(limit, 'task')} at a time: "
+            "orch.execute_task(…, despite_pressure=True) takes one more"
         )
     if facts.energy is Energy.LOW and not facts.energy_of:
         yield "one step is shown at a time: orch.set_energy('normal') shows all again"

@@ -41,12 +41,12 @@ def _refusal(pressure: Pressure, load: FullLoad) -> PressureLimitError:
     step = NextStep(
         action="wait",
         sentence=(
-            f"It is {state}. {load.held} of at most {load.most} tasks are under way: "
-            "end one of them before you take another."
+            f"{load.words}, because {reasons}: that is enough for now. When one of them has "
+            "ended, then take another."
         ),
         call="orch.pressure()",
     )
-    remedy = "end one first, or pass despite_pressure=True"
+    remedy = "end one first, or take one more: orch.execute_task(…, despite_pressure=True)"
     return PressureLimitError(
         "", state, "start a task", remedy, next_step=step, running=load.held, limit=load.most
     )

@@ -87,7 +87,7 @@ _SESSIONS = _rows(
     _row("digest", is_core=False, command="digest"),
     _row("pause", is_core=False, command="pause"),
     _row("set_energy", is_core=False, command="energy"),
-    _row("pressure", is_core=False, is_repeatable=True),
+    _row("pressure", is_core=False, is_repeatable=True, command="pressure"),
 )
 _PLANNING = _rows(
     Group.PLANNING,
