@@ -272,6 +272,17 @@ def test_an_edit_inside_a_section_stays_on_the_branch(orch):
     assert_can_merge(orch)
 
 
+def test_a_change_belongs_to_the_version_whose_tag_is_on_its_commit(orch):
+    """Git keeps whole seconds, and a task is completed after the commit that lands it."""
+    land(orch, "Add shine", {"new.py": "def shiny(): ...\n"})
+    git(orch.project, "tag", "v1.0.0", "integration")
+    land(orch, "Add polish", {"more.py": "def polished(): ...\n"})
+    changelog = section_contents(shown(orch, "CHANGELOG.md"))["changelog"]
+    unreleased, _, released = changelog.partition("\n## [1.0.0]")
+    assert "- Add polish." in unreleased
+    assert "- Add shine." in released
+
+
 def test_versions_are_tags_and_breaking_changes_are_named(orch):
     """What changed since the last tag of a version that the branch contains."""
     git(orch.project, "tag", "v1.0.0")

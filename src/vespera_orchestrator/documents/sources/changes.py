@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from vespera_orchestrator._model import Artifact, Task
     from vespera_orchestrator.documents.completed_work import CompletedWork
+    from vespera_orchestrator.documents.tree import VersionTag
 
 CATEGORIES: Final = ("Added", "Changed", "Deprecated", "Removed", "Fixed", "Security")
 _TOPIC: Final = "changelog"
@@ -58,8 +59,14 @@ _NOT_NOTICED: Final = re.compile(
     r"\b(?:pre-commit|dependabot|github[- ]actions?|gha|gh-pages|codeql|typos?|ci|changelog|readme"
     r"|docstrings?|doctests?|docs|gofmt|golangci-lint|zizmor|classifiers?|license specifier"
     r"|development cycle|sponsors?|contributing guide|type[- ]ignores?"
-    r"|nightly (?:build|test|workflow)s?|(?:unit|integration) tests?"
-    r"|test (?:suite|coverage|file|case)s?)\b"
+    r"|nightly (?:build|test|workflow)s?|(?:unit|integration) tests?|start(?:ed)? testing"
+    r"|test (?:suite|coverage|file|case|run|extra|requirement|matrix)s?|tests? (?:for|that)"
+    r"|(?:publish|publishing|release|build) workflow|trusted publishing|release tooling"
+    r"|codeowners|makefile|(?:issue|pull request) template)\b"
+    r"|\b(?:upgrade|update|bump|pin|unpin|move|disable|ignore)[ds]? (?:\S+ ){0,4}"
+    r"(?:mypy|pyright|ruff|flake8|pylint|isort|pytest|sphinx|tox)\b"
+    r"|^\W*(?:upgrade|update|bump)[ds]? (?:dev |python )?"
+    r"(?:dependencies|requirements|packages)(?:\.txt)?[.!]?(?: \(?#\d+\)?)?$"
     r"|^\W*(?:add|fix|make|move|parametri[sz]e|skip|improve|update|split)(?:e?d|e?s)?"
     r" (?:\S+ ){0,3}tests\b"
     r"|\b(?:lint(?:ing|er|s)?(?: (?:issues?|errors?|warnings?|fixes))?|formatting|coverage"
@@ -67,17 +74,20 @@ _NOT_NOTICED: Final = re.compile(
     re.IGNORECASE,
 )
 """What concerns those who work on the project, whatever verb stands before it."""
-_PREFIX: Final = re.compile(r"([A-Za-z]+)(?:\([^)]*\))?(!)?:\s+(?=\S)")
-"""What conventional commits begin with, such as ``feat(api)!:``."""
+_PREFIX: Final = re.compile(r"\[?([A-Za-z]+)(?:\([^)]*\))?(!)?(?::|\]:?)\s+(?=\S)")
+"""What conventional commits begin with, such as ``feat(api)!:``, or ``[fix]``."""
 _SCOPE: Final = re.compile(r"[\w./, -]{1,40}:\s+(?=\S)")
 """The part of the project that a title names first, such as ``kettle:``."""
 _BREAKING: Final = re.compile(r"\s*BREAKING(?:[ -]CHANGE)?!?\s*:\s*", re.IGNORECASE)
 _FIRST_WORD: Final = re.compile(r"\W*([A-Za-z]+)")
 _SENTENCE_END: Final = re.compile(r"[.!?](?=\s)|。")
 _VERSION: Final = re.compile(r"\bv?(\d+\.\d+(?:\.\d+)?(?:[-.+]?[A-Za-z][\w.+-]*)?)")
+_NUMBER_BEHIND: Final = re.compile(r"[.。]?\s*(\((?:[\w./-]*#\d+)\))[.。]?\Z")
+"""The number of an issue or a pull request behind a sentence."""
 _RELEASE: Final = re.compile(
     r"\W*(?:(?:release|ship|publish|tag)\b"
-    r"|(?:prepare|cut|bump(?: version)?(?: to)?)(?: for)?(?: release)? v?\d+\.\d)",
+    r"|(?:prepare|cut|bump(?: version)?(?: to)?)(?: for)?(?: release)? v?\d+\.\d"
+    r"|(?:version )?v?\d+\.\d[\w.+-]*(?:\s+\(#\d+\))?[.!]?\s*$)",
     re.IGNORECASE,
 )
 
@@ -191,12 +201,14 @@ class _Changelog:
         self._release_tasks: dict[str, str] = {}
         """The version that a task released, by the task's id."""
         self._versions = self._find_versions()
+        self._tagged = {tag.commit: _named_by(tag) for tag in work.tree.tags}
+        """The version of each commit that has a tag: git keeps whole seconds of its time."""
         self.older = 0
         self.older_comment = ""
 
     def _find_versions(self) -> list[_Version]:
         """Return the versions, the oldest first: from tags, and from tasks that released one."""
-        versions = {tag.name.removeprefix("v"): tag.at for tag in self._work.tree.tags}
+        versions = {_named_by(tag): tag.at for tag in self._work.tree.tags}
         memory = self._work.reader.memory("released versions")
         for task in self._work.tasks:
             latest = memory.get(task.id)
@@ -278,6 +290,9 @@ class _Changelog:
         return max(len(earlier) - 1, 0)
 
     def _version_of(self, task: Task) -> str:
+        commit = self._work.commits.get(task.id)
+        if commit in self._tagged:
+            return self._tagged[commit]
         moment = ended_at(task)
         for version in self._versions:
             if moment <= version.at:
@@ -417,6 +432,10 @@ class _Changelog:
         )
 
 
+def _named_by(tag: VersionTag) -> str:
+    return tag.name.removeprefix("v")
+
+
 def _task_comment(task: Task) -> str:
     """Return a comment that says which task something comes from, for one without artifacts."""
     return f"<!-- task {task.alias} ({task.id}) -->"
@@ -515,7 +534,7 @@ def _whole_sentences(text: str) -> str:
 
 def _sentence(text: str) -> str:
     """Return a text as one safe line of Markdown that begins and ends like a sentence."""
-    flat = " ".join(text.split())
+    flat = _NUMBER_BEHIND.sub(r" \1", " ".join(text.split()))
     first, _, _ = flat.partition(" ")
     if first.islower() and first.isalpha():
         flat = flat[0].upper() + flat[1:]
