@@ -32,6 +32,16 @@ _FENCED = "```python\npour(1)\n```"
         (".. deprecated:: 2\n   Gone.\n\nA.", "A."),
         ("- one\n- two", "- one\n- two"),
         ("A line ends with::", "A line ends with:"),
+        ("E.g.,\n\n::\n\n    pour(1)", f"E.g.,\n\n{_FENCED}"),
+        ("Tea\n~~~\n\nHot.", "## Tea\n\nHot."),
+        ("*****\nTea\n*****\nHot.", "## Tea\n\nHot."),
+        ("A title that is long\n~~~~~\n\nHot.", "## A title that is long\n\nHot."),
+        ("Code:\n~~~\npour(1)\n~~~", "Code:\n~~~\npour(1)\n~~~"),
+        (
+            ":copyright: (c) 2017 by Iris,\n    and others.\n:license: MIT.",
+            "- **Copyright:** (c) 2017 by Iris, and others.\n- **License:** MIT.",
+        ),
+        ("[0]: /lids\n[1]: /spouts", "[0]: /lids\n[1]: /spouts"),
         ("", ""),
     ],
 )
@@ -55,6 +65,21 @@ def test_what_restructuredtext_writes_differently(text, markdown):
 def test_a_deprecation_is_told_whole(text, said):
     """With its version and its reason, however it is written."""
     assert deprecation_in(text, str.strip) == said
+
+
+@pytest.mark.parametrize(
+    ("docstring", "summary", "doc"),
+    [
+        ("pkg.kettle\n~~~~~~\n\nBoils water.", "Boils water.", "Boils water."),
+        ("Kettles\n~~~~~~~\n\nThey boil.", "They boil.", "###### Kettles\n\nThey boil."),
+        ("Kettles\n=======\n", "Kettles", "###### Kettles"),
+        ("All kettles:\n\n- one", "All kettles", "All kettles:\n\n- one"),
+    ],
+)
+def test_the_title_of_a_module_is_no_code(docstring, summary, doc):
+    """Tildes below it would begin code; the first sentence is what a table says of the module."""
+    file = read_python(f'"""{docstring}"""', "pkg.kettle", is_package=False)
+    assert (file.summary, file.doc) == (summary, doc)
 
 
 def _class(source: str):

@@ -109,6 +109,21 @@ def test_a_link_to_what_did_not_come_along_becomes_its_words(text, shown):
     assert embed(text, 4, has_place=False) == shown
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("See [the\ntable][1].\n\n[1]: https://a.org", "See [the\ntable](https://a.org)."),
+        ("[A] and [a][], [b]\n\n[a]: <x.md> 'A'\n", "[A](x.md) and [a](x.md), [b]"),
+        ("`[a]` ![a] [a](y)\n\n[a]: x.md", "`[a]` ![a] [a](y)"),
+        ("text\n[a]: x.md", "text\n\\[a]: x.md"),
+        ("```\n[a]: x.md\n```\n[a]", "```\n[a]: x.md\n```\n[a]"),
+    ],
+)
+def test_a_link_holds_its_target(text, shown):
+    """The list of targets at the end of a text would be that of the whole document."""
+    assert embed(text, 4) == shown
+
+
 def test_a_text_that_would_swallow_what_follows_is_quoted():
     """A fence that is left open in a list ends with the quotation."""
     assert embed("- a\n\n  <!--\n", 4) != ""

@@ -34,7 +34,7 @@ def test_a_changelog_is_sorted_by_version_and_kind(make_project):
     for title, summary, options in (
         ("feat(core): add boiling", "Added `boil()`, which <boils>", {}),
         ("Look into the log", "nothing there", {}),
-        ("Release 1.0.0", "v1.0.0 is out", {}),
+        ("Version 1.0.0 (#7).", "", {}),
         ("feat!: drop the old API", "BREAKING: the old API is gone", {}),
         ("Security: CVE-2026-1", "patched", {}),
         ("Tidy", "Fixed the lid", {"outputs": {"changelog": "skip"}}),
@@ -76,13 +76,21 @@ def test_a_change_is_told_once_and_by_its_verb(make_project):
         "Update dev (#814)",
         "sponsors: add Boilers Ltd",
         "Run the nightly tests on both branches",
+        "Add test for the lid (#815)",
+        "Remove harden runner from publish workflow",
+        "Upgrade Python formatter ruff",
+        "Update requirements.txt (#816)",
+        "Boil at once. (#817)",
+        "[fix] Close the lid (#818)",
     ):
         project.complete(title, summary=title)
     assert _changelog_lines(project) == [
         "## [Unreleased]",
         "### Changed",
+        "- Boil at once (#817).",
         "- Update the manual.",
         "### Fixed",
+        "- Close the lid (#818).",
         "- kettle: fix the lid.",
         "[Unreleased]: #unreleased",
     ]
@@ -116,6 +124,7 @@ _PACKAGE = {
         """,
     "src/kettle/_impl.py": """
         import typing as t
+        from kettle import _base
         from kettle.consts import LIMIT
 
         @t.overload
@@ -133,7 +142,11 @@ _PACKAGE = {
                 ValueError: Too much.
             '''
 
-        class Kettle:
+        class Vessel(_base.Thing[int]):
+            size: int = 1
+            def pour(self): "Pour it."
+
+        class Kettle(Vessel, t.Sized):
             '''A kettle.'''
 
             size: int = 3
@@ -147,9 +160,21 @@ _PACKAGE = {
             async def wait(self): ...
             def _secret(self): ...
         """,
+    "src/kettle/_base.py": """
+        class Thing:
+            @property
+            def owner(self): ...
+            def __init__(self, owner, size): ...
+        """,
     "src/kettle/consts.py": """
         LIMIT: int = 300
         '''Seconds.'''
+        for place in (1, 2):
+            if place:
+                current = place
+        COUNT = 0
+        while COUNT < 3:
+            COUNT = COUNT + 1
         try:
             import x
         except ImportError:
@@ -201,6 +226,12 @@ def test_the_api_is_what_can_be_imported(make_project):
     assert "hot: bool" in api
     assert api.count("Kettle.hot") == 1
     assert "async def wait()" in api
+    assert "##### `Kettle.pour`" in api, "what it derives from is described nowhere"
+    assert "##### `Kettle.owner`" in api
+    assert api.count("def __init__") == 1
+    assert "Vessel.pour" not in api
+    assert "current" not in api, "it is a variable of a loop"
+    assert "- `COUNT = " in api
     assert "_secret" not in api
     assert "- `LIMIT: int = 300`: Seconds." in api
     assert "### `kettle.consts`" in api

@@ -8,6 +8,7 @@ itself, and never forms a section marker.
 from __future__ import annotations
 
 import functools
+import itertools
 import re
 from collections import Counter
 from enum import Enum
@@ -51,6 +52,17 @@ _CODE_OR_LINK = re.compile(
     r"(?<!`)(`+)(?!`).*?[^`]\1(?!`)(?!\])"
     r"|(?<![!\\])\[(?P<label>[^\[\]]+)\]\((?P<target>[^()\s]+)\)"
 )
+_LINK_TARGET = re.compile(
+    r" {0,3}\[(?!\^)(?P<label>[^\[\]]+)\]:[ \t]+<?(?P<target>[^\s<>()]+)>?"
+    r"(?:[ \t]+(?:\"[^\"]*\"|'[^']*'|\([^()]*\)))?[ \t]*"
+)
+"""A line that says where links with a label lead."""
+_CODE_OR_REFERENCE = re.compile(
+    r"(?<!`)(`+)(?!`).*?[^`]\1(?!`)"
+    r"|(?<![!\\\]])\[(?P<words>[^\[\]]+)\](?:\[(?P<label>[^\[\]]*)\])?(?![\[(:])",
+    re.DOTALL,
+)
+"""Code, or a link that gives a label in place of its target."""
 _WEB = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:|//")
 _CODE_SPAN = re.compile(r"(?<!`)(`+)(?!`).*?[^`]\1(?!`)")
 _UNDERLINE = re.compile(r" {0,3}(=+|-{2,})[ \t]*")
@@ -128,7 +140,8 @@ def embed(
 
     Its highest heading gets *level*. HTML is shown, not interpreted. Whatever it leaves open is
     closed. A long text is cut, and its last line is an ellipsis then. A blank one gives an empty
-    string. A link to a heading that did not come along becomes its own words.
+    string. A link to a heading that did not come along becomes its own words. Where links name
+    their targets elsewhere in the text, they hold them afterwards: a document has one such list.
 
     Args:
         text: The text.
@@ -140,7 +153,7 @@ def embed(
     lines = _setext_as_atx(plain_text(text).strip("\n").split("\n"))
     if not any(line.strip() for line in lines):
         return ""
-    lines = _with_visible_breaks(lines)
+    lines = _with_visible_breaks(_with_inline_links(lines))
     headings = _headings(lines)
     anchors = {anchor_of(heading.title) for heading in headings}
     shift = level - min((heading.level for heading in headings), default=level)
@@ -179,6 +192,35 @@ def _with_visible_breaks(lines: list[str]) -> list[str]:
         is_break = is_inside and _HEADING.fullmatch(line) is None
         changed.append(f"{match[1]}\\" if match is not None and is_break else line)
     return changed
+
+
+def _with_inline_links(lines: list[str]) -> list[str]:
+    """Return the lines with ``[words](target)`` for each ``[words][label]``."""
+    targets: dict[str, str] = {}
+    kept: list[str] = []
+    is_apart = True
+    for line, role in line_roles(lines):
+        # It cannot stand within a paragraph.
+        match = _LINK_TARGET.fullmatch(line) if role is LineRole.TEXT and is_apart else None
+        if match is None:
+            kept.append(line)
+            is_apart = not line.strip() or _HEADING.fullmatch(line) is not None
+        else:
+            targets.setdefault(match["label"].casefold(), match["target"])
+    if not targets:
+        return lines
+
+    def resolved(match: re.Match[str]) -> str:
+        label = match["label"] or match["words"]
+        target = None if label is None else targets.get(" ".join(label.split()).casefold())
+        return match[0] if target is None else f"[{match['words']}]({target})"
+
+    changed: list[str] = []
+    for role, group in itertools.groupby(line_roles(kept), key=lambda pair: pair[1]):
+        text = "\n".join(line for line, _ in group)
+        is_text = role is LineRole.TEXT
+        changed += (_CODE_OR_REFERENCE.sub(resolved, text) if is_text else text).split("\n")
+    return changed or [""]
 
 
 def _without_dead_links(line: str, anchors: Container[str], *, has_place: bool) -> str:

@@ -9,7 +9,7 @@ from textwrap import dedent
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Container, Iterator, Mapping
 
 _ROLE: Final = re.compile(r":(?:\w+:)?\w+:`~?(?:[^`<>]*<)?([^`<>]+)>?`(?:\\[ ]?)?")
 """A reference of Sphinx, such as ``:class:`Kettle```; what separates it from letters goes too."""
@@ -46,12 +46,20 @@ _TYPED_FIELD: Final = re.compile(r"^:(var|ivar|cvar) +(\S.*?) +(\w+):", re.MULTI
 _DIRECTIVE: Final = re.compile(r"([ \t]*)\.\.[ \t]+([\w.-]+)::(?:[ \t]+(.*?))?[ \t]*")
 _COMMENT: Final = re.compile(r"[ \t]*\.\.(?:[ \t]+.*)?")
 _OPTION: Final = re.compile(r":[\w-]+:(?:[ \t].*)?")
-_LITERAL_END: Final = re.compile(r"(?<=\S)::[ \t]*$")
-_NO_PROSE: Final = re.compile(r"\s|[-*+]\s|[#|>]|~~~|```|===|---|\.\.\s|\d{1,3}[.)]\s")
+_LITERAL_END: Final = re.compile(r"::[ \t]*$")
+_NO_PROSE: Final = re.compile(
+    r"\s|[-*+]\s|[#|>]|~~~|```|===|---|\.\.\s|\d{1,3}[.)]\s|\[[^\]]+\]:\s"
+)
 """How a line begins that is not part of running text."""
 _COUNTED_ITEM: Final = re.compile(r"^([ \t]*)#\.(?=[ \t])", re.MULTILINE)
 """An item of a list whose number is for whoever shows it."""
 _PROMPT: Final = ">>>"
+_TITLE_MARKS: Final = re.compile(r"([=~^\"'*+#_.:-])\1{2,}[ \t]*")
+"""What underlines a title, or stands above it as well."""
+_LEAST_MARKS: Final = 4
+"""So many underline a title that is longer, where an empty line follows."""
+_OTHER_FIELD: Final = re.compile(r":([A-Za-z][\w -]{0,30}):[ \t]+(?=\S)")
+"""A field that is about no parameter or the like, such as ``:license: MIT``."""
 _CODE: Final = frozenset(
     {"code", "code-block", "sourcecode", "doctest", "testcode", "parsed-literal", "prompt"}
 )
@@ -78,10 +86,53 @@ def as_markdown(text: str) -> str:
 
     What is neither is left as it is.
     """
-    lines = text.expandtabs(4).split("\n")
+    lines = list(_with_marked_titles(text.expandtabs(4).split("\n")))
     targets = dict(_TARGET.findall(text)) if _RESTRUCTURED.search(text) else None
     pieces = [_inline_markdown(piece, targets) for piece in _pieces(lines)]
     return "\n\n".join(piece for piece in pieces if piece.strip())
+
+
+def without_title(text: str, names: Container[str]) -> str:
+    """Return a docstring without the title that it begins with, if that is one of these names."""
+    lines = list(_with_marked_titles(text.strip().split("\n")))
+    title = lines[0].lstrip("# ").strip("` ")
+    if not lines[0].startswith("#") or title not in names:
+        return text
+    return "\n".join(lines[1:]).strip("\n")
+
+
+def _with_marked_titles(lines: list[str]) -> Iterator[str]:
+    """Yield the lines with ``## Title`` for each title with marks below it, or above and below.
+
+    Markdown would take a line of tildes for the beginning of code.
+    """
+    position = 0
+    while position < len(lines):
+        over = position if _TITLE_MARKS.fullmatch(lines[position]) else None
+        title = position if over is None else position + 1
+        if _is_title(lines, title, over):
+            yield from (f"## {lines[title].strip()}", "")
+            position = title + 2
+        else:
+            yield lines[position]
+            position += 1
+
+
+def _is_title(lines: list[str], at: int, over: int | None) -> bool:
+    """Tell whether a line is a title: a text that begins a paragraph, with marks below it."""
+    if at + 1 >= len(lines):
+        return False
+    text, below = lines[at], lines[at + 1].rstrip()
+    begins = over is not None or at == 0 or not lines[at - 1].strip()
+    is_text = text.strip() and _NO_PROSE.match(text.strip()) is None
+    if not begins or not is_text or _TITLE_MARKS.fullmatch(below) is None:
+        return False
+    is_long_enough = len(below) >= len(text.strip())
+    if over is not None:
+        return is_long_enough and lines[over].rstrip() == below
+    is_indented = text[:1].isspace()
+    is_alone = at + 2 >= len(lines) or not lines[at + 2].strip()
+    return not is_indented and (is_long_enough or (len(below) >= _LEAST_MARKS and is_alone))
 
 
 def _inline_markdown(text: str, targets: Mapping[str, str] | None) -> str:
@@ -126,7 +177,7 @@ def _pieces(lines: list[str]) -> Iterator[str]:
         is_text = directive is None and _COMMENT.fullmatch(line) is None
         ends_in_literal = is_text and _LITERAL_END.search(line) is not None
         if is_text:
-            paragraph.append(_LITERAL_END.sub(":", line))
+            paragraph.append(_without_literal_end(line))
         if is_text and line.strip() and not ends_in_literal:
             continue
         yield from _paragraph(paragraph)
@@ -141,6 +192,11 @@ def _pieces(lines: list[str]) -> Iterator[str]:
         elif ends_in_literal:
             yield fenced(body)
     yield from _paragraph(paragraph)
+
+
+def _without_literal_end(line: str) -> str:
+    """Return a line without what says that literal text follows: ``::`` is a colon, or nothing."""
+    return "" if line.strip() == "::" else _LITERAL_END.sub(":", line)
 
 
 def _indentation(line: str) -> int:
@@ -266,10 +322,26 @@ def _paragraph(lines: list[str]) -> Iterator[str]:
     text = "\n".join(lines)
     if text.lstrip().startswith(_PROMPT):
         yield fenced(dedent(text))
+    elif _OTHER_FIELD.match(text) is not None:
+        yield "\n".join(_field_items(lines))
     elif any(_NO_PROSE.match(line) for line in lines):
         yield _COUNTED_ITEM.sub(r"\g<1>1.", text)
     else:
         yield " ".join(line.strip() for line in lines)
+
+
+def _field_items(lines: list[str]) -> Iterator[str]:
+    """Yield an item for each field of a paragraph; a line without one goes on with the last."""
+    item = ""
+    for line in lines:
+        field = _OTHER_FIELD.match(line)
+        if field is None:
+            item += f" {line.strip()}"
+            continue
+        if item:
+            yield item
+        item = f"- **{field[1].capitalize()}:** {line[field.end() :].strip()}"
+    yield item
 
 
 def deprecation_in(text: str, shorten: Callable[[str], str]) -> str | None:

@@ -24,7 +24,7 @@ from vespera_orchestrator.documents.sources.python_code import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Container, Iterable, Iterator
 
     from vespera_orchestrator.documents.completed_work import CompletedWork
     from vespera_orchestrator.documents.tree import ProjectTree, VersionTag
@@ -226,6 +226,9 @@ class _Packages:
         names = sorted(filter(_is_public_module, self._files))
         exported = {name: dict(self._public_names(name)) for name in names}
         homes = _homes(exported)
+        described = frozenset(
+            origin for origin, paths in homes.items() if not self._is_brief(_module_of(paths[0]))
+        )
         modules = []
         for name in names:
             own = {
@@ -234,7 +237,7 @@ class _Packages:
                 if homes[origin][0] == f"{name}.{public}"
             }
             entries = tuple(
-                self._entry(name, public, origin, homes[origin], before)
+                self._entry(name, public, self._shown(origin, described), homes[origin], before)
                 for public, origin in own.items()
             )
             elsewhere = [
@@ -287,12 +290,11 @@ class _Packages:
         self,
         module: str,
         public: str,
-        origin: str,
+        definition: Definition,
         names: list[str],
         before: Mapping[str, Definition] | None,
     ) -> Entry:
         path = f"{module}.{public}"
-        definition = self._definition_at(origin)
         also = [code(name) for name in names if name != path]
         return Entry(
             name=public,
@@ -305,6 +307,36 @@ class _Packages:
     def _definition_at(self, origin: str) -> Definition:
         module, _, name = origin.rpartition(".")
         return self._files[module].definitions[name]
+
+    def _shown(self, origin: str, described: Container[str]) -> Definition:
+        """Return a definition as the reference shows it.
+
+        What a class has from one that the reference describes nowhere, as it is private, is shown
+        as its own: no reader would find it otherwise.
+        """
+        definition = self._definition_at(origin)
+        members = {member.name: member for member in definition.members}
+        for base in self._hidden_bases(origin, described, _MOST_STEPS):
+            for member in self._definition_at(base).members:
+                members.setdefault(member.name, member)
+        return attrs.evolve(definition, members=tuple(members.values()))
+
+    def _hidden_bases(self, origin: str, described: Container[str], steps: int) -> Iterator[str]:
+        """Yield the classes that a class derives from and that are described nowhere."""
+        if not steps:
+            return
+        for written in self._definition_at(origin).bases:
+            base = self._class_named(written, _module_of(origin))
+            if base is not None and base not in described:
+                yield base
+                yield from self._hidden_bases(base, described, steps - 1)
+
+    def _class_named(self, written: str, module: str) -> str | None:
+        """Return where a class is defined, as a module names it: ``Base[T]`` or ``models.Base``."""
+        source, _, name = written.partition("[")[0].rpartition(".")
+        if source:
+            module = self._files[module].imports.get(source, source)
+        return self._origin(module, name, _MOST_STEPS)
 
     # --- names ------------------------------------------------------------------
 
@@ -371,6 +403,10 @@ class _Packages:
             if origin is not None:
                 return origin
         return None
+
+
+def _module_of(path: str) -> str:
+    return path.rpartition(".")[0]
 
 
 def read_module(

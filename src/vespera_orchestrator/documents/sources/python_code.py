@@ -26,6 +26,7 @@ from vespera_orchestrator.documents.sources.docstrings import (
     deprecation_in,
     fenced,
     has_fields,
+    without_title,
 )
 
 if TYPE_CHECKING:
@@ -83,6 +84,8 @@ class Definition:
     """Further names of a method in its class, as code spans."""
     members: tuple[Definition, ...] = ()
     """Of a class: those that callers use."""
+    bases: tuple[str, ...] = ()
+    """Of a class: those that it derives from, as its module names them."""
 
     @property
     def span(self) -> str:
@@ -129,11 +132,11 @@ def read_python(source: str, module: str, *, is_package: bool) -> PythonFile:
     if tree is None:
         return file
     package = module if is_package else module.rpartition(".")[0]
-    substitutes = set(_substitutes(tree))
+    incidental = set(_substitutes(tree)) | _loop_variables(tree)
     definitions = {
         name: definition
         for name, definition in file.definitions.items()
-        if definition.kind != "value" or name not in substitutes
+        if definition.kind != "value" or name not in incidental
     }
     return attrs.evolve(file, definitions=definitions, uses=frozenset(_uses(tree, package)))
 
@@ -174,6 +177,22 @@ def _substitutes(tree: ast.Module) -> Iterator[str]:
                 if isinstance(statement, ast.Assign):
                     names = (each for each in statement.targets if isinstance(each, ast.Name))
                     yield from (each.id for each in names if _imports(node.body, each.id))
+
+
+def _loop_variables(tree: ast.Module) -> set[str]:
+    """Return the names that are assigned in loops of a module, and nowhere else in it."""
+    inside: set[str] = set()
+    outside: set[str] = set()
+    waiting: list[tuple[ast.AST, bool]] = [(statement, False) for statement in tree.body]
+    while waiting:
+        node, is_inside = waiting.pop()
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda):
+            continue
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            (inside if is_inside else outside).add(node.id)
+        is_loop = is_inside or isinstance(node, ast.For | ast.While)
+        waiting += [(child, is_loop) for child in ast.iter_child_nodes(node)]
+    return inside - outside
 
 
 def _imports(statements: Iterable[ast.stmt], name: str) -> bool:
@@ -243,6 +262,11 @@ def _file(module: griffe.Module, source: str) -> PythonFile:
             if not member.runtime:
                 typing_imports.add(name)
     exports, exported_from = _exports(module)
+    if module.docstring is not None:
+        # Its own name stands above it already.
+        module.docstring.value = without_title(
+            module.docstring.value, (module.path, module.name, f"{module.path} package")
+        )
     doc = _docstring(module)
     return PythonFile(
         doc=doc,
@@ -379,7 +403,7 @@ def _note(function: Any) -> str:
 
 
 def _class(cls: Any) -> Definition:
-    bases = [str(base) for base in cls.bases]
+    bases = tuple(str(base) for base in cls.bases)
     head = f"class {cls.name}"
     if bases:
         head += f"({', '.join(bases)})"
@@ -408,6 +432,7 @@ def _class(cls: Any) -> Definition:
         summary=_summary(cls),
         deprecated=_deprecation(cls, decorators),
         members=tuple(_with_aliases(cls, members)),
+        bases=bases,
     )
 
 
@@ -444,7 +469,7 @@ def _is_member(name: str, member: Any) -> bool:
         return len(list(member.parameters)) > 1
     if name in _SHOWN_SPECIAL_METHODS:
         return member.docstring is not None
-    if name.startswith("_"):
+    if name.startswith(("_", "test_")):
         return False
     if _is_unexplained(member):
         return False
@@ -535,8 +560,10 @@ def _summary(member: Any) -> str:
     """Return the first paragraph of a docstring, on one line."""
     if member.docstring is None:
         return ""
-    first, _, _ = as_markdown(member.docstring.value).strip().partition("\n\n")
-    return markdown_line(first)
+    paragraphs = as_markdown(member.docstring.value).strip().split("\n\n")
+    prose = [each for each in paragraphs if not each.startswith("#")]
+    first = prose[0] if prose else paragraphs[0].lstrip("# ")
+    return markdown_line(first).removesuffix(":")
 
 
 _HEADER_WITHOUT_BLANK_LINE: Final = re.compile(
