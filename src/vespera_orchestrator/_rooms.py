@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import attrs
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from vespera_orchestrator.agents.shared import ContextBoard
     from vespera_orchestrator.contracts import ContentStore, Store
     from vespera_orchestrator.documents.engine import Documents
-    from vespera_orchestrator.errors import CorruptContentError
+    from vespera_orchestrator.errors import CorruptContentError, WorktreeFolderLostError
     from vespera_orchestrator.home.config import Config
     from vespera_orchestrator.home.scope import Scope
     from vespera_orchestrator.home.team import Team
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 
 log = logging.getLogger("vespera_orchestrator")
+
+_T = TypeVar("_T")
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -221,6 +223,48 @@ class Rooms:
             return None  # starting it says what is wrong
         return None
 
+    def lost_folder(self, task: Task) -> WorktreeFolderLostError | None:
+        """Say so where the folder is gone in which the task's files are.
+
+        Git is not asked where the folder looks as it should.
+        """
+        from vespera_orchestrator.worktrees.peek import is_in_place
+
+        worktree = self.last_worktree(task)
+        if worktree is None or worktree.state == WorktreeState.REMOVED:
+            return None
+        if self.is_elsewhere(worktree) or is_in_place(worktree):
+            return None
+        return self._from_git(lambda: self.worktrees.lost_folder(worktree))
+
+    def handing_in_obstacle(self, task: Task, *, was_refused: bool) -> WorktreeError | None:
+        """Return what keeps a task that somebody holds from being handed in.
+
+        Args:
+            task: The task.
+            was_refused: Whether that was tried: only then git is asked for more than the folder.
+        """
+        lost = self.lost_folder(task)
+        worktree = self.last_worktree(task) if was_refused and not self.scope.readonly else None
+        if lost is not None or worktree is None:
+            return lost
+        return self._from_git(lambda: self.worktrees.unlandable(worktree))
+
+    def landing_obstacle(self, task: Task) -> WorktreeError | None:
+        """Return what is in the way of landing the handed-in work of a task. Asks git."""
+        worktree = self.last_worktree(task)
+        if worktree is None or self.is_elsewhere(worktree):
+            return None
+        lost = self.lost_folder(task)
+        return lost or self._from_git(lambda: self.worktrees.dirty_checkout(worktree))
+
+    def _from_git(self, ask: Callable[[], _T]) -> _T | None:
+        """Return what git says; nothing where it cannot answer: the call itself says why."""
+        try:
+            return ask()
+        except (WorktreeError, OSError):
+            return None
+
     def find_in_git(self, path: str, digest: str) -> str | None:
         """Return the command by which git prints the file with this content, if git has it.
 
@@ -242,12 +286,13 @@ class Rooms:
         from vespera_orchestrator.worktrees.peek import may_have_several_snapshots
 
         names = [record.name for record in self.store.worktrees()]
-        try:
+
+        def ask() -> Forecast | None:
             if not may_have_several_snapshots(self.scope.home.project, names):
                 return None
             return self.worktrees.forecast()
-        except (WorktreeError, OSError):
-            return None
+
+        return self._from_git(ask)
 
     @cached_property
     def documents(self) -> Documents:

@@ -82,6 +82,38 @@ TABLE = {
             "orch.complete_task('b', summary=…, detailed_work=…)",
         ),
     ),
+    "held here, and it cannot be handed in": (
+        SessionFacts(
+            counts={RUNNING: 1},
+            running=1,
+            own=holding("b", is_here=True, note="half"),
+            own_obstacle="its folder is gone",
+            own_obstacle_call="orch.worktrees.create('b')",
+        ),
+        (
+            "decide",
+            "You were at: half. It cannot be handed in yet: its folder is gone. When that is done,",
+            "orch.worktrees.create('b')",
+        ),
+    ),
+    "begun by a command": (
+        ready(running=1, own=holding("b", is_between_calls=True)),
+        (
+            "wait",
+            "You hold 'B'. When the work is done, then hand it in.",
+            "orch.complete_task('b', summary=…, detailed_work=…)",
+        ),
+    ),
+    "something is in the way of a merge": (
+        SessionFacts(
+            counts={RUNNING: 1}, unmerged=[task("b")], merge_obstacle="/a has changes: x. Commit"
+        ),
+        (
+            "decide",
+            "Something is in the way: /a has changes: x. Commit. When that is done, then merge it:",
+            "",
+        ),
+    ),
     "held by another process of the same name": (
         ready(running=1, own=holding("b", silent_s=120)),
         (
@@ -218,10 +250,6 @@ TABLE = {
     "unmerged": (
         SessionFacts(counts={RUNNING: 2}, unmerged=[task("a", RUNNING), task("b", RUNNING)]),
         ("merge", "waits to be merged (1 more after it). When", "orch.worktrees.merge('a')"),
-    ),
-    "unmerged for a reason": (
-        SessionFacts(counts={RUNNING: 1}, unmerged=[task("a", RUNNING, "main is dirty")]),
-        ("merge", "was not possible: main is dirty", "orch.worktrees.merge('a')"),
     ),
     "running": (
         SessionFacts(counts={RUNNING: 2}, running=2, holdings=[holding(silent_s=60), holding("b")]),
@@ -428,7 +456,7 @@ def test_there_is_always_one_step(facts):
         assert isinstance(tree.body, ast.Call)
         assert tree.body.func.attr not in LEADS_BACK
     else:
-        assert step.action in {"done", "wait"}
+        assert step.action in {"done", "wait", "decide"}
 
 
 @given(FACTS)

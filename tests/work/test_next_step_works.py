@@ -39,9 +39,22 @@ def as_agent(orch, name):
 def follow(orch, step):
     """Make the call that a step names, if any, with words for what is left open."""
     if not step.call:
+        settle_by_hand(step)
         return None
     call = step.call.replace("summary=…", "summary='s'").replace("detailed_work=…", "**more")
     return eval(call, {"orch": orch, "more": {"detailed_work": "d"}})
+
+
+COMMAND = re.compile(r"git stash -u|git add -A && git -c \S+ rebase --continue|rm -rf \S+/\.git")
+
+
+def settle_by_hand(step):
+    """Do what a sentence says that no call does, in the folder that it names."""
+    command = COMMAND.search(step.sentence)
+    if command is None:
+        return
+    folder = re.search(r"/\S+", step.sentence)[0].strip(",:;")
+    subprocess.run(command[0], shell=True, cwd=folder, check=True, capture_output=True)
 
 
 def follow_to_the_end(orch):
@@ -213,6 +226,57 @@ def folder_taken(orch):
     orch.test_project.write({".env": "x"}, orch.worktrees.find("a").path)
 
 
+def held_folder_gone(orch):
+    """Somebody deleted the worktree of a task that is in hand."""
+    orch.plan_task("a")
+    work = orch.execute_task("a", worktree=True)
+    (work.path / "n.txt").write_text("n")
+    work.checkpoint({})
+    subprocess.run(["rm", "-rf", work.path], check=True)
+
+
+def merge_folder_gone(orch):
+    """Somebody deleted the worktree of work that waits to be merged."""
+    waits_for_merge(orch)
+    subprocess.run(["rm", "-rf", orch.worktrees.find("a").path], check=True)
+
+
+def dirty_checkout(orch):
+    """The project's checkout is in the way of a landing."""
+    orch.plan_task("a")
+    work = orch.execute_task("a", worktree=True)
+    (work.path / "a.txt").write_text("mine\n")
+    project = orch.test_project
+    project.git("checkout", "-q", "integration")
+    project.write({"a.txt": "edited\n"})
+    with suppress(vespera.DirtyCheckoutError):
+        work.complete(**DONE)
+
+
+def nested_repository(orch):
+    """What was handed in holds a repository of its own."""
+    orch.plan_task("a")
+    work = orch.execute_task("a", worktree=True)
+    orch.test_project.git("init", "-q", str(work.path / "sub"))
+    orch.test_project.commit("x", {"x.txt": "x"}, work.path / "sub")
+    with suppress(vespera.UnsavedFilesError):
+        work.complete(**DONE)
+
+
+def rebase_under_way(orch):
+    """It was handed in in the middle of a rebase."""
+    orch.plan_task("a")
+    work = orch.execute_task("a", worktree=True)
+    project = orch.test_project
+    project.commit("mine", {"a.txt": "mine\n"}, work.path)
+    project.git("checkout", "-qb", "side")
+    project.commit("yours", {"a.txt": "yours\n"})
+    project.git("checkout", "-q", "main")
+    project.git("rebase", "side", cwd=work.path, check=False)
+    with suppress(vespera.OperationUnderWayError):
+        work.complete(**DONE)
+
+
 def removed_worktree(orch):
     """A person removed it."""
     orch.plan_task("a")
@@ -258,6 +322,11 @@ STATES = (
     cancelled,
     folder_gone,
     folder_taken,
+    held_folder_gone,
+    merge_folder_gone,
+    dirty_checkout,
+    nested_repository,
+    rebase_under_way,
     removed_worktree,
     everything_ended,
     busy_worktree,
@@ -381,6 +450,8 @@ def test_a_checkout_in_the_way_of_a_landing(orch, tmp_path, obstacle, ways):
         with pytest.raises(vespera.DirtyCheckoutError) as caught:
             work.complete(**DONE)
         assert words in str(caught.value)
+        step = orch.next_step()
+        assert (words in step.sentence, step.call) == (True, "")
         subprocess.run(command, shell=True, cwd=folder, check=True, capture_output=True)
         [call] = re.findall(r"orch\.worktrees\.merge\(.*\)", "".join(caught.value.__notes__))
         assert orch.next_step().call == call

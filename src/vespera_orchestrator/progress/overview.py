@@ -6,12 +6,16 @@ writes: the caller ends expired leases first.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import attrs
 
 from vespera_orchestrator._model import Agenda, NextStep, Session, Task, TaskQuery, TaskStatus, Why
-from vespera_orchestrator.errors import SessionNotFoundError, WorktreeError
+from vespera_orchestrator.errors import (
+    SessionNotFoundError,
+    WorktreeError,
+    WorktreeFolderLostError,
+)
 from vespera_orchestrator.progress.session_reader import (
     LISTED,
     Obstacles,
@@ -41,6 +45,9 @@ if TYPE_CHECKING:
     from vespera_orchestrator.worktrees.forecast import Forecast
 
 _T = TypeVar("_T")
+
+_MOST_TRIED: Final = 5
+"""Of how many pieces of work that wait to be merged it is asked whether they can be."""
 
 
 class Overview:
@@ -126,7 +133,33 @@ class Overview:
                 facts,
                 unmerged=sorted(facts.unmerged, key=lambda task: places.get(task.id, last)),
             )
-        return attrs.evolve(facts, landed=self._landed()) if state.has_landed else facts
+        if state.has_landed:
+            return attrs.evolve(facts, landed=self._landed())
+        return self._with_obstacles(facts)
+
+    def _with_obstacles(self, facts: SessionFacts) -> SessionFacts:
+        """Add what would keep the call of the step from working, so that another one is named."""
+        step, own = next_step(facts), facts.own
+        if step.action == "merge":
+            return self._with_merge_obstacle(facts)
+        if own is None or (own.task.id, "wait") != (step.task_id, step.action):
+            return facts
+        obstacle = self._rooms.handing_in_obstacle(own.task, was_refused=own.was_refused)
+        if obstacle is None:
+            return facts
+        return attrs.evolve(facts, own_obstacle=str(obstacle), own_obstacle_call=_remedy(obstacle))
+
+    def _with_merge_obstacle(self, facts: SessionFacts) -> SessionFacts:
+        """Put work first that can be merged; say what is in the way where none can."""
+        obstacles = []
+        for task in facts.unmerged[:_MOST_TRIED]:
+            obstacle = self._rooms.landing_obstacle(task)
+            if obstacle is None:
+                others = [other for other in facts.unmerged if other.id != task.id]
+                return attrs.evolve(facts, unmerged=[task, *others])
+            obstacles.append(obstacle)
+        first = obstacles[0]
+        return attrs.evolve(facts, merge_obstacle=str(first), merge_obstacle_call=_remedy(first))
 
     def _landed(self) -> LandedWork | None:
         """Return where the session's work has landed, and what the checkout lacks."""
@@ -278,6 +311,11 @@ class Overview:
     def subtask_results(self, parent: Task) -> SubtaskResults:
         """Return the subtasks of *parent*, what they produced, and what keeps the open ones."""
         return self._in_one_state(parent.session_id, lambda reader: reader.subtask_results(parent))
+
+
+def _remedy(obstacle: WorktreeError) -> str:
+    """Return the call that removes an obstacle; empty where somebody must do it in a folder."""
+    return obstacle.remedy if isinstance(obstacle, WorktreeFolderLostError) else ""
 
 
 def _merge_order(forecast: Forecast, worktrees: Iterable[Worktree]) -> dict[str | None, int]:

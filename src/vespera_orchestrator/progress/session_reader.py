@@ -5,6 +5,7 @@ Nothing here writes, and nothing asks git: both would take their time in the mid
 
 from __future__ import annotations
 
+from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
@@ -443,7 +444,19 @@ class SessionReader:
         ]
         held = [own for own in held if own.is_here or self._is_startable(own.task)]
         own = min(held, key=lambda holding: holding.is_here, default=None)
-        return None if own is None else attrs.evolve(own, open_part=self._open_part(own.task))
+        if own is None:
+            return None
+        return attrs.evolve(
+            own, open_part=self._open_part(own.task), was_refused=self._was_refused(own)
+        )
+
+    def _was_refused(self, own: Holding) -> bool:
+        """Tell whether work was handed in during this attempt that was not accepted."""
+        began = self._rooms.clock() - timedelta(seconds=own.elapsed_s + 1)
+        query = ArtifactQuery(
+            task_ids=(own.task.id,), kind=ArtifactKind.LATE, created_after=began, limit=1
+        )
+        return bool(self._store.artifacts(query))
 
     def _open_part(self, task: Task) -> Why | None:
         """Return what keeps the first open subtask of a task from being done."""

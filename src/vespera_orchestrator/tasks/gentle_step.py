@@ -76,6 +76,8 @@ def _decide(step: NextStep, facts: SessionFacts) -> NextStep:
     is_obstacle = facts.ready is not None and facts.ready.id == step.task_id
     if is_obstacle and facts.obstacle:
         return step
+    if facts.own_obstacle or facts.merge_obstacle:
+        return step
     asking = facts.question
     if asking is not None and asking.id == step.task_id:
         words = one_line(asking.question or asking.title, _QUESTION_WIDTH)

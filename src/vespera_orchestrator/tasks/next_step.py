@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from vespera_orchestrator.tasks.durations import UsualTime
 
 _TITLE_WIDTH: Final = 90
+_OBSTACLE_WIDTH: Final = 600
+"""So long that no remedy in the words of an error is cut."""
 REST: Final = "Nothing needs you: rest."
 _MANY_WAITING: Final = 2
 """From so many tasks on that all wait for one, that is worth a word."""
@@ -54,6 +56,8 @@ class Holding:
     """Whether this very process holds it."""
     is_between_calls: bool = False
     """Whether no process holds it: each of the holder's calls, such as a command, is one."""
+    was_refused: bool = False
+    """Whether it was handed in, and not accepted; known of the reader's own task."""
     has_left: bool = False
     """Whether the process in which it was taken has ended for certain."""
     open_part: Why | None = None
@@ -95,6 +99,10 @@ class SessionFacts:
     """A task that the reader holds."""
     own_words: str = ""
     """What the reader meant to do next when they paused, in their words."""
+    own_obstacle: str = ""
+    """Why that task cannot be handed in as things are, such as a folder that is gone."""
+    own_obstacle_call: str = ""
+    """The call that helps; empty where somebody must do something in a folder."""
     unfinished: Task | None = None
     """A ready task that the reader had in hand last, with work saved."""
     unfinished_note: str = ""
@@ -125,6 +133,10 @@ class SessionFacts:
     """Titles of its pieces that were taken back, if it was simplified and others were begun."""
     unmerged: Sequence[Task] = ()
     """Tasks whose work is done and waits to be merged here, the first to merge first."""
+    merge_obstacle: str = ""
+    """What is in the way of merging any of them, such as changed files in a checkout."""
+    merge_obstacle_call: str = ""
+    """The call that helps; empty where a person must do something in a folder."""
     unmerged_elsewhere: Sequence[tuple[Task, str]] = ()
     """Such tasks whose files are in a worktree of another home, and where that is."""
     running: int = 0
@@ -280,9 +292,18 @@ def _hand_in_own(facts: SessionFacts) -> NextStep | None:
     if own is None or own.open_part is not None:
         return None
     title = one_line(own.task.title, _TITLE_WIDTH)
-    sentence = f"You hold {title!r}.{was_at(own.note)} When the work is done, then hand it in."
+    sentence = f"You hold {title!r}.{was_at(own.note)}"
     call = f"orch.complete_task({own.task.alias!r}, summary=…, detailed_work=…)"
+    if facts.own_obstacle:
+        sentence += f" It cannot be handed in yet: {_obstacle_words(facts.own_obstacle)}"
+        sentence += f" When that is done, then hand it in: {call}"
+        return _step_on(own.task, "decide", sentence, facts.own_obstacle_call)
+    sentence += " When the work is done, then hand it in."
     return _step_on(own.task, "wait", sentence, call)
+
+
+def _obstacle_words(obstacle: str) -> str:
+    return _ended(one_line(obstacle, _OBSTACLE_WIDTH))
 
 
 def was_at(note: str) -> str:
@@ -408,10 +429,13 @@ def _merge(facts: SessionFacts) -> NextStep | None:
     more = f" ({len(others)} more after it)" if others else ""
     title = one_line(task.title, _TITLE_WIDTH)
     sentence = f"The work of {title!r} is done and waits to be merged{more}."
-    if task.reason:
-        sentence += f" Merging it at once was not possible: {_ended(one_line(task.reason, 400))}"
+    call = f"orch.worktrees.merge({task.alias!r})"
+    if facts.merge_obstacle:
+        sentence += f" Something is in the way: {_obstacle_words(facts.merge_obstacle)}"
+        sentence += f" When that is done, then merge it: {call}"
+        return _step_on(task, "decide", sentence, facts.merge_obstacle_call)
     sentence += " When you have read this, then merge it."
-    return _step_on(task, "merge", sentence, f"orch.worktrees.merge({task.alias!r})")
+    return _step_on(task, "merge", sentence, call)
 
 
 def _bring(facts: SessionFacts) -> NextStep | None:

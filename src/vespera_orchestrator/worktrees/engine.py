@@ -18,6 +18,7 @@ import attrs
 from vespera_orchestrator._model import EventKind, Task, Worktree, WorktreeState, utcnow
 from vespera_orchestrator._text import show_value
 from vespera_orchestrator.errors import (
+    DirtyCheckoutError,
     GitFailedError,
     InvalidInputError,
     LandingRefusedError,
@@ -27,7 +28,10 @@ from vespera_orchestrator.errors import (
     RefMovedError,
     TaskNotFoundError,
     UnreadableObjectError,
+    UnsavedFilesError,
     WorktreeElsewhereError,
+    WorktreeError,
+    WorktreeFolderLostError,
     WorktreeLockedError,
     WorktreeNameTakenError,
     WorktreeNotFoundError,
@@ -53,10 +57,12 @@ from vespera_orchestrator.worktrees import (
 )
 from vespera_orchestrator.worktrees.catch_up import catch_up
 from vespera_orchestrator.worktrees.changed_paths import changed_by
+from vespera_orchestrator.worktrees.integration import refuse_unsafe
 from vespera_orchestrator.worktrees.naming import plain_name
-from vespera_orchestrator.worktrees.ownership import find_place, require_folder
+from vespera_orchestrator.worktrees.ownership import find_place, lost_folder, require_folder
+from vespera_orchestrator.worktrees.peek import is_in_place
 from vespera_orchestrator.worktrees.refs import LANDED, WIP
-from vespera_orchestrator.worktrees.repository import ProjectRepository, git_file_target
+from vespera_orchestrator.worktrees.repository import ProjectRepository
 from vespera_orchestrator.worktrees.retrying import retrying
 from vespera_orchestrator.worktrees.translation import git_errors
 
@@ -189,8 +195,7 @@ class WorktreeEngine:
 
         Changes nothing. A folder that cannot be found is where it was last.
         """
-        target = git_file_target(Path(worktree.path))
-        if target is not None and target.name == worktree.name:
+        if is_in_place(worktree):
             return worktree
         latest = self.latest(worktree)
         if latest.created_at != worktree.created_at:
@@ -979,6 +984,35 @@ class WorktreeEngine:
         After the removal of the worktree it is kept elsewhere, and not returned.
         """
         return self._repository().tip(WIP + name)
+
+    def lost_folder(self, worktree: Worktree) -> WorktreeFolderLostError | None:
+        """Say so where the worktree's folder is gone, or not its own. Changes nothing."""
+        return lost_folder(self._repository(), self.latest(worktree))
+
+    def unlandable(self, worktree: Worktree) -> WorktreeError | None:
+        """Return what keeps the files as they are now from being handed in. Moves no ref."""
+        try:
+            self.prepare_snapshot(worktree, whole=True).refuse_unlandable()
+        except (OperationUnderWayError, UnsavedFilesError, WorktreeFolderLostError) as exc:
+            return exc
+        return None
+
+    def dirty_checkout(self, worktree: Worktree) -> DirtyCheckoutError | None:
+        """Return what is in the way of landing what was last saved of the worktree.
+
+        Changes nothing, and merges nothing: it also names files that a checkout has changes of and
+        only others have changed. A conflict is no obstacle, because landing plans a recovery.
+        """
+        repository = self._repository()
+        saved = self.last_saved(worktree.name)
+        tip = repository.tip(repository.integration_ref)
+        if saved is None or tip is None:
+            return None
+        try:
+            refuse_unsafe(repository, tip, saved)
+        except DirtyCheckoutError as exc:
+            return exc
+        return None
 
     def changes_of(self, commit: str, *, documents: Collection[str] = ()) -> Changes:
         """Return what a commit changed; *documents* count only where nothing else was.

@@ -26,9 +26,10 @@ from vespera_orchestrator.worktrees.ownership import (
     folders_in,
     recreation_remedy,
 )
+from vespera_orchestrator.worktrees.peek import git_file_target
 from vespera_orchestrator.worktrees.refs import LANDED, WIP
 from vespera_orchestrator.worktrees.repair import has_task_ended, is_known
-from vespera_orchestrator.worktrees.repository import git_file_target, is_same_place, linked_folder
+from vespera_orchestrator.worktrees.repository import is_same_place, linked_folder
 from vespera_orchestrator.worktrees.translation import git_errors
 from vespera_orchestrator.worktrees.update import is_half_updated
 

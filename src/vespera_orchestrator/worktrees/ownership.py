@@ -24,13 +24,9 @@ import attrs
 from vespera_orchestrator.errors import GitFailedError, WorktreeFolderLostError
 from vespera_orchestrator.home.reading import read_small_file
 from vespera_orchestrator.worktrees.admin_note import MAKING, REMOVING, read_note, write_note
+from vespera_orchestrator.worktrees.peek import git_file_target
 from vespera_orchestrator.worktrees.refs import WIP
-from vespera_orchestrator.worktrees.repository import (
-    git_file_target,
-    is_same_place,
-    leads_to,
-    linked_folder,
-)
+from vespera_orchestrator.worktrees.repository import is_same_place, leads_to, linked_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -180,13 +176,28 @@ def require_folder(repository: ProjectRepository, worktree: Worktree) -> Worktre
         raise GitFailedError(doing, reason)
     place = _find_place(repository, worktree, note)
     if not place.is_ours:
-        raise WorktreeFolderLostError(
-            doing,
-            _lost_reason(repository, worktree, place),
-            worktree.name,
-            str(place.folder),
-        )
+        raise _lost(repository, worktree, place)
     return reconnect(repository, worktree, place)
+
+
+def lost_folder(
+    repository: ProjectRepository, worktree: Worktree
+) -> WorktreeFolderLostError | None:
+    """Return the error of `require_folder` where the folder is lost. Changes nothing."""
+    place = find_place(repository, worktree)
+    return None if place.is_ours else _lost(repository, worktree, place)
+
+
+def _lost(
+    repository: ProjectRepository, worktree: Worktree, place: Place
+) -> WorktreeFolderLostError:
+    return WorktreeFolderLostError(
+        f"use the files of worktree {worktree.name}",
+        _lost_reason(repository, worktree, place),
+        worktree.name,
+        str(place.folder),
+        recreation_call(worktree),
+    )
 
 
 def reconnect(repository: ProjectRepository, worktree: Worktree, place: Place) -> Worktree:
@@ -273,7 +284,12 @@ def _lost_reason(repository: ProjectRepository, worktree: Worktree, place: Place
     )
 
 
+def recreation_call(worktree: Worktree) -> str:
+    """Return the call that makes the folder again."""
+    owner = f"agent={worktree.agent!r}" if worktree.task_id is None else repr(worktree.task_id)
+    return f"orch.worktrees.create({owner})"
+
+
 def recreation_remedy(worktree: Worktree) -> str:
     """Say what makes the folder again."""
-    owner = f"agent={worktree.agent!r}" if worktree.task_id is None else repr(worktree.task_id)
-    return f"orch.worktrees.create({owner}) makes it again with the files of the last save"
+    return f"{recreation_call(worktree)} makes it again with the files of the last save"

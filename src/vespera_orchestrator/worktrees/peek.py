@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from vespera_orchestrator._model import Position
@@ -11,7 +13,8 @@ from vespera_orchestrator.worktrees.ref_files import read_ref, read_text_if_pres
 
 if TYPE_CHECKING:
     from collections.abc import Collection
-    from pathlib import Path
+
+    from vespera_orchestrator._model import Worktree
 
 NOTE_FILE: Final = "vespera_orchestrator.json"
 """In the admin directory of each worktree that a home has made."""
@@ -66,3 +69,24 @@ def read_position(project: Path, integration_branch: str) -> Position:
         )
     except OSError:
         return Position()
+
+
+def is_in_place(worktree: Worktree) -> bool:
+    """Tell whether a worktree's folder is where it was last, and leads to its git directory."""
+    target = git_file_target(Path(worktree.path))
+    return target is not None and target.name == worktree.name
+
+
+def git_file_target(folder: Path) -> Path | None:
+    """Return the git directory that the ``.git`` file in *folder* names, be it there or not.
+
+    ``None`` where there is no such file.
+    """
+    git_file = folder / ".git"
+    try:
+        text = os.fsdecode(read_small_file(git_file))
+    except OSError:
+        return None
+    if not text.startswith("gitdir:"):
+        return None
+    return folder / text.removeprefix("gitdir:").strip()

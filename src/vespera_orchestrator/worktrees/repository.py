@@ -39,6 +39,7 @@ from vespera_orchestrator.worktrees.packs import (
     has_many_packs,
     release_abandoned_packs,
 )
+from vespera_orchestrator.worktrees.peek import git_file_target
 from vespera_orchestrator.worktrees.ref_files import list_refs, read_ref, read_text_if_present
 from vespera_orchestrator.worktrees.refs import WIP, RefMove, Refs
 from vespera_orchestrator.worktrees.retrying import retrying
@@ -586,21 +587,6 @@ def linked_folder(admin: Path) -> Path:
     git_file = Path(text)
     # Newer versions of git can write a path relative to the admin directory.
     return git_file.parent if git_file.is_absolute() else (admin / text).parent.resolve()
-
-
-def git_file_target(folder: Path) -> Path | None:
-    """Return the git directory that the ``.git`` file in *folder* names, be it there or not.
-
-    ``None`` where there is no such file.
-    """
-    git_file = folder / ".git"
-    try:
-        text = os.fsdecode(read_small_file(git_file))
-    except OSError:
-        return None
-    if not text.startswith("gitdir:"):
-        return None
-    return folder / text.removeprefix("gitdir:").strip()
 
 
 def leads_to(folder: Path, git_dir: Path) -> bool:
