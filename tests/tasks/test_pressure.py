@@ -44,6 +44,9 @@ def test_where_nothing_happens_it_is_steady():
     [
         ({"failures": 6}, PressureKind.FAILURES, 25),
         ({"failures": 6, "completed": 12}, PressureKind.FAILURES, 25),
+        ({"failures": 12}, PressureKind.FAILURES, 40),
+        ({"failures": 14, "completed": 1}, PressureKind.FAILURES, 38),
+        ({"failures": 12, "completed": 24}, PressureKind.FAILURES, 25),
         ({"failures": 6, "completed": 594}, PressureKind.FAILURES, 1),
         ({"failures": 3}, PressureKind.FAILURES, 12),
         ({"retries": 8}, PressureKind.RETRIES, 10),

@@ -28,6 +28,8 @@ _HIGHEST_SCORE: Final = 100
 _LOW_ENERGY_POINTS: Final = 45
 _FULL_SHARE: Final = 1 / 3
 """If a third of the attempts went wrong, their number counts fully; else it counts less."""
+_USUAL_PART: Final = 25 / 40
+"""The part of the weight of failures that they have while something succeeds."""
 
 
 @attrs.frozen(kw_only=True)
@@ -196,6 +198,19 @@ def _trouble(amount: int, completed: int, full: int) -> float:
     return _ramp(amount, 0, full) * min(1.0, share / _FULL_SHARE)
 
 
+def _failing(facts: PressureFacts, at: PressureSettings) -> float:
+    """Weigh failures as troubles, and beyond that the more, the less succeeds beside them.
+
+    A day on which nothing at all succeeds is not steady, whatever else happens.
+    """
+    usual = _trouble(facts.failures, facts.completed, at.failures)
+    if not facts.failures:
+        return usual
+    failed = facts.failures / (facts.failures + facts.completed)
+    further = _ramp(facts.failures, at.failures, 2 * at.failures)
+    return _USUAL_PART * usual + (1 - _USUAL_PART) * further * _ramp(failed, _FULL_SHARE, 1)
+
+
 def _times(count: int) -> str:
     return {1: "once", 2: "twice"}.get(count, f"{count} times")
 
@@ -204,8 +219,8 @@ _HOUR_S: Final = 3600
 _MINUTE_S: Final = 60
 _RULES: Final[dict[PressureKind, _Rule]] = {
     PressureKind.FAILURES: _Rule(
-        weight=25,
-        share=lambda facts, at: _trouble(facts.failures, facts.completed, at.failures),
+        weight=40,
+        share=_failing,
         sentence=lambda facts: f"work was blocked {_times(facts.failures)} in a day",
     ),
     PressureKind.RETRIES: _Rule(
