@@ -441,8 +441,9 @@ class EventKind(StrEnum):
     LEASE_RENEWED = "lease_renewed"
     """Data: ``attempt``, and ``clock_set_back`` where that was the cause."""
     LEASE_EXPIRED = "lease_expired"
-    """Data: ``attempt``; and before its time ``process_ended`` if it ended with its process,
-    ``taken_by`` if this agent took the task over.
+    """Data: ``attempt``; ``silent_since``, when its holder was last heard of; ``paused`` if that
+    one had left off. Before its time: ``process_ended`` if it ended with its process, ``taken_by``
+    if this agent took the task over.
     """
     ATTEMPT_TIMED_OUT = "attempt_timed_out"
     """It took longer than the task's time limit. What follows is an event of its own.

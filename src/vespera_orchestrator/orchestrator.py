@@ -1293,23 +1293,25 @@ class Orchestrator:
         """Call *callback* with every event that this object records, once it is committed.
 
         It is called in the thread that made the change, before that call returns, in the order of
-        the log, and for all sessions. It may call this object. What it raises is logged, and
-        neither undoes nor fails the change. Events of other processes, and of other objects of this
-        one, come through `watch` only.
+        the log, and for all sessions, with events in words, as `watch` yields them. It may call
+        this object. What it raises is logged, and neither undoes nor fails the change. Events of
+        other processes, and of other objects of this one, come through `watch` only.
 
         Returns:
             A function that ends it.
         """
+        from vespera_orchestrator.progress.history import tell
+
         self._require_open()
 
-        def tell(events: Sequence[vespera.Event]) -> None:
+        def call(events: Sequence[vespera.Event]) -> None:
             for event in events:
                 try:
-                    callback(event)
+                    callback(tell(self._store, [event])[0])
                 except Exception:
                     log.exception("on_event: %r failed on %s", callback, event)
 
-        return self._store.observe(tell)
+        return self._store.observe(call)
 
     # --- working ------------------------------------------------------------
 

@@ -31,6 +31,9 @@ def test_every_event_of_this_object_once_in_order(orch, tmp_path):
     kinds = [event.kind for event, _ in told]
     assert kinds == ["task_planned", "task_started", "artifact_saved", "task_completed"]
     assert told[-1][1] == "completed"
+    sentences = [event.sentence for event, _ in told[:2]]
+    assert sentences == ["one: planned", "one: started, attempt 1 (main)"]
+    assert str(told[0][0]).endswith("UTC  one: planned")
     logged = [event for event in orch.watch(0, timeout_s=0) if event.task_id == task.id]
     assert [event.seq for event, _ in told] == [event.seq for event in logged]
     assert [event.sentence for event in logged][1:2] == ["one: started, attempt 1 (main)"]

@@ -67,7 +67,7 @@ def test_how_a_holder_lost_its_task_is_told_as_what_it_was(orch, clock):
         "walls: planned",
         "walls: attempt 1 of ben ended (ada): its machine is off",
         "walls: lost to dora (carl)",
-        "walls: lost after a long silence (dora)",
+        "walls: lost, with no sign of life since 1 January 2026, 12:00 (dora)",
     ]
 
 

@@ -77,6 +77,17 @@ def test_how_somebody_lost_a_task_is_told_as_what_it_was(orch, tmp_path):
         assert "stopped responding" not in str(other.resume())
 
 
+def test_a_lost_agent_is_as_old_as_its_last_sign_of_life(tmp_path, clock):
+    """Nobody looked during the night: in the morning it has not stopped responding just now."""
+    with vespera.open(tmp_path, clock=clock) as orch:
+        orch.initialize_session("Goal")
+        orch.plan_task("Walls")
+        orch.execute_task("walls", agent="bob")
+        clock.advance(hours=11)
+        text = str(orch.resume())
+    assert "walls released: its agent stopped responding (bob, 11 hours ago)" in text
+
+
 def test_one_step_costs_less_than_the_whole_page(orch):
     """On a day with little energy what is not shown is not read.
 

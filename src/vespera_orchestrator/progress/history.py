@@ -240,7 +240,11 @@ def _lost_words(event: Event) -> str:
         return "lost to {taken_by}"
     if "paused" in event.data:
         return "rests since the pause"
-    return "lost with its process" if "process_ended" in event.data else "lost after a long silence"
+    if "process_ended" in event.data:
+        return "lost with its process"
+    if "silent_since" in event.data:
+        return "lost, with no sign of life since {silent_since}"
+    return "lost after a long silence"
 
 
 def _length(seconds: JsonValue) -> str:

@@ -8,6 +8,7 @@ has a limit.
 from __future__ import annotations
 
 import os
+from datetime import datetime
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import attrs
@@ -417,10 +418,21 @@ def _change(record: _ChangeRecord) -> Change:
         alias=task.alias if task else str(data.get("alias", "")),
         kind=event.kind,
         words=change_words(event),
-        at=event.at,
+        at=_happened_at(event),
         agent=None if data.get("taken_by") else event.agent,
         detail=_detail(event),
     )
+
+
+def _happened_at(event: Event) -> datetime:
+    """Return when it happened: the end of a lease is noted by whoever looks next."""
+    since = event.data.get("silent_since")
+    if since is None or event.data.get("taken_by"):
+        return event.at
+    try:
+        return datetime.fromisoformat(str(since))
+    except ValueError:
+        return event.at
 
 
 def _detail(event: Event) -> str:

@@ -226,7 +226,7 @@ def _rest(tx: Transaction, task: Task, attempt: Attempt) -> None:
     So it neither counts towards `max_attempts`, nor is it told as an attempt that came to nothing.
     """
     close_attempt(tx, task, AttemptEnding.RESTED, None)
-    data: dict[str, JsonValue] = {"attempt": attempt.number, "paused": True}
+    data: dict[str, JsonValue] = {"paused": True, **_silence_of(attempt)}
     events.record_for(tx, task, EventKind.LEASE_EXPIRED, data, agent=attempt.agent)
     set_columns(tx, task.id, status=str(TaskStatus.PENDING))
     recount(tx, task.id)
@@ -254,8 +254,13 @@ def _abandon(
     tx: Transaction, task: Task, attempt: Attempt, error: str, data: dict[str, JsonValue]
 ) -> None:
     close_attempt(tx, task, AttemptEnding.ABANDONED, error)
-    data = {"attempt": attempt.number, **data}
+    data = {**data, **_silence_of(attempt)}
     events.record_for(tx, task, EventKind.LEASE_EXPIRED, data, agent=attempt.agent)
+
+
+def _silence_of(attempt: Attempt) -> dict[str, JsonValue]:
+    """Return when the holder was last heard of: the event is as young as the look that ended it."""
+    return {"attempt": attempt.number, "silent_since": str(attempt.last_sign_at)}
 
 
 def _stall(tx: Transaction, task: Task, attempt: Attempt) -> None:
