@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import time
+import tomllib
 import uuid
 from importlib.util import find_spec
 
@@ -147,6 +148,26 @@ def test_every_rule_can_be_compiled():
         assert rule.pattern.groups >= rule.group
         for each in rule.exceptions:
             assert len(each.patterns) == len(each.sources)
+
+
+def test_rules_are_read_when_a_text_has_one_of_their_keywords():
+    """A hook cannot wait for all; and read by and by they are the same as read at once."""
+    tables = tomllib.loads(_gitleaks._rules_file().read_text(encoding="utf-8"))["rules"]
+    names = [each["id"] for each in tables if each.get("regex") and each.get("keywords")]
+    entries = _gitleaks._read(_gitleaks._rules_file().read_text(encoding="utf-8")).entries
+    assert not any("rule" in vars(each) for each in entries)
+    read = [each.rule.name for each in entries if each.keywords and each.rule is not None]
+    assert read == [name for name in names if name not in _gitleaks._LEFT_OUT]
+    for entry, table in zip(entries, tables, strict=True):
+        assert entry.keywords == tuple(word.lower() for word in table.get("keywords", ()))
+
+
+@pytest.mark.parametrize("keywords", ['["Ab", "c"]', "['Ab',\n  'c']", '["\\u0041b", "c"]'])
+def test_keywords_may_be_written_in_any_way(keywords):
+    """The file of another release need not be written as this one is."""
+    head = "[allowlist]\nregexes = []\n\n[[ rules ]]\nid = 'x'\nregex = 'ab.'\n"
+    [entry] = _gitleaks._read(f"{head}keywords = {keywords}\n").entries
+    assert (entry.keywords, entry.rule.name) == (("ab", "c"), "x")
 
 
 def test_without_the_package_it_is_said(monkeypatch, caplog):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 
-from vespera_orchestrator.integrations.command import main
+gc.set_threshold(50_000)  # a command ends before there is anything worth collecting
+
+from vespera_orchestrator.integrations.command import main  # noqa: E402 - collects less often
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -18,7 +18,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import attrs
+from vespera_orchestrator import _attrs as attrs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -35,6 +35,13 @@ _PIECE_CHARS: Final = 1500
 _LEAD: Final = r"[\w.-]{0,50}?"
 """What many rules allow before their keyword. It decides nothing, and costs nearly everything."""
 _LEAD_CHARS: Final = re.compile(r"[\w.-]{0,50}\Z")
+_HEAD: Final = "[[rules]]\n"
+_RULE_HEAD: Final = re.compile(r"^[ \t]*\[\[[ \t]*rules[ \t]*\]\].*\n", re.MULTILINE)
+_PLAIN_KEYWORDS: Final = re.compile(
+    r"""^keywords = \[((?:\s*"[^"\\\n]*",?)*\s*)\]\s*$""", re.MULTILINE
+)
+"""The keywords of a rule as gitleaks writes them; those written otherwise are read as TOML."""
+_PLAIN_WORD: Final = re.compile(r'"([^"]*)"')
 _LEFT_OUT: Final = frozenset({"private-key", "curl-auth-header", "curl-auth-user"})
 """Rules about several lines.
 
@@ -87,7 +94,6 @@ class Rule:
 
     name: str
     source: str
-    keywords: tuple[str, ...]
     least_entropy: float
     group: int
     exceptions: tuple[_Exceptions, ...]
@@ -133,11 +139,28 @@ class Rule:
         )
 
 
+@attrs.define(kw_only=True, slots=False)
+class _Entry:
+    """One rule as it stands in the file. Nearly all texts have no use for most of them."""
+
+    text: str
+    keywords: tuple[str, ...]
+    exceptions: _Exceptions
+    """Those of all rules."""
+
+    @cached_property
+    def rule(self) -> Rule | None:
+        """The rule; ``None`` for what is left out."""
+        table = tomllib.loads(self.text)["rules"][0]
+        is_of_use = table.get("regex") and table["id"] not in _LEFT_OUT
+        return _rule(table, self.exceptions) if is_of_use else None
+
+
 @attrs.frozen(kw_only=True)
 class RuleBook:
     """All rules, by their keywords."""
 
-    rules: tuple[Rule, ...]
+    entries: tuple[_Entry, ...]
     keywords: tuple[str, ...]
 
     def matches(self, text: str, lowered: str) -> Iterator[Match]:
@@ -145,10 +168,15 @@ class RuleBook:
         present = {keyword for keyword in self.keywords if keyword in lowered}
         if not present:
             return
-        for rule in self.rules:
-            own = present.intersection(rule.keywords)
-            if own:
-                yield from rule.matches(text, lowered, own)
+        for entry in self.entries:
+            own = present.intersection(entry.keywords)
+            if own and entry.rule is not None:
+                yield from entry.rule.matches(text, lowered, own)
+
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        """Every rule, read now."""
+        return tuple(entry.rule for entry in self.entries if entry.rule is not None)
 
 
 @cache
@@ -162,8 +190,8 @@ def rule_book() -> RuleBook:
             PACKAGE,
             PACKAGE,
         )
-        return RuleBook(rules=(), keywords=())
-    return _read(tomllib.loads(file.read_text(encoding="utf-8")))
+        return RuleBook(entries=(), keywords=())
+    return _read(file.read_text(encoding="utf-8"))
 
 
 def _rules_file() -> Path | None:
@@ -173,15 +201,26 @@ def _rules_file() -> Path | None:
     return next((file for file in files if file.is_file()), None)
 
 
-def _read(data: Mapping[str, Any]) -> RuleBook:
-    everywhere = _Exceptions.read(data.get("allowlist", {}))
-    rules = tuple(
-        _rule(table, everywhere)
-        for table in data.get("rules", ())
-        if table.get("regex") and table.get("keywords") and table["id"] not in _LEFT_OUT
+def _read(text: str) -> RuleBook:
+    """Read of each rule only its keywords: a hook cannot wait for the whole file."""
+    head, *rules = _RULE_HEAD.split(text)
+    everywhere = _Exceptions.read(tomllib.loads(head).get("allowlist", {}))
+    entries = tuple(
+        _Entry(text=_HEAD + rule, keywords=_keywords(_HEAD + rule), exceptions=everywhere)
+        for rule in rules
     )
-    keywords = dict.fromkeys(keyword for rule in rules for keyword in rule.keywords)
-    return RuleBook(rules=rules, keywords=tuple(keywords))
+    keywords = dict.fromkeys(keyword for entry in entries for keyword in entry.keywords)
+    return RuleBook(entries=entries, keywords=tuple(keywords))
+
+
+def _keywords(entry: str) -> tuple[str, ...]:
+    """Return the keywords of one rule, in lower case."""
+    plain = _PLAIN_KEYWORDS.search(entry)
+    if plain is not None:
+        words = _PLAIN_WORD.findall(plain[1])
+    else:
+        words = tomllib.loads(entry)["rules"][0].get("keywords", ())
+    return tuple(word.lower() for word in words)
 
 
 def _rule(table: Mapping[str, Any], everywhere: _Exceptions) -> Rule:
@@ -189,7 +228,6 @@ def _rule(table: Mapping[str, Any], everywhere: _Exceptions) -> Rule:
     return Rule(
         name=table["id"],
         source=table["regex"],
-        keywords=tuple(keyword.lower() for keyword in table["keywords"]),
         least_entropy=table.get("entropy", 0.0),
         group=table.get("secretGroup", 0),
         exceptions=(everywhere, *own),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import attrs
+from vespera_orchestrator import _attrs as attrs
 
 
 class DocstringWithFields:

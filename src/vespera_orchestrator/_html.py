@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from vespera_orchestrator._text import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 _VALUE_WIDTH: Final = 160
 """How many characters of a value are shown."""
@@ -64,3 +64,27 @@ def _row(name: str, value: Any) -> str:
 def _shown(value: Any) -> str:
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return one_line(text, _VALUE_WIDTH)
+
+
+def lists_html(
+    title: str,
+    percent: float,
+    counts: str,
+    lists: Iterable[tuple[str, Iterable[str]]],
+    last: str,
+) -> str:
+    """Return a bar of *percent* below a title, then lists that have titles, then a last line."""
+    rows = "".join(_list_row(name, lines) for name, lines in lists)
+    return (
+        f"<div><b>{escape(title)}</b><br>"
+        f'<progress max="100" value="{percent:.0f}" style="width:16em"></progress> '
+        f"{escape(counts)}<table>{rows}</table>{escape(last)}</div>"
+    )
+
+
+def _list_row(name: str, lines: Iterable[str]) -> str:
+    cells = "<br>".join(escape(one_line(line, _VALUE_WIDTH)) for line in lines)
+    return (
+        f"<tr><th style='text-align:left;vertical-align:top'>{escape(name)}</th>"
+        f"<td style='text-align:left'>{cells}</td></tr>"
+    )

@@ -21,8 +21,7 @@ from itertools import islice
 from types import UnionType
 from typing import Any, ClassVar, Final, Literal, TypeVar, cast
 
-import attrs
-
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator._secrets import mask
 from vespera_orchestrator._text import named_error, one_line, show_methods, show_value
 

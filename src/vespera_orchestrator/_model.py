@@ -15,8 +15,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Literal, TypeAlias
 
-import attrs
-
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator._mistakes import InvalidInputError
 from vespera_orchestrator._records import JsonForm, Record, RecordList
 from vespera_orchestrator._text import one_line, show_methods, show_value

@@ -14,8 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
-import attrs
-
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator._mistakes import names_mistakes, names_mistakes_in_calls
 from vespera_orchestrator._text import (
     one_line,

@@ -6,8 +6,7 @@ import logging
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 
-import attrs
-
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator._model import HomePlace, WorktreeState
 from vespera_orchestrator.errors import (
     InvalidInputError,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 import math
 import re
@@ -353,11 +352,13 @@ def similar_names(word: str, names: Iterable[str], *, most: int = 1) -> list[str
         names: What there is.
         most: How many to return.
     """
+    from difflib import get_close_matches
+
     spelled: dict[str, str] = {}
     for name in names:
         spelled.setdefault(name.casefold(), name)
     folded = word.casefold()
-    similar = difflib.get_close_matches(folded, spelled, most)
+    similar = get_close_matches(folded, spelled, most)
     if not similar and len(folded) >= _FEWEST_LETTERS:
         similar = [name for name in spelled if folded in _WORDS_OF_NAME.split(name)][:most]
     return [spelled[name] for name in similar]

@@ -31,8 +31,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO, Any, Final, Protocol, TypeVar, runtime_checkable
 
-import attrs
-
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator._model import (
     Artifact,
     ArtifactDraft,

@@ -76,8 +76,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import ClassVar, Final
 
-import attrs
-
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator._mistakes import (
     InvalidInputError as InvalidInputError,  # noqa: PLC0414 - callers find it here
 )

@@ -15,9 +15,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, TypeAlias
 
-import attrs
-
 import vespera_orchestrator as vespera
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator._model import (
     Artifact,
     Dependency,

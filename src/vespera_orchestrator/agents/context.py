@@ -9,8 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
-import attrs
-
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator._model import Artifact, ArtifactQuery, JsonValue, Session, Task
 from vespera_orchestrator._records import JsonForm, Record
 from vespera_orchestrator._secrets import mask_value

@@ -15,8 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO, Final
 
-import attrs
-
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator._model import (
     Artifact,
     ArtifactDraft,

@@ -10,8 +10,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import attrs
-
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator._records import Record
 from vespera_orchestrator.artifacts.file_tree import MANIFEST_NAME, README_NAME, arrange
 from vespera_orchestrator.errors import InvalidInputError, StoreError, StoreUnavailableError

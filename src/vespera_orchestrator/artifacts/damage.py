@@ -5,8 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-import attrs
-
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator._model import Artifact, ArtifactKind, ArtifactQuery
 from vespera_orchestrator._records import JsonForm, Record
 from vespera_orchestrator.artifacts.content.packing import is_digest

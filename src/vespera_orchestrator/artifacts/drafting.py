@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-import attrs
-
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator._model import ArtifactDraft, ArtifactKind
 from vespera_orchestrator._text import one_line
 from vespera_orchestrator.artifacts import input_checks

@@ -18,8 +18,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-import attrs
-
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator._codec import dump_time
 from vespera_orchestrator._model import ArtifactQuery, EventKind
 from vespera_orchestrator._records import Record

@@ -5,8 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-import attrs
-
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator._text import show_value
 from vespera_orchestrator.artifacts.content.folder import FolderContent
 from vespera_orchestrator.errors import InvalidInputError

@@ -6,8 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import compress, islice
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-import attrs
-
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator._model import Artifact, SearchGap
 from vespera_orchestrator._records import JsonForm, Record, RecordList
 from vespera_orchestrator._text import one_line, show_methods

@@ -14,8 +14,7 @@ from collections import Counter
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
-import attrs
-
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator import _model
 from vespera_orchestrator._codec import dump_json, dump_time
 from vespera_orchestrator._model import ArtifactQuery, EventKind, find_ids

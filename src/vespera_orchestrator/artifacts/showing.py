@@ -6,8 +6,7 @@ import base64
 from html import escape
 from typing import TYPE_CHECKING, Final
 
-import attrs
-
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator._model import Artifact
 from vespera_orchestrator._records import JsonForm, Record, RecordList
 from vespera_orchestrator.artifacts.content.decoding import decoded

@@ -6,8 +6,7 @@ from collections import deque
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
-import attrs
-
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator._model import TaskQuery
 
 if TYPE_CHECKING:

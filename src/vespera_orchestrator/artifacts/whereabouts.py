@@ -10,8 +10,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import attrs
-
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator._model import ArtifactQuery
 from vespera_orchestrator.artifacts.content.folder import FolderContent
 from vespera_orchestrator.errors import ContentElsewhereError, StoreError

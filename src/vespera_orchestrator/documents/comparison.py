@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-import attrs
-
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator._model import Finding, FindingKind, Severity
 from vespera_orchestrator.documents.markdown import read_alike
 from vespera_orchestrator.documents.merging import merge_lines

@@ -7,8 +7,7 @@ import itertools
 import re
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-import attrs
-
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator._model import ArtifactKind
 from vespera_orchestrator._records import Record
 from vespera_orchestrator._secrets import kinds_of, mask_and_warn

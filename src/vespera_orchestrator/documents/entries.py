@@ -14,8 +14,7 @@ import itertools
 import re
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
-import attrs
-
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator.documents.markdown import LineRole, line_roles
 
 if TYPE_CHECKING:

@@ -7,8 +7,7 @@ import posixpath
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import attrs
-
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator._text import show_value
 from vespera_orchestrator.errors import InvalidInputError
 from vespera_orchestrator.tasks import arguments

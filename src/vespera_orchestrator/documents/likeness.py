@@ -15,8 +15,7 @@ from collections import Counter, defaultdict
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
-import attrs
-
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator.documents.vocabulary import UNSEPARATED
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import re
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, unquote
 
-import attrs
+from vespera_orchestrator import _attrs as attrs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

@@ -14,8 +14,7 @@ from collections import Counter
 from enum import Enum
 from typing import TYPE_CHECKING
 
-import attrs
-
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator._secrets import mask
 from vespera_orchestrator._text import printable
 from vespera_orchestrator.documents.links import anchor_of

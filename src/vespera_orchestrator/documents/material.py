@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import attrs
-
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator.documents.completed_work import ArtifactReader, CompletedWork, Inclusion
 from vespera_orchestrator.documents.sources import SOURCES
 

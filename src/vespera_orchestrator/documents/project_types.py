@@ -13,8 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import attrs
-
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator.documents.place import file_stamp
 from vespera_orchestrator.errors import TemplateError
 from vespera_orchestrator.home.links import refuse_links

@@ -10,8 +10,7 @@ import difflib
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
-import attrs
-
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator._model import Artifact, ArtifactDraft, ArtifactKind, ArtifactQuery
 from vespera_orchestrator._records import Record
 from vespera_orchestrator.home.reading import read_content

@@ -16,7 +16,7 @@ import functools
 import re
 from typing import TYPE_CHECKING
 
-import attrs
+from vespera_orchestrator import _attrs as attrs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

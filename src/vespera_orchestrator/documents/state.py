@@ -9,8 +9,7 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
-import attrs
-
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator._model import ArtifactKind, EventKind, TaskStatus
 from vespera_orchestrator.documents.place import file_stamp
 from vespera_orchestrator.documents.readings import code_stamps

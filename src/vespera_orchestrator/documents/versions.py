@@ -5,8 +5,7 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-import attrs
-
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator._model import DocumentVersion, utcnow
 from vespera_orchestrator.documents.entries import differs_by_foreign_entries
 from vespera_orchestrator.documents.markdown import read_alike

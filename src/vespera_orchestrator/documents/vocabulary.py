@@ -10,7 +10,7 @@ import re
 import unicodedata
 from typing import TYPE_CHECKING, Final
 
-import attrs
+from vespera_orchestrator import _attrs as attrs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -8,15 +8,13 @@ with the text of hours in that call.
 
 from __future__ import annotations
 
-import difflib
 import functools
 import inspect
 from collections.abc import Callable, Collection, Mapping
 from inspect import Parameter
 from typing import Any, Final, NoReturn, ParamSpec, TypeVar
 
-import attrs
-
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator._mistakes import names_mistakes_in_calls
 from vespera_orchestrator._text import similar_names
 from vespera_orchestrator.errors import InvalidInputError
@@ -195,7 +193,9 @@ class _CallReading:
     def _work(self, content: str) -> object:
         if content in self._fitting:
             return self._fitting[content]
-        close = difflib.get_close_matches(content, self._unknown, n=1)
+        from difflib import get_close_matches
+
+        close = get_close_matches(content, self._unknown, n=1)
         if close:
             return self._unknown[close[0]]
         others = [*self._unknown.values(), *self._surplus]

@@ -13,8 +13,7 @@ import re
 import tomllib
 from typing import TYPE_CHECKING, Any, Final
 
-import attrs
-
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator._text import show_value
 from vespera_orchestrator.errors import InvalidInputError, ReadOnlyError
 from vespera_orchestrator.home.files import stays_inside, translate_os_error
@@ -40,7 +39,6 @@ _HEADING: Final = (
 _MOST_DIGESTS: Final = 3
 _LAST_HOUR: Final = 23
 
-# ruff: noqa: RUF009 - `_setting` and `_section` are attrs.field
 
 # --- how a setting is declared -----------------------------------------------
 

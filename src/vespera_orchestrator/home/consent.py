@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 
-import attrs
-
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator._mistakes import names_mistakes
 from vespera_orchestrator._records import JsonForm, Record
 from vespera_orchestrator.errors import ReadOnlyError, UntrustedHomeError

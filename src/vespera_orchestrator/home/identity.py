@@ -15,8 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
-import attrs
-
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator._model import new_id
 from vespera_orchestrator.home.files import sync_folder, translate_os_error, write_atomically
 from vespera_orchestrator.home.reading import read_json

@@ -14,8 +14,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-import attrs
-
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator._model import SettingDifference, TeamSettings, utcnow
 from vespera_orchestrator.errors import SettingsConflictError
 from vespera_orchestrator.home.identity import machine_name

@@ -30,8 +30,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import attrs
-
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator._text import one_line, show_methods
 from vespera_orchestrator.home.environment import without_repository
 from vespera_orchestrator.home.files import create_file, make_folders, write_atomically

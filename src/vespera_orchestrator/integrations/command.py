@@ -13,20 +13,19 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple
 
-import attrs
-
 import vespera_orchestrator as vespera
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator._model import CauseKind, Existing, TaskStatus
 from vespera_orchestrator._records import Record, to_text
 from vespera_orchestrator._text import printable
 from vespera_orchestrator.errors import VesperaError
 from vespera_orchestrator.home.locate import Home
 from vespera_orchestrator.home.machine import passing
-from vespera_orchestrator.integrations import asking_back, follow_ups, task_words
+from vespera_orchestrator.integrations import follow_ups, task_words
 from vespera_orchestrator.integrations.shell_calls import TEXT_FLAGS, WORDS, flag, in_commands
 from vespera_orchestrator.integrations.tools.table import PREFIX, TABLE, ToolSpec
 from vespera_orchestrator.tasks import dates
@@ -256,7 +255,9 @@ def _plan(
         return _call(orch, options, out, err, stdin)
     text = stdin.read()
     if options.existing is None:
-        problem = asking_back.second_plan(orch, text)
+        from vespera_orchestrator.integrations.asking_back import second_plan
+
+        problem = second_plan(orch, text)
         if problem:
             err.say(problem)
             return 1
@@ -492,8 +493,10 @@ def _signal(
         out.say(str(task))
     out.say(str(more))
     if not tasks:
+        from vespera_orchestrator.integrations.asking_back import similar_signal
+
         out.say("No task waits for it now. It is kept for the next one that is planned for it.")
-        out.say(asking_back.similar_signal(orch, options.name, values))
+        out.say(similar_signal(orch, options.name, values))
     return 0
 
 
@@ -559,6 +562,23 @@ _COMMAND_FUNCTIONS: Final[dict[str, _Command]] = {
 # --- the words ------------------------------------------------------------------
 
 
+class _CommandParser(argparse.ArgumentParser):
+    """Reads the words of one command. It is made when one is read: of thirty, a person needs one.
+
+    Making them all takes longer than most commands.
+    """
+
+    def __init__(self, *, offer: _Offer = None, **options: Any) -> None:
+        self._offer = offer
+        self._options = options
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        super().__init__(**self._options)
+        if self._offer is not None:
+            self._offer(self)
+        return super().parse_known_args(args, namespace)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=_PROGRAM, description="Where the work stands.")
     parser.add_argument(
@@ -567,80 +587,81 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--readonly", action="store_true", help="only look: write nothing at all in the home"
     )
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_CommandParser)
     for name, spec in _COMMANDS.items():
-        _add_arguments(_add(commands, name, _HELP[name]), spec)
-    commands.choices[_PLAN].add_argument(
-        "--existing",
-        choices=list(_EXISTING),
-        help="with -: leave tasks that are there already, change them, or plan them again",
-    )
-    _add_for_people(commands)
-    _add_for_agents(commands)
+        _add(commands, name, _HELP[name], partial(_offer_call, spec))
+    for name, (text, offer) in _WORDS_OF_THEIR_OWN.items():
+        _add(commands, name, text, offer)
+    for name, (text, offer) in _FOR_AGENTS.items():
+        commands.add_parser(name, help=text, description=text, offer=offer)
     return parser
 
 
-def _add_for_people(commands: Any) -> None:
-    """Offer what takes its words otherwise than the call behind it."""
-    start = _add(commands, _START, "take a task, and print what to know about it")
-    start.add_argument("task", metavar="TASK", nargs="?", help="by default the best one")
-    start.add_argument("--take-over", action="store_true", help="even if another agent holds it")
-    start.add_argument(
+def _add(commands: Any, name: str, text: str, offer: _Offer) -> None:
+    """Add a command that can print JSON."""
+    commands.add_parser(name, help=text, description=text, offer=partial(_offer_json, offer))
+
+
+def _offer_json(offer: _Offer, parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    if offer is not None:
+        offer(parser)
+
+
+def _offer_start(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("task", metavar="TASK", nargs="?", help="by default the best one")
+    parser.add_argument("--take-over", action="store_true", help="even if another agent holds it")
+    parser.add_argument(
         "--despite-pressure", action="store_true", help="even if enough is under way already"
     )
-    start.add_argument(
+    parser.add_argument(
         "--whole", action="store_true", help="print all there is to know, also with little energy"
     )
-    start.add_argument(
+    parser.add_argument(
         "--worktree", action=argparse.BooleanOptionalAction, help="in a git worktree of its own"
     )
-    simplify = _add(commands, _SIMPLIFY, "take a heavy task apart into smaller ones")
-    simplify.add_argument("task", metavar="TASK")
-    simplify.add_argument(
+
+
+def _offer_simplify(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("task", metavar="TASK")
+    parser.add_argument(
         "--grain", type=int, default=3, metavar="1-5", help="how fine: 1 for two pieces at most"
     )
-    simplify.add_argument("--undo", action="store_true", help="put it together again")
-    done = _add(commands, _DONE, "a task is done: hand it in")
-    done.add_argument("task", metavar="TASK")
-    done.add_argument("summary", metavar="SUMMARY", help="one line")
-    done.add_argument("work", metavar="WORK", nargs="?", help="all of it; - for standard input")
-    done.add_argument(
+    parser.add_argument("--undo", action="store_true", help="put it together again")
+
+
+def _offer_done(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("task", metavar="TASK")
+    parser.add_argument("summary", metavar="SUMMARY", help="one line")
+    parser.add_argument("work", metavar="WORK", nargs="?", help="all of it; - for standard input")
+    parser.add_argument(
         "--output",
         action="append",
         default=[],
         metavar="NAME=VALUE",
         help="a value that conditions can read, such as coverage=0.9; once for each",
     )
-    save = _add(commands, _SAVE, "save where you are with a task that you have started")
-    save.add_argument("task", metavar="TASK")
-    save.add_argument("note", metavar="NOTE", help="what the next one needs to know")
-    answer = _add(commands, _ANSWER, "answer a task that waits for you")
-    answer.add_argument("task", metavar="TASK")
-    answer.add_argument(
+
+
+def _offer_save(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("task", metavar="TASK")
+    parser.add_argument("note", metavar="NOTE", help="what the next one needs to know")
+
+
+def _offer_answer(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("task", metavar="TASK")
+    parser.add_argument(
         "answer", metavar="WORD", nargs="+", help="your words; or approved=yes, cups=3, and so on"
     )
-    signal = _add(commands, _SIGNAL, "report that something happened that a task waits for")
-    signal.add_argument("name", metavar="NAME")
-    signal.add_argument("values", metavar="WORD", nargs="*", help="words; or build=7, and so on")
-    signal.add_argument("--key", help="names this report: given twice, it counts once")
-    _add_tasks(_add(commands, _TASKS, "the open tasks, a line for each"))
-    change = _add(commands, _CHANGE, "change a task: change TASK due=friday title='New name'")
-    change.add_argument("task", metavar="TASK")
-    change.add_argument(
-        "changes",
-        metavar="FIELD=VALUE",
-        nargs="+",
-        help=f"nothing behind = clears it; fields are {', '.join(task_words.FIELDS)}",
-    )
-    read = _add(commands, _READ, "print an artifact: what somebody did, or what went wrong")
-    read.add_argument("artifact", metavar="ARTIFACT", help="its id, such as a_79mk9tx7h2kf")
-    watch = _add(commands, _WATCHED, "print events as they are recorded, until you stop it")
-    watch.add_argument(
-        "--timeout", type=float, metavar="SECONDS", help="stop after so long without an event"
-    )
 
 
-def _add_tasks(parser: argparse.ArgumentParser) -> None:
+def _offer_signal(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", metavar="NAME")
+    parser.add_argument("values", metavar="WORD", nargs="*", help="words; or build=7, and so on")
+    parser.add_argument("--key", help="names this report: given twice, it counts once")
+
+
+def _offer_tasks(parser: argparse.ArgumentParser) -> None:
     """Offer the flags that choose tasks."""
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--all", action="store_true", help="those that have ended, too")
@@ -655,21 +676,69 @@ def _add_tasks(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_for_agents(commands: Any) -> None:
-    """Offer what coding agents call, and what prepares a project for them."""
-    tool = _add(commands, "tool", "call any tool, with its arguments as JSON")
-    tool.add_argument("name", help="such as plan_task")
-    tool.add_argument("arguments", nargs="?", default="{}", help="JSON, or - for standard input")
-    hook = commands.add_parser("hook", help="what coding agents call; reads JSON on stdin")
-    hook.add_argument("name", nargs="?", default="", help="such as SessionStart")
-    skill = commands.add_parser("skill", help="print the skill for coding agents, or write it")
-    skill.add_argument("folder", nargs="?", help="such as .claude/skills")
-    trust = "allow the home here what it asks for: commands, addresses, folders, instructions"
-    commands.add_parser("trust", help=trust, description=trust)
-    agents = commands.add_parser("agents-md", help="keep a block about this in AGENTS.md")
-    agents.add_argument("file", nargs="?", default="AGENTS.md")
+def _offer_change(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("task", metavar="TASK")
+    parser.add_argument(
+        "changes",
+        metavar="FIELD=VALUE",
+        nargs="+",
+        help=f"nothing behind = clears it; fields are {', '.join(task_words.FIELDS)}",
+    )
 
 
+def _offer_read(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("artifact", metavar="ARTIFACT", help="its id, such as a_79mk9tx7h2kf")
+
+
+def _offer_watch(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--timeout", type=float, metavar="SECONDS", help="stop after so long without an event"
+    )
+
+
+def _offer_tool(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", help="such as plan_task")
+    parser.add_argument("arguments", nargs="?", default="{}", help="JSON, or - for standard input")
+
+
+def _offer_hook(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", nargs="?", default="", help="such as SessionStart")
+
+
+def _offer_skill(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", nargs="?", help="such as .claude/skills")
+
+
+def _offer_agents_file(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", nargs="?", default="AGENTS.md")
+
+
+_Offer = Callable[[argparse.ArgumentParser], None] | None
+"""Offers the words of a command."""
+_WORDS_OF_THEIR_OWN: Final[Mapping[str, tuple[str, _Offer]]] = {
+    _START: ("take a task, and print what to know about it", _offer_start),
+    _SIMPLIFY: ("take a heavy task apart into smaller ones", _offer_simplify),
+    _DONE: ("a task is done: hand it in", _offer_done),
+    _SAVE: ("save where you are with a task that you have started", _offer_save),
+    _ANSWER: ("answer a task that waits for you", _offer_answer),
+    _SIGNAL: ("report that something happened that a task waits for", _offer_signal),
+    _TASKS: ("the open tasks, a line for each", _offer_tasks),
+    _CHANGE: ("change a task: change TASK due=friday title='New name'", _offer_change),
+    _READ: ("print an artifact: what somebody did, or what went wrong", _offer_read),
+    _WATCHED: ("print events as they are recorded, until you stop it", _offer_watch),
+    "tool": ("call any tool, with its arguments as JSON", _offer_tool),
+}
+"""What takes its words otherwise than the call behind it."""
+_FOR_AGENTS: Final[Mapping[str, tuple[str, _Offer]]] = {
+    "hook": ("what coding agents call; reads JSON on stdin", _offer_hook),
+    "skill": ("print the skill for coding agents, or write it", _offer_skill),
+    "trust": (
+        "allow the home here what it asks for: commands, addresses, folders, instructions",
+        None,
+    ),
+    "agents-md": ("keep a block about this in AGENTS.md", _offer_agents_file),
+}
+"""What coding agents call, and what prepares a project for them."""
 _HELP: Final = {
     "new": "begin: say what you want to reach",
     "plan": "plan a task; or with - a whole plan, YAML or JSON, from the standard input",
@@ -700,13 +769,7 @@ _MAY_BE_LEFT_OUT: Final = frozenset({"energy"})
 _VARIADIC: Final = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
 
 
-def _add(commands: Any, name: str, text: str) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    return parser
-
-
-def _add_arguments(parser: argparse.ArgumentParser, spec: ToolSpec) -> None:
+def _offer_call(spec: ToolSpec, parser: argparse.ArgumentParser) -> None:
     """Offer what the call needs as words, and what it may take as flags."""
     function = getattr(vespera.Orchestrator, spec.path)
     for name, parameter in inspect.signature(function).parameters.items():
@@ -724,3 +787,9 @@ def _add_arguments(parser: argparse.ArgumentParser, spec: ToolSpec) -> None:
             parser.add_argument(flag(name), dest=name, metavar="TASK", nargs="+", default=())
         elif parameter.default is False:
             parser.add_argument(flag(name), dest=name, action="store_true")
+    if spec.command == _PLAN:
+        parser.add_argument(
+            "--existing",
+            choices=list(_EXISTING),
+            help="with -: leave tasks that are there already, change them, or plan them again",
+        )

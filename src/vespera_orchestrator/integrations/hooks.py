@@ -16,9 +16,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import IO, TYPE_CHECKING, Any, Final
 
-import attrs
-
 import vespera_orchestrator as vespera
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator._model import CauseKind, utcnow
 from vespera_orchestrator._records import to_text
 from vespera_orchestrator._text import show_value

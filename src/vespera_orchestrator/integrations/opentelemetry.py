@@ -20,9 +20,8 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
-import attrs
-
 from vespera_orchestrator import Event, EventKind, MissingDependencyError, Orchestrator
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator._text import shown
 from vespera_orchestrator._version import __version__
 

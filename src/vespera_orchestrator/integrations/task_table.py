@@ -5,8 +5,7 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import TYPE_CHECKING, Final
 
-import attrs
-
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator._model import CauseKind, Task, TaskStatus
 from vespera_orchestrator._records import in_columns
 from vespera_orchestrator._text import first_names, one_line, show_methods

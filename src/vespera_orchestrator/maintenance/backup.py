@@ -13,8 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import attrs
-
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator._records import Record
 from vespera_orchestrator._version import __version__
 from vespera_orchestrator.artifacts.content.folder import FolderContent

@@ -18,8 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final
 
-import attrs
-
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator._codec import load_json, load_time
 from vespera_orchestrator._records import Record
 from vespera_orchestrator._text import one_line

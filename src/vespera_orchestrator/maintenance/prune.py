@@ -9,8 +9,7 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-import attrs
-
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator._codec import dump_time
 from vespera_orchestrator._model import EventKind
 from vespera_orchestrator._records import Record

@@ -7,8 +7,7 @@ from html import escape
 from pathlib import Path
 from typing import Final
 
-import attrs
-
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator._model import Finding, Severity
 from vespera_orchestrator._records import JsonForm, Record
 

@@ -11,9 +11,7 @@ import logging
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
-import attrs
-
-from vespera_orchestrator._html import text_html
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator._model import EventKind, NextStep, Position, TaskStatus
 from vespera_orchestrator._records import JsonForm, Record
 from vespera_orchestrator._text import one_line, plural
@@ -60,6 +58,8 @@ class Digest(Record):
         return str(self)
 
     def _repr_html_(self) -> str:
+        from vespera_orchestrator._html import text_html
+
         return text_html(str(self))
 
 

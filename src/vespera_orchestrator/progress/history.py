@@ -8,9 +8,7 @@ from datetime import UTC, date, datetime, time, tzinfo
 from itertools import groupby
 from typing import TYPE_CHECKING, Final
 
-import attrs
-
-from vespera_orchestrator._html import text_html
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator._model import Event, EventKind, JsonValue, PastEvent
 from vespera_orchestrator._records import to_text
 from vespera_orchestrator._text import duration, one_line, show_methods
@@ -130,6 +128,8 @@ class History(list[PastEvent]):
         return "\n".join(lines) or "nothing has happened yet"
 
     def _repr_html_(self) -> str:
+        from vespera_orchestrator._html import text_html
+
         return text_html(str(self))
 
     def to_json(self) -> str:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-import attrs
-
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator._records import Record
 from vespera_orchestrator._text import one_line, plural
 from vespera_orchestrator.tasks.effort import is_heavy

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, TypeVar
 
-import attrs
-
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator._model import Agenda, NextStep, Session, Task, TaskQuery, TaskStatus, Why
 from vespera_orchestrator.errors import (
     SessionNotFoundError,

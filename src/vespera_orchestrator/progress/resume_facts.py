@@ -11,8 +11,7 @@ import os
 from datetime import datetime
 from typing import TYPE_CHECKING, Final, TypeVar
 
-import attrs
-
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator._model import (
     ArtifactKind,
     EventKind,

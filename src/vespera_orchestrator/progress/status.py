@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
-import attrs
-
-from vespera_orchestrator._html import text_html
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator._model import (
     Attempt,
     Checkpoint,
@@ -376,16 +373,17 @@ class Status(Record):
         return body
 
     def _repr_html_(self) -> str:
+        from vespera_orchestrator._html import lists_html, text_html
+
         if self.gentleness is not None:
             return text_html(str(self))
-        title = html.escape(self._title())
-        counts = html.escape(counts_line(self.counts))
-        rows = "".join(section.to_html() for section in self._sections())
-        return (
-            f"<div><b>{title}</b><br>"
-            f'<progress max="100" value="{self.percent:.0f}" style="width:16em"></progress> '
-            f"{self.completed_count} of {self.wanted_count} completed; all tasks: {counts}"
-            f"<table>{rows}</table>Next: {html.escape(str(self.next_step))}</div>"
+        counts = counts_line(self.counts)
+        return lists_html(
+            self._title(),
+            self.percent,
+            f"{self.completed_count} of {self.wanted_count} completed; all tasks: {counts}",
+            [(section.title, section.lines) for section in self._sections()],
+            f"Next: {self.next_step}",
         )
 
 
@@ -410,14 +408,6 @@ class _Section:
         if hidden > 0:
             visible.append(f"  … and {hidden} more: {self.rest_call}")
         return [f"{self.title}:", *visible]
-
-    def to_html(self) -> str:
-        """Return a row of a table."""
-        lines = "<br>".join(html.escape(one_line(line, 160)) for line in self.lines)
-        return (
-            f"<tr><th style='text-align:left;vertical-align:top'>{self.title}</th>"
-            f"<td style='text-align:left'>{lines}</td></tr>"
-        )
 
 
 def question_line(task: Task) -> str:

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-import attrs
-
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator._codec import dump_json
 from vespera_orchestrator._secrets import kinds_of, mask_and_warn, mask_value
 from vespera_orchestrator._text import first_names, one_line, plural

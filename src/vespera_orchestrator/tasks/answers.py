@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-import attrs
-
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator._model import TaskStatus
 from vespera_orchestrator._text import show_value
 from vespera_orchestrator.errors import InvalidInputError

@@ -23,14 +23,13 @@ keywords and the words that no alias may have follow from it.
 
 from __future__ import annotations
 
-import difflib
 import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NoReturn, TypeAlias
 
-import attrs
-
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator._model import JsonValue, Task, TaskStatus
+from vespera_orchestrator._text import similar_names
 from vespera_orchestrator.errors import ConditionError
 
 if TYPE_CHECKING:
@@ -565,7 +564,7 @@ class _Parser:
             hint = ""
             if token.kind == "name":
                 hint = f"; what it hands in is {name}.outputs.{token.text[:40]}"
-            similar = difflib.get_close_matches(token.text, [*ATTRIBUTES, "completed"], 1)
+            similar = similar_names(token.text, [*ATTRIBUTES, "completed"])
             if similar:
                 meant = "success" if similar == ["completed"] else similar[0]
                 hint = f", did you mean {meant}?"
@@ -633,7 +632,7 @@ class MissingOutput:
 
     def __str__(self) -> str:
         has = ", ".join(self.present[:_MOST_SHOWN]) or "nothing"
-        similar = difflib.get_close_matches(str(self.key), self.present, 1)
+        similar = similar_names(str(self.key), self.present)
         meant = f"did you mean {similar[0]!r}? " if similar else ""
         ended = "" if self.status is TaskStatus.COMPLETED else f" is {self.status} and"
         return f"{self.name}{ended} has no output {self.key!r:.60} ({meant}it handed in {has:.200})"

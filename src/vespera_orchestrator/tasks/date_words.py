@@ -18,14 +18,12 @@ ask than guess a day.
 from __future__ import annotations
 
 import re
-from calendar import monthrange
 from collections.abc import Callable
 from datetime import MAXYEAR, UTC, date, datetime, time, timedelta, tzinfo
 from enum import Enum
 from typing import Final
 
-import attrs
-
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator._text import show_value
 from vespera_orchestrator.errors import InvalidInputError
 from vespera_orchestrator.tasks import vague_dates
@@ -234,6 +232,8 @@ class _Reader:
 
     def _months(self, words: str) -> date | datetime | None:
         """Return the day of a later month that has the same number, or the last one of it."""
+        from calendar import monthrange  # it reads the languages of the system
+
         match = _MONTHS_LENGTH.fullmatch(words.removeprefix("in "))
         if match is None or not (match[1].isdigit() or match[1] in _NUMBERS):
             return None

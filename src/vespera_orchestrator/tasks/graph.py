@@ -6,8 +6,7 @@ from collections import defaultdict, deque
 from collections.abc import Container, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
-import attrs
-
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator._codec import dump_json
 from vespera_orchestrator._model import Outcome, Task, TaskStatus
 from vespera_orchestrator._records import to_plain

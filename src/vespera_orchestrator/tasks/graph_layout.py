@@ -12,7 +12,7 @@ from collections.abc import Set as AbstractSet
 from itertools import pairwise
 from typing import Final
 
-import attrs
+from vespera_orchestrator import _attrs as attrs
 
 BOX_WIDTH: Final = 200.0
 LINE_HEIGHT: Final = 13.0

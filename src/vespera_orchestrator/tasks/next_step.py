@@ -10,8 +10,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-import attrs
-
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator._model import CauseKind, NextStep, Session, Task, TaskStatus, Why
 from vespera_orchestrator._text import ago, duration, first_names, one_line, plural
 from vespera_orchestrator.tasks import causes, dates, effort

@@ -12,8 +12,7 @@ import math
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-import attrs
-
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator._text import one_line
 from vespera_orchestrator.errors import PlanError
 

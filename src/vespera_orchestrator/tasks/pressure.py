@@ -13,8 +13,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
-import attrs
-
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator._model import Energy, PressureKind, PressureLevel
 from vespera_orchestrator._records import JsonForm, Record
 from vespera_orchestrator._text import duration, one_line, plural

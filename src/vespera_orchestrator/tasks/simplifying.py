@@ -6,8 +6,7 @@ import re
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
-import attrs
-
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator._model import Dependency, Outcome, TaskDraft
 from vespera_orchestrator._text import one_line
 from vespera_orchestrator.errors import InvalidInputError

@@ -6,7 +6,6 @@ about. So a part of a day keeps its day, and a week or a month becomes a date.
 
 from __future__ import annotations
 
-from calendar import monthrange
 from collections.abc import Callable
 from datetime import date, datetime, time, timedelta
 from typing import Final
@@ -71,6 +70,8 @@ def _week(today: date, ahead: int) -> str:
 
 
 def _month(today: date, ahead: int) -> str:
+    from calendar import monthrange  # it reads the languages of the system
+
     first = today.replace(day=1)
     for _ in range(ahead):
         first = (first + timedelta(days=31)).replace(day=1)

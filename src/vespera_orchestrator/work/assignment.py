@@ -10,8 +10,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
-import attrs
-
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator._model import Task, TaskQuery, TaskStatus, WorktreeState
 from vespera_orchestrator.errors import InvalidInputError, WorktreeBusyError, WorktreeError
 from vespera_orchestrator.progress.startable import occupant_of

@@ -9,8 +9,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
-import attrs
-
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator._model import ArtifactKind, Claim, JsonValue, NextAction, Task, TaskStatus
 from vespera_orchestrator._records import to_plain
 from vespera_orchestrator._text import named_error, one_line

@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final
 
-import attrs
-
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator._text import one_line
 from vespera_orchestrator.errors import VesperaError
 from vespera_orchestrator.home import machine

@@ -5,8 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Final
 
-import attrs
-
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator._model import NextStep
 from vespera_orchestrator._records import Record
 from vespera_orchestrator._text import one_line

@@ -20,8 +20,7 @@ from concurrent.futures import (
 )
 from typing import TYPE_CHECKING, Any, Final
 
-import attrs
-
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator._model import (
     AttemptEnding,
     Ending,

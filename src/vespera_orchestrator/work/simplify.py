@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import attrs
-
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator._model import TaskQuery, TaskStatus
 from vespera_orchestrator._text import show_value
 from vespera_orchestrator.errors import (

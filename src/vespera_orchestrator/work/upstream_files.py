@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final
 
-import attrs
-
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator._model import ArtifactKind, ArtifactQuery, TaskStatus
 from vespera_orchestrator.errors import WorktreeError
 from vespera_orchestrator.progress.work_briefing import FileNote

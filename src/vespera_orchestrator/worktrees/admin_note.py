@@ -11,8 +11,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import attrs
-
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator._model import Worktree
 from vespera_orchestrator._records import Record, converter, to_plain
 from vespera_orchestrator.home import machine

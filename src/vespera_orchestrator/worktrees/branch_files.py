@@ -11,8 +11,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
-import attrs
-
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator.home.locate import git_common_dir
 from vespera_orchestrator.home.reading import (
     MOST_GIT_BYTES,

@@ -6,10 +6,10 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import attrs
 import pygit2
 from pygit2.enums import FileMode
 
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator.errors import DirtyCheckoutError, RefMovedError
 from vespera_orchestrator.worktrees.conflict_markers import (
     added_paths,

@@ -20,10 +20,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import attrs
 import pygit2
 from pygit2.enums import CheckoutStrategy, FileMode
 
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator.errors import GitFailedError, RefMovedError
 from vespera_orchestrator.home.files import make_folders
 from vespera_orchestrator.worktrees import libgit2, nested

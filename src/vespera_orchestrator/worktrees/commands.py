@@ -8,8 +8,7 @@ import subprocess
 from contextlib import suppress
 from typing import IO, TYPE_CHECKING, Final
 
-import attrs
-
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator.home.config import ENV_HOME
 from vespera_orchestrator.home.environment import without_repository
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-import attrs
 import pygit2
 from pygit2.enums import FileMode
 
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator.errors import MergeConflictError
 from vespera_orchestrator.worktrees import libgit2
 from vespera_orchestrator.worktrees.conflict_report import Conflict, conflict_paths

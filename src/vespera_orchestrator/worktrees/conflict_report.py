@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-import attrs
 from pygit2.enums import ObjectType
 
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator.worktrees import libgit2
 from vespera_orchestrator.worktrees.paths import display_path
 

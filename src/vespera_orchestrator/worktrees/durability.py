@@ -17,10 +17,10 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final
 
-import attrs
 import pygit2
 from pygit2.enums import Option, SortMode
 
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator.home.files import UnfitFileError, sync_folder
 from vespera_orchestrator.home.reading import open_plain_file
 from vespera_orchestrator.worktrees.packs import write_pack

@@ -13,8 +13,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
 
-import attrs
-
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator._model import EventKind, Task, Worktree, WorktreeState, utcnow
 from vespera_orchestrator._text import show_value
 from vespera_orchestrator.errors import (

@@ -14,9 +14,9 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import TYPE_CHECKING, Final
 
-import attrs
 import pygit2
 
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator._records import Record
 from vespera_orchestrator._text import plural
 from vespera_orchestrator.worktrees.conflict_markers import unresolved

@@ -13,8 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final
 
-import attrs
-
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator.errors import SetupFailedError
 from vespera_orchestrator.home.files import make_folders
 from vespera_orchestrator.worktrees.admin_note import READY, read_note, read_notes, write_note

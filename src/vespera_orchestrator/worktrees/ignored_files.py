@@ -16,8 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import attrs
-
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator.home.reading import read_small_text
 from vespera_orchestrator.worktrees import libgit2
 from vespera_orchestrator.worktrees.admin_note import Brought

@@ -20,10 +20,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
-import attrs
 import pygit2
 from pygit2.enums import DiffOption, FileMode
 
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator._records import converter, to_plain
 from vespera_orchestrator.errors import DirtyCheckoutError, GitFailedError
 from vespera_orchestrator.home import machine

@@ -8,9 +8,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-import attrs
 import pygit2
 
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator.worktrees.git_config import read_signatures
 from vespera_orchestrator.worktrees.operation import own_line
 from vespera_orchestrator.worktrees.repository import has_ancestor

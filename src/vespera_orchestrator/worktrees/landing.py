@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Final, Self, get_args
 
-import attrs
 import pygit2
 
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator._model import RefusalKind
 from vespera_orchestrator._records import JsonForm, Record
 from vespera_orchestrator._text import show_value

@@ -6,8 +6,7 @@ import shlex
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
-import attrs
-
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator.errors import UnsavedFilesError
 from vespera_orchestrator.worktrees.paths import display_path
 

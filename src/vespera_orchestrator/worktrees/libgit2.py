@@ -11,11 +11,12 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Final
 
-import attrs
 import pygit2
 from pygit2.callbacks import git_checkout_options
 from pygit2.enums import ConfigLevel, FileMode, ObjectType
 from pygit2.ffi import C, ffi
+
+from vespera_orchestrator import _attrs as attrs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

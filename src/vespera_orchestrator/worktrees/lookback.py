@@ -5,10 +5,10 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-import attrs
 import pygit2
 from pygit2.enums import FileMode
 
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator.worktrees.paths import display_path
 from vespera_orchestrator.worktrees.translation import git_errors
 from vespera_orchestrator.worktrees.tree_merge import changes

@@ -18,10 +18,10 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import attrs
 import pygit2
 from pygit2.enums import FileMode, ObjectType, SortMode
 
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator.home.files import translate_os_error, write_atomically
 from vespera_orchestrator.home.reading import MOST_GIT_BYTES, read_small_text
 from vespera_orchestrator.worktrees.git_config import read_signatures

@@ -14,8 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import attrs
-
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator.errors import GitFailedError
 from vespera_orchestrator.home.environment import without_repository
 from vespera_orchestrator.worktrees.git_config import read_settings

@@ -8,8 +8,7 @@ import unicodedata
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import attrs
-
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator.errors import GitFailedError, InvalidInputError
 from vespera_orchestrator.tasks import arguments
 from vespera_orchestrator.worktrees.repository import branch_ref

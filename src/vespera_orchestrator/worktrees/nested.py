@@ -24,10 +24,10 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final, TypeAlias
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
-import attrs
 import pygit2
 from pygit2.enums import DiffOption, FileMode
 
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator.home.reading import read_json
 from vespera_orchestrator.worktrees import libgit2, torn
 from vespera_orchestrator.worktrees.opening import open_repository

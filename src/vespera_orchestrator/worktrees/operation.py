@@ -13,10 +13,10 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import attrs
 import pygit2
 from pygit2.enums import FileMode
 
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator._model import GitOperation
 from vespera_orchestrator.errors import OperationUnderWayError
 from vespera_orchestrator.home.reading import MOST_STATE_BYTES, read_small_file

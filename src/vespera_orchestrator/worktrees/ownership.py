@@ -19,8 +19,7 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import attrs
-
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator.errors import GitFailedError, WorktreeFolderLostError
 from vespera_orchestrator.home.reading import read_small_file
 from vespera_orchestrator.worktrees.admin_note import MAKING, REMOVING, read_note, write_note

@@ -12,7 +12,7 @@ import zlib
 from itertools import accumulate
 from typing import TYPE_CHECKING, Final
 
-import attrs
+from vespera_orchestrator import _attrs as attrs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

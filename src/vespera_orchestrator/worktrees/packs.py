@@ -17,9 +17,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import attrs
 import pygit2
 
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator.home.files import sync_file, sync_folder
 from vespera_orchestrator.home.reading import MOST_GIT_BYTES, read_small_file, read_small_text
 from vespera_orchestrator.worktrees.pack_format import NAME_BYTES, encode_pack, names_in

@@ -10,9 +10,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import attrs
 import pygit2
 
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator.errors import GitFailedError, RefMovedError
 from vespera_orchestrator.home.reading import MOST_GIT_BYTES, read_small_file, read_small_text
 from vespera_orchestrator.worktrees.durability import sync_ref, synced_refs

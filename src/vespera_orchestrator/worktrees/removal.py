@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-import attrs
-
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator._model import EventKind, WorktreeState
 from vespera_orchestrator.errors import (
     DirtyCheckoutError,

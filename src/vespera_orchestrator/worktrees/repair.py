@@ -7,8 +7,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-import attrs
-
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator._model import EventKind, TaskStatus, WorktreeState
 from vespera_orchestrator._text import plural
 from vespera_orchestrator.errors import WorktreeError, WorktreeLockedError

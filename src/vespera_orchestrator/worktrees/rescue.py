@@ -10,10 +10,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import attrs
 import pygit2
 from pygit2.enums import CheckoutStrategy
 
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator._records import Record
 from vespera_orchestrator._text import show_value
 from vespera_orchestrator.errors import InvalidInputError

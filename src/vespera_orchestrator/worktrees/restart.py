@@ -13,10 +13,10 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-import attrs
 import pygit2
 from pygit2.enums import CheckoutStrategy, FileMode
 
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator._text import plural
 from vespera_orchestrator.home import machine
 from vespera_orchestrator.home.files import translate_os_error, write_atomically

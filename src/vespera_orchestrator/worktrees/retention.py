@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Self
 
-import attrs
+from vespera_orchestrator import _attrs as attrs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

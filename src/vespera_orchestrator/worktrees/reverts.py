@@ -16,10 +16,10 @@ import os
 import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-import attrs
 import pygit2
 from pygit2.enums import FileMode
 
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator._records import Record
 from vespera_orchestrator._text import fenced, plural
 from vespera_orchestrator.worktrees.paths import display_path

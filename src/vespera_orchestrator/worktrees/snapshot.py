@@ -11,10 +11,10 @@ from contextlib import AbstractContextManager
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
-import attrs
 import pygit2
 from pygit2.enums import SortMode
 
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator._model import GitOperation
 from vespera_orchestrator._records import JsonForm, Record
 from vespera_orchestrator._secrets import mask

@@ -16,10 +16,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-import attrs
 import pygit2
 from pygit2.enums import DeltaStatus, DiffOption, FileMode
 
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator.home.reading import MOST_STATE_BYTES, read_small_file, read_small_text
 from vespera_orchestrator.worktrees import libgit2
 from vespera_orchestrator.worktrees.git_command import find_git, run_git

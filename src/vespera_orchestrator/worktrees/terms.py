@@ -6,8 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
-import attrs
-
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator._model import Task, Worktree
 from vespera_orchestrator._text import one_line, shown
 from vespera_orchestrator.errors import OperationUnderWayError, UnsavedFilesError

@@ -6,9 +6,9 @@ import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-import attrs
 import pygit2
 
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator.errors import (
     GitFailedError,
     UnreadableObjectError,

@@ -12,9 +12,9 @@ from __future__ import annotations
 import os
 from typing import Final
 
-import attrs
 import pygit2
 
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator.errors import UnsupportedRepositoryError
 from vespera_orchestrator.worktrees.paths import display_path
 from vespera_orchestrator.worktrees.tree_entries import (

@@ -23,10 +23,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final
 
-import attrs
 import pygit2
 from pygit2.enums import CheckoutStrategy, FileMode
 
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator.home.reading import MOST_GIT_BYTES, read_small_file
 from vespera_orchestrator.worktrees import libgit2
 from vespera_orchestrator.worktrees.git_config import read_signatures

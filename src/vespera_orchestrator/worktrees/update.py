@@ -11,8 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import attrs
-
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator._records import converter, to_plain
 from vespera_orchestrator.home.files import write_atomically
 from vespera_orchestrator.home.reading import read_json

@@ -10,8 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-import attrs
-
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator._records import JsonForm, Record
 from vespera_orchestrator._text import one_line
 from vespera_orchestrator.errors import InvalidInputError

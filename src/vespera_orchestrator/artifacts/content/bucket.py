@@ -11,8 +11,7 @@ from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import IO, TYPE_CHECKING, Any
 
-import attrs
-
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator.artifacts.content.packing import PIECE_BYTES
 from vespera_orchestrator.errors import (
     ContentAccessError,

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import attrs
-
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator._records import Record
 
 

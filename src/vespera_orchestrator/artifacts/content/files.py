@@ -8,8 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
-import attrs
-
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator.artifacts.content import media_types
 from vespera_orchestrator.errors import SourceFileNotFoundError
 

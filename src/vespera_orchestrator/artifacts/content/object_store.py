@@ -49,8 +49,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-import attrs
-
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator._model import utcnow
 from vespera_orchestrator.artifacts.content import packing
 from vespera_orchestrator.artifacts.content.bucket import Bucket

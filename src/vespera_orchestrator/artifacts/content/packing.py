@@ -14,8 +14,7 @@ import sys
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
-import attrs
-
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator._text import one_line
 from vespera_orchestrator.errors import CorruptContentError, InvalidInputError
 from vespera_orchestrator.home.files import translate_os_error

@@ -20,8 +20,7 @@ from itertools import chain, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import attrs
-
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator._text import show_value
 from vespera_orchestrator.artifacts.search import vector_math
 from vespera_orchestrator.artifacts.search.passages import WORD, identifier_parts

@@ -12,8 +12,7 @@ from datetime import timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
-import attrs
-
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator._model import ArtifactQuery
 from vespera_orchestrator.artifacts.search.passages import searchable_text
 

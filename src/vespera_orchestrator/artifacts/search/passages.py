@@ -18,8 +18,7 @@ from functools import lru_cache
 from itertools import chain, pairwise
 from typing import TYPE_CHECKING
 
-import attrs
-
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator.artifacts.content.media_types import without_parameters
 
 if TYPE_CHECKING:

@@ -25,8 +25,7 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-import attrs
-
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator.artifacts.search import vector_math
 from vespera_orchestrator.artifacts.search.naming import NamesInQuery
 from vespera_orchestrator.artifacts.search.passages import STOP_WORDS, WORD, identifier_parts

@@ -13,8 +13,7 @@ import re
 import shutil
 from typing import TYPE_CHECKING
 
-import attrs
-
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator.home.files import sync_folder, translate_os_error, write_atomically
 from vespera_orchestrator.home.reading import read_json
 

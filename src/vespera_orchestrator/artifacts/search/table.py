@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-import attrs
-
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator.artifacts.search import passages
 from vespera_orchestrator.artifacts.search.ranking import PassageMatch
 

@@ -19,8 +19,7 @@ from vespera_orchestrator.documents.sources.research import Research
 if TYPE_CHECKING:
     from typing import Self
 
-    from attrs import AttrsInstance
-
+    from vespera_orchestrator._attrs import AttrsInstance
     from vespera_orchestrator.documents.completed_work import CompletedWork
 
     class Source(AttrsInstance, Protocol):

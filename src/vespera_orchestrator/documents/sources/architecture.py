@@ -7,8 +7,7 @@ import re
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
-import attrs
-
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator.documents.completed_work import comparable, title_line
 from vespera_orchestrator.documents.links import anchor_of
 from vespera_orchestrator.documents.markdown import (

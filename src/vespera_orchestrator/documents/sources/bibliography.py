@@ -7,8 +7,7 @@ import logging
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-import attrs
-
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator.documents.markdown import inline
 
 if TYPE_CHECKING:

@@ -10,8 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
-import attrs
-
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator.documents.collection import ended_at
 from vespera_orchestrator.documents.completed_work import Inclusion, comparable, provenance
 from vespera_orchestrator.documents.links import anchor_of

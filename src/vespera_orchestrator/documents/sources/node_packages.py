@@ -7,7 +7,7 @@ import posixpath
 import re
 from typing import TYPE_CHECKING, Final
 
-import attrs
+from vespera_orchestrator import _attrs as attrs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -12,8 +12,7 @@ import tomllib
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
-import attrs
-
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator.documents.markdown import code
 from vespera_orchestrator.documents.sources.languages import (
     COUNTED_ONLY,

@@ -12,8 +12,7 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final
 
-import attrs
-
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator.documents.links import anchor_of
 from vespera_orchestrator.documents.markdown import code
 from vespera_orchestrator.documents.sources.python_code import (

@@ -16,8 +16,7 @@ from pathlib import Path
 from textwrap import dedent, indent
 from typing import TYPE_CHECKING, Any, Final
 
-import attrs
-
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator.documents.markdown import code, embed, inline, markdown_line
 from vespera_orchestrator.documents.sources.docstrings import (
     admonition,

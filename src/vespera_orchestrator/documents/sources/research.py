@@ -7,8 +7,7 @@ import re
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
-import attrs
-
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator._model import ArtifactKind
 from vespera_orchestrator.documents.collection import ended_at
 from vespera_orchestrator.documents.completed_work import (

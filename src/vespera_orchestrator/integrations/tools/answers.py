@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-import attrs
-
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator._model import JsonValue, NextStep, Task, TaskStatus
 from vespera_orchestrator._records import LEFT_OUT, Record, plain_list, to_plain, to_text
 from vespera_orchestrator._secrets import mask, mask_value

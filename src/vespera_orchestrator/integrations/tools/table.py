@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Final
 
-import attrs
+from vespera_orchestrator import _attrs as attrs
 
 PREFIX: Final = "orchestrator_"
 

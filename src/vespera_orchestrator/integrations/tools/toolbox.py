@@ -8,9 +8,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
-import attrs
-
 import vespera_orchestrator as vespera
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator._mistakes import listed, names_mistakes
 from vespera_orchestrator._model import JsonValue
 from vespera_orchestrator._secrets import mask_and_warn

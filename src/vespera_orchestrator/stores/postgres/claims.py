@@ -5,8 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Final
 
-import attrs
-
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator._model import Claim, TaskStatus
 from vespera_orchestrator.stores.sql import claims, expiring, rows, timing
 from vespera_orchestrator.stores.sql.dialect import POSTGRES

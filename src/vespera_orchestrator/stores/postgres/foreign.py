@@ -11,8 +11,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-import attrs
-
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator._text import show_methods
 from vespera_orchestrator.stores.postgres.schema import MIGRATIONS
 from vespera_orchestrator.stores.sql.dialect import sql_name

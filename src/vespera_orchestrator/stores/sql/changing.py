@@ -5,8 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
-import attrs
-
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator._codec import dump_json
 from vespera_orchestrator._model import Dependency, EventKind, TaskDraft, TaskStatus
 from vespera_orchestrator.errors import TransitionError, UnknownDependencyError

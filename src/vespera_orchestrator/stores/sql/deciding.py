@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
-import attrs
-
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator._model import AttemptEnding, EventKind, Reopening, TaskStatus
 from vespera_orchestrator.errors import TransitionError
 from vespera_orchestrator.stores.sql import events, reading

@@ -13,8 +13,7 @@ import re
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
-import attrs
-
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator._model import AttemptEnding, TaskStatus
 
 if TYPE_CHECKING:

@@ -10,8 +10,7 @@ from collections import Counter
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-import attrs
-
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator._codec import load_time
 from vespera_orchestrator._model import (
     Dependency,

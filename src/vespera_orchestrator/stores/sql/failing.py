@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import attrs
-
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator._codec import load_time
 from vespera_orchestrator._model import EventKind, TaskStatus
 from vespera_orchestrator.stores.sql import claims, events, progress, reading, records

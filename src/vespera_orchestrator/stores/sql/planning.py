@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-import attrs
-
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator._codec import dump_json
 from vespera_orchestrator._model import EventKind, Existing, PlannedTasks
 from vespera_orchestrator.stores.sql import (

@@ -12,8 +12,7 @@ import json
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
-import attrs
-
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator._codec import dump_time, load_time
 from vespera_orchestrator._model import EventKind, TaskStatus
 from vespera_orchestrator.errors import CorruptRecordError, TransitionError

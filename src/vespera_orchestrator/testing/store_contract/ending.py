@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 
-import attrs
 import pytest
 
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator._model import (
     ArtifactDraft,
     ArtifactQuery,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-import attrs
 import pytest
 
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator._model import (
     Agenda,
     AttemptEnding,

@@ -10,8 +10,7 @@ import re
 from textwrap import dedent
 from typing import TYPE_CHECKING, Final
 
-import attrs
-
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator.documents.markdown import (
     LineRole,
     code,

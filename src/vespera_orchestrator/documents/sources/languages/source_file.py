@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import attrs
-
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator.documents.sources.languages.comments import Comment
 from vespera_orchestrator.documents.sources.python_code import Definition
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-import attrs
-
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator.documents.sources.languages import c, ecmascript, go, java, rust
 from vespera_orchestrator.documents.sources.languages.source_file import SourceFile
 from vespera_orchestrator.documents.sources.languages.syntax import is_installed, parse
