@@ -1223,10 +1223,12 @@ class Worktree(Record):
     machine: str = ""
     """The name of the machine that made it."""
     project: str = ""
-    """The project's folder there; git can fetch from it."""
+    """The top of the repository there; git can fetch from it."""
+    saved: str | None = None
+    """Commit with the files that were last saved for an attempt. Other homes need it to go on."""
 
     json_form = JsonForm(
-        details=("session_id", "base", "created_at", "home_id", "machine", "project"),
+        details=("session_id", "base", "created_at", "home_id", "machine", "project", "saved"),
         columns=("name", "branch", "state", "machine", "path"),
     )
 
@@ -1767,7 +1769,9 @@ class Ending(Record):
     landed: str | None = None
     """Commit on the integration branch."""
     snapshot: str | None = None
-    """Commit that holds the worktree's last files."""
+    """Commit that holds the worktree's last files. Unless the work has landed, the record of the
+    worktree names it, too.
+    """
     recovery: Mapping[str, JsonValue] = attrs.field(factory=dict)
     """More context for the recovery task, e.g. the conflict."""
     later: bool = False

@@ -486,13 +486,14 @@ class Store(Protocol):
         lease_s: float,
         process: str | None = None,
         files_changed: bool = False,
+        snapshot: str | None = None,
         within: Callable[[], None] | None = None,
     ) -> Attempt:
         """Extend the lease to *lease_s* seconds from now. Event ``lease_renewed``. Fenced.
 
         Regains a lease that has expired. *process* replaces what the claim said; ``None`` leaves
         it. *files_changed* notes that the attempt has changed files, which is progress, see
-        `finish`. *within* as for `checkpoint`.
+        `finish`. *snapshot* and *within* as for `checkpoint`.
         """
 
     def checkpoint(
@@ -518,7 +519,8 @@ class Store(Protocol):
             state: Anything JSON can hold.
             note: One line for people.
             progress: The share that is done, 0 to 1.
-            snapshot: The commit with the worktree's files.
+            snapshot: The commit with the worktree's files. The record of the worktree names it,
+                too, see `note_saved`.
             left_out: Paths that *snapshot* does not contain. The record and the event's data name
                 them.
             lease_s: Seconds until the lease expires unless it is renewed.
@@ -952,6 +954,13 @@ class Store(Protocol):
         Raises:
             WorktreeNameTakenError: The name is that of another home's worktree, or of another
                 task's. A record without a home, of an earlier version, may be replaced by any.
+        """
+
+    def note_saved(self, worktree: str, commit: str) -> None:
+        """Note which commit has the files that were last saved of the worktree of this name.
+
+        `checkpoint`, `renew` and `finish` do so for what an attempt saves; this is for what is
+        saved when nobody holds the task any more. No event. Nothing happens without a record.
         """
 
     def worktrees(

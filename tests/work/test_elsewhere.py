@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 import subprocess
 
 import pytest
@@ -23,9 +24,10 @@ def clones(any_team):
     return any_team.open("a", agent="ada"), any_team.open("b", agent="bob")
 
 
-def run(command, folder):
-    """Run a command that a message names."""
-    subprocess.run(shlex.split(command), cwd=folder, check=True, capture_output=True)
+def run(commands, folder):
+    """Run what a message names: one command, or several with ``&&`` between them."""
+    for command in commands.split(" && "):
+        subprocess.run(shlex.split(command), cwd=folder, check=True, capture_output=True)
 
 
 def begin_on(orch, alias, text):
@@ -165,8 +167,7 @@ def test_landed_elsewhere_is_not_done_again_without_it(clones, has_branch):
         two.execute_task("next", worktree=True)
     assert two.get_task("next").attempts == 0
     assert caught.value.without in str(caught.value)
-    for command in caught.value.fetch.split(" && "):
-        run(command, two.project)
+    run(caught.value.fetch, two.project)
     work = two.execute_task("next", worktree=True)
     assert (work.path / "task.txt").read_text() == "landed by ada"
 
@@ -394,3 +395,166 @@ def test_one_name_on_two_machines_does_not_land_what_the_other_holds(any_team):
     assert task.status == "in_progress"
     assert work.complete(**DONE).status == "completed"
     assert git(one.project, "show", "integration:new.txt") == "by ada"
+
+
+def fail(_, work):
+    """Let the attempt fail."""
+    work.fail("boom")
+
+
+def release(_, work):
+    """Give the task back."""
+    work.release()
+
+
+def renew(_, work):
+    """Go on working."""
+    work.heartbeat()
+
+
+def end(orch, _):
+    """End the attempt of somebody who is gone; what was left is saved."""
+    orch.end_attempt("task", "gone")
+
+
+def remove(orch, work):
+    """Give the task back, and remove the worktree."""
+    work.release()
+    orch.worktrees.remove("task")
+
+
+@pytest.mark.parametrize("leave", [fail, release, renew, end, remove])
+def test_whatever_was_saved_last_is_needed_elsewhere(clones, leave):
+    """Not only what a checkpoint names; and the command that the error names is enough."""
+    one, two = clones
+    one.plan_task("Task")
+    work = one.execute_task("task", worktree=True)
+    for text in ("first", "second"):
+        (work.path / "task.txt").write_text(text)
+        work.checkpoint({})
+    with pytest.raises(vespera.WorktreeElsewhereError) as caught:
+        two.execute_task("task", take_over=True)
+    run(caught.value.fetch, two.project)
+    (work.path / "task.txt").write_text("last")
+    leave(one, work)
+    alias = "recover_task" if leave is fail else "task"
+    with pytest.raises(vespera.WorktreeElsewhereError) as caught:
+        two.execute_task(alias, take_over=True)
+    run(caught.value.fetch, two.project)
+    work = two.execute_task(alias, take_over=True)
+    assert (work.path / "task.txt").read_text() == "last"
+
+
+def test_saves_of_another_store_under_the_same_name_stay_apart(clones, tmp_path):
+    """A clone may have worktrees from before; they are neither overwritten nor taken for A's."""
+    one, two = clones
+    with vespera.open(two.project, home=tmp_path / "own", store=None) as before:
+        before.initialize_session("before")
+        before.plan_task("Task")
+        begin_on(before, "task", "bob's own")
+        one.plan_task("Task")
+        work = one.execute_task("task", worktree=True)
+        (work.path / "new.txt").write_text("by ada")
+        work.release()
+        with pytest.raises(vespera.WorktreeElsewhereError) as caught:
+            two.execute_task("task")
+        run(caught.value.fetch, two.project)
+        work = two.execute_task("task")
+        assert (work.path / "new.txt").read_text() == "by ada"
+        assert not (work.path / "task.txt").exists()
+        before.worktrees.remove("task")
+        again = before.execute_task("task")
+        assert (again.path / "task.txt").read_text() == "bob's own"
+        assert not (again.path / "new.txt").exists()
+
+
+def test_what_another_home_landed_is_not_gone_on_with_in_an_old_folder(clones):
+    """A task that is opened again starts from what has landed; the old files are kept."""
+    one, two = clones
+    one.plan_task("Task")
+    old = begin_on(one, "task", "by ada")
+    with pytest.raises(vespera.WorktreeElsewhereError) as caught:
+        two.execute_task("task")
+    run(caught.value.fetch, two.project)
+    work = two.execute_task("task")
+    (work.path / "task.txt").rename(work.path / "final.txt")
+    work.complete(**DONE)
+    (old.path / "task.txt").write_text("edited since")
+    one.reopen_task("task", "more")
+    with pytest.raises(vespera.WorktreeElsewhereError) as caught:
+        one.execute_task("task")
+    run(caught.value.fetch, one.project)
+    work = one.execute_task("task")
+    assert (work.path / "final.txt").read_text() == "by ada"
+    assert not (work.path / "task.txt").exists()
+    (kept,) = one.worktrees.rescue()
+    assert git(one.project, "show", f"{kept.ref}:task.txt") == "edited since"
+    assert work.complete(**DONE).status == "completed"
+
+
+@pytest.mark.parametrize("has_markers", [False, True])
+def test_a_conflict_is_solved_where_both_sides_are(clones, has_markers):
+    """Elsewhere the recovery waits for the branch that it conflicts with; markers do not land."""
+    one, two = clones
+    one.plan_tasks([{"title": "Timer"}, {"title": "Bell"}])
+    works = {alias: one.execute_task(alias, worktree=True) for alias in ("timer", "bell")}
+    for alias, work in works.items():
+        (work.path / "f.txt").write_text(f"{alias}\n")
+        work.complete(**DONE)
+    if has_markers:
+        one.execute_task("recover_bell").release()
+    for has_fetched in (False, True):
+        with pytest.raises(vespera.WorktreeElsewhereError) as caught:
+            two.execute_task("recover_bell")
+        assert (" integration:integration" in caught.value.fetch) == has_fetched
+        run(caught.value.fetch, two.project)
+    recovery = two.execute_task("recover_bell")
+    assert "<<<<<<<" in (recovery.path / "f.txt").read_text()
+    assert recovery.complete(**DONE).status == "pending"
+    recovery = two.execute_task("recover_bell")
+    (recovery.path / "f.txt").write_text("timer and bell\n")
+    assert recovery.complete(**DONE).status == "completed"
+    assert two.execute_task("bell").complete(**DONE).status == "completed"
+    assert git(two.project, "show", "integration:f.txt") == "timer and bell"
+    assert one.check().errors == two.check().errors == ()
+
+
+def test_a_project_below_the_top_of_its_repository_can_be_fetched_from(team):
+    """Git fetches from a repository, and not from a folder inside it."""
+    folders = {name: team.folder(name) / "app" for name in "ab"}
+    for folder in folders.values():
+        folder.mkdir()
+    with vespera.open(folders["a"], home=folders["a"] / "home", store=team.store) as one:
+        session = one.initialize_session("below").id
+        one.plan_task("Task")
+        begin_on(one, "task", "by ada")
+        home = folders["b"] / "home"
+        with vespera.open(folders["b"], home=home, store=team.store, session=session) as two:
+            with pytest.raises(vespera.WorktreeElsewhereError) as caught:
+                two.execute_task("task", agent="bob")
+            run(caught.value.fetch, two.project)
+            assert (two.execute_task("task").path / "task.txt").read_text() == "by ada"
+
+
+def test_taking_up_elsewhere_what_one_s_name_holds_leaves_it_with_its_holder(any_team):
+    """The call is refused before anything is renewed or given back."""
+    one, two = any_team.open("a", agent="main"), any_team.open("b", agent="main")
+    one.plan_task("Task")
+    work = one.execute_task("task", worktree=True)
+    with pytest.raises(vespera.WorktreeElsewhereError):
+        two.work("task")
+    assert work.complete(**DONE).status == "completed"
+
+
+def test_a_home_that_was_deleted_is_gone_on_from(team):
+    """The repository still has what it saved last, also after the last checkpoint."""
+    one = team.open("a")
+    one.plan_task("Task")
+    work = one.execute_task("task", worktree=True)
+    for text in ("checkpoint", "released"):
+        (work.path / "task.txt").write_text(text)
+        work.checkpoint({}) if text == "checkpoint" else work.release()
+    one.close()
+    shutil.rmtree(one.home)
+    work = team.open("a").execute_task("task")
+    assert (work.path / "task.txt").read_text() == "released"

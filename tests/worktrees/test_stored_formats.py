@@ -48,6 +48,7 @@ NOTE = {
         "home_id": "h_0000000000a1",
         "machine": "laptop",
         "project": "/project",
+        "saved": A,
     },
     "boot": "b",
     "common": "/project/.git",
@@ -56,7 +57,7 @@ NOTE = {
     "is_furnished": False,
     "brought": {"copied": [".env"], "linked": ["node_modules"], "left": []},
 }
-NEW_IN_WORKTREE = ("home_id", "machine", "project")
+NEW_IN_WORKTREE = {"home_id": "", "machine": "", "project": "", "saved": None}
 OLD_WORKTREE = {
     name: value for name, value in NOTE["worktree"].items() if name not in NEW_IN_WORKTREE
 }
@@ -78,7 +79,7 @@ def test_what_a_killed_process_left_is_read_and_written_as_ever(kind, stored):
 def test_an_older_note_is_read():
     """It has absolute paths only; where its folder lies beside the project follows from them."""
     note = converter().structure(OLD_NOTE, AdminNote)
-    worktree = {**OLD_WORKTREE, **dict.fromkeys(NEW_IN_WORKTREE, "")}
+    worktree = {**OLD_WORKTREE, **NEW_IN_WORKTREE}
     new = dict.fromkeys(("boot", "common", "folder_in_git"), "")
     usual = {"index": 0, "is_furnished": True, "brought": to_plain(Brought())}
     assert to_plain(note) == {**OLD_NOTE, "worktree": worktree, **new, **usual}

@@ -88,13 +88,15 @@ class Assignments:
         if task.status is not TaskStatus.IN_PROGRESS:
             self._remember(task, worktree)
 
-    def _refuse_elsewhere(self, task: Task, worktree: Worktree) -> None:
+    def refuse_elsewhere(self, task: Task) -> None:
         """Refuse what another home saved and this repository does not have.
 
         Raises:
             WorktreeElsewhereError: With what brings it here.
         """
-        self._rooms.worktrees.refuse_missing(task, worktree)
+        earlier = self._remembered(task)
+        if earlier is not None:
+            self._rooms.worktrees.refuse_missing(task, earlier)
 
     def _refuse_conflict(
         self, task: Task, earlier: Worktree | None, choice: WorktreeChoice
@@ -124,7 +126,7 @@ class Assignments:
         """
         earlier = self._remembered(task)
         if earlier is not None:
-            self._refuse_elsewhere(task, earlier)
+            self._rooms.worktrees.refuse_missing(task, earlier)
         self._refuse_conflict(task, earlier, choice)
         if earlier is None and choice:
             self._rooms.worktrees.refuse_missing_needed(task)
@@ -145,7 +147,7 @@ class Assignments:
         task, agent = claim.task, claim.attempt.agent
         earlier = self._remembered(task)
         if earlier is not None:
-            self._refuse_elsewhere(task, earlier)
+            self._rooms.worktrees.refuse_missing(task, earlier)
         self._refuse_conflict(task, earlier, choice)
         if choice is False:
             self._refuse_to_leave(task, earlier)
@@ -161,6 +163,8 @@ class Assignments:
             return Assignment(worktree=worktree)  # just made, with everything it depends on
         note = f"as attempt {task.attempts} of {task.alias} found it"
         saved = self._rooms.worktrees.snapshot(worktree, note=note)
+        if saved.changed:
+            self._rooms.store.note_saved(worktree.name, saved.commit)
         if saved.operation is None:
             assignment = self._with_newer_work(task, worktree)
         else:
@@ -189,8 +193,16 @@ class Assignments:
         """Return a worktree of this home with what another home saved for the task."""
         worktrees = self._rooms.worktrees
         if earlier.state == WorktreeState.REMOVED and not earlier.unlanded:
+            if owner_id == task.id:
+                return worktrees.start_anew(task.id)
             return worktrees.create(owner_id, agent=owner_agent, resume=True)
-        return worktrees.adopt(earlier, task.id, None)
+        recovered = self._recovered(task)
+        if recovered is None or earlier.task_id != recovered.id:
+            return worktrees.adopt(earlier, task, task.id)
+        # The recovery works in the worktree of the task that it recovers, here as well.
+        worktree = worktrees.adopt(earlier, task, recovered.id)
+        self._remember(recovered, worktree)
+        return worktree
 
     def _must_stay(
         self, task: Task, earlier: Worktree, owner_id: str | None, owner_agent: str | None

@@ -484,7 +484,11 @@ class Completion:
             note = "when it could not land"
             snapshot = self._rooms.worktrees.prepare_snapshot(worktree, note=note)
             self._rooms.store.renew(
-                holder.task.id, attempt, lease_s=lifecycle.LEASE_S, within=snapshot.pin
+                holder.task.id,
+                attempt,
+                lease_s=lifecycle.LEASE_S,
+                snapshot=snapshot.commit,
+                within=snapshot.pin,
             )
 
         save()
@@ -614,6 +618,7 @@ class Completion:
         """Block the task, with a recovery task that carries the report."""
         context: dict[str, JsonValue] = {
             "integration_branch": exc.branch,
+            "integration": self._rooms.worktrees.position().integration,
             "worktree": worktree.name,
         }
         if isinstance(exc, MergeConflictError):

@@ -486,6 +486,7 @@ class Runner:
                 running.number,
                 lease_s=self._request.start.lease_s,
                 files_changed=snapshot is not None and snapshot.changed,
+                snapshot=None if snapshot is None else snapshot.commit,
                 within=None if snapshot is None else snapshot.pin,
             )
 

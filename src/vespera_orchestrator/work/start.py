@@ -187,6 +187,7 @@ class Starter:
         last = attempts[-1] if attempts else None
         if last is None or last.agent != request.agent or last.ending not in _GOES_ON:
             raise self._not_taken_up(task, last, request.agent)
+        self._files.assignments.refuse_elsewhere(task)
         if keeps_lease:
             request = attrs.evolve(request, lease_s=last.lease_s)
         try:

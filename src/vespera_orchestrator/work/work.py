@@ -330,6 +330,7 @@ class Work:
                 self.attempt.number,
                 lease_s=self._lease_s,
                 files_changed=snapshot is not None and snapshot.changed,
+                snapshot=None if snapshot is None else snapshot.commit,
                 within=None if snapshot is None else snapshot.pin,
             )
 

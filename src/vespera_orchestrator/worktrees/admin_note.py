@@ -113,6 +113,12 @@ def read_note(repository: ProjectRepository, name: str) -> AdminNote | None:
     return note if note is not None and note.is_of(repository) else None
 
 
+def is_of_home(repository: ProjectRepository, name: str, home_id: str) -> bool:
+    """Tell whether the worktree of this name was made by that home, or copied from what it made."""
+    note = _read_any_note(repository, name)
+    return note is not None and note.worktree.home_id == home_id
+
+
 def _read_any_note(repository: ProjectRepository, name: str) -> AdminNote | None:
     try:
         content = read_json(repository.admin(name) / NOTE_FILE)

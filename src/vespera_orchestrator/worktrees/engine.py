@@ -60,7 +60,7 @@ from vespera_orchestrator.worktrees.integration import refuse_unsafe
 from vespera_orchestrator.worktrees.naming import plain_name
 from vespera_orchestrator.worktrees.ownership import find_place, lost_folder, require_folder
 from vespera_orchestrator.worktrees.peek import is_in_place
-from vespera_orchestrator.worktrees.refs import LANDED, WIP
+from vespera_orchestrator.worktrees.refs import HISTORY, LANDED, WIP
 from vespera_orchestrator.worktrees.repository import ProjectRepository
 from vespera_orchestrator.worktrees.retrying import retrying
 from vespera_orchestrator.worktrees.translation import git_errors
@@ -237,11 +237,8 @@ class WorktreeEngine:
             saved_at: When they were last saved.
             without: The call after which the work can go on without them.
         """
-        is_here = record.machine == machine_name()
-        address = record.project if is_here else f"{record.machine}:{record.project}"
-        source = shlex.quote(address)
-        ref = shlex.quote(_ref_of_work(record))
-        command = f"git fetch {source} +{ref}:{ref}"
+        source = _address(record)
+        command = f"git fetch {source} {shlex.join(_refspecs(record))}"
         if _is_landed(record):
             command = self._merge_command(source)
         alias = "" if task is None else task.alias
@@ -265,9 +262,16 @@ class WorktreeEngine:
         """
         if self.is_own(worktree):
             return
-        last = self._scope.store.last_checkpoint(task.id)
-        snapshot = None if last is None else last.snapshot
-        if not self.has_work_of(worktree, snapshot):
+        if _is_landed(worktree):
+            is_here = self._has_landed_here(worktree.landed)
+        else:
+            is_here = self._name_of_saved(worktree, task.id) is not None
+        # A conflict can only be solved where both sides are.
+        other_side = task.context.get("integration")
+        if isinstance(other_side, str) and is_here and not self._has_landed_here(other_side):
+            fetch = self._merge_command(_address(worktree))
+            raise attrs.evolve(self.elsewhere(task, worktree), fetch=fetch)
+        if not is_here:
             raise self.elsewhere(task, worktree)
 
     def elsewhere(self, task: Task, worktree: Worktree) -> WorktreeElsewhereError:
@@ -289,24 +293,32 @@ class WorktreeEngine:
             if commit is not None and not self._has_landed_here(commit):
                 self._refuse_landed_elsewhere(task, needed, commit)
 
-    def has_work_of(self, record: Worktree, snapshot: str | None) -> bool:
-        """Tell whether this repository has what another home's worktree saved.
+    def _name_of_saved(self, record: Worktree, task_id: str | None) -> str | None:
+        """Return under which name this repository has what another home's worktree saved last.
 
-        Args:
-            record: The worktree.
-            snapshot: The commit that its task's last checkpoint names.
+        Where nobody knows what was saved last, only what was fetched as we say counts, and what was
+        copied with the whole repository: it may have a worktree of the same name, from another
+        store.
         """
         repository = self._repository()
-        if _is_landed(record):
-            return self._has_landed_here(record.landed)
-        saved = self._saved_by_another(record)
-        if saved is None or (snapshot is not None and not repository.has(snapshot)):
-            return False
-        return snapshot is None or repository.reaches(snapshot, [saved])
+        needed = record.saved or self._last_snapshot(task_id)
+        fetched = _name_of_fetched(record)
+        for name in (fetched, record.name):
+            commits = [repository.tip(ref) for ref in (_ref_of_work(record, name), HISTORY + name)]
+            starts = [commit for commit in commits if commit is not None]
+            if commits[0] is None:
+                continue
+            if needed is None and name == fetched:
+                return name
+            if needed is None:
+                return name if admin_note.is_of_home(repository, name, record.home_id) else None
+            if repository.has(needed) and repository.reaches(needed, starts):
+                return name
+        return None
 
-    def _saved_by_another(self, record: Worktree) -> str | None:
-        repository = self._repository()
-        return repository.tip(_ref_of_work(record))
+    def _last_snapshot(self, task_id: str | None) -> str | None:
+        last = None if task_id is None else self._scope.store.last_checkpoint(task_id)
+        return None if last is None else last.snapshot
 
     def _has_landed_here(self, commit: str | None) -> bool:
         """Tell whether a landing of another home is in what a new worktree would start from."""
@@ -318,29 +330,50 @@ class WorktreeEngine:
         )
 
     @_retry_while_git_collects
-    def adopt(self, record: Worktree, task: str | None, agent: str | None) -> Worktree:
+    def adopt(self, record: Worktree, task: Task, owner_id: str) -> Worktree:
         """Make a worktree of this home that goes on from what another home's has saved.
 
         The other one stays as it is.
 
+        Args:
+            record: The other home's worktree.
+            task: Who needs its files.
+            owner_id: The task that the new worktree is for.
+
         Raises:
-            WorktreeElsewhereError: This repository does not have it.
+            WorktreeElsewhereError: This repository does not have what was saved last.
         """
         repository = self._repository()
-        draft = self._draft(task, agent, record.session_id)
-        saved = self._saved_by_another(record)
-        if saved is None:
-            raise self._elsewhere(record)
+        draft = self._draft(owner_id, None, record.session_id)
+        self._set_aside(repository, draft)
         with repository.lock(admin_note.owner_of(draft)):
-            known = self._known(repository, draft)
-        if known is not None:
-            self.remove(known)  # the newer work is that of the other home; this is kept
-        with repository.lock(admin_note.owner_of(draft)):
-            ref = rescue.keep_last_state(repository, record.name, saved)
+            name = self._name_of_saved(record, task.id)
+            saved = None if name is None else repository.tip(_ref_of_work(record, name))
+            if name is None or saved is None:
+                raise self.elsewhere(task, record)
+            ref = rescue.keep_last_state(repository, name, saved)
             start = self._resumed_start(
                 repository, draft, attrs.evolve(record, rescue_ref=ref, landed=None)
             )
             return self._check_out(repository, start, path=None, branch=None)
+
+    def start_anew(self, task_id: str) -> Worktree:
+        """Make a new worktree for a task whose newest work was landed by another home.
+
+        What this home has of it is older, and is kept under a rescue ref.
+        """
+        repository = self._repository()
+        draft = self._draft(task_id, None)
+        self._set_aside(repository, draft)
+        with repository.lock(admin_note.owner_of(draft)):
+            return self._ensure(repository, draft)
+
+    def _set_aside(self, repository: ProjectRepository, draft: Worktree) -> None:
+        """Remove the worktree that this home has for the owner, if any: another home's is newer."""
+        with repository.lock(admin_note.owner_of(draft)):
+            known = self._known(repository, draft)
+        if known is not None:
+            self.remove(known)
 
     def _named(self, name: str, *, include_removed: bool = False) -> Worktree | None:
         records = self._scope.store.worktrees(name=name, include_removed=include_removed)
@@ -447,7 +480,11 @@ class WorktreeEngine:
         commits = [commit for commit in (rescued, removed.base) if commit]
         repository.refuse_unsupported(*commits)
         return attrs.evolve(
-            draft, base=removed.base, landed=removed.landed, rescue_ref=removed.rescue_ref
+            draft,
+            base=removed.base,
+            landed=removed.landed,
+            rescue_ref=removed.rescue_ref,
+            saved=removed.saved,
         )
 
     def _check_out(
@@ -568,7 +605,8 @@ class WorktreeEngine:
         """Record that a worktree's folder is another one now, or in another place."""
         if recorded.path == located.path:
             return located
-        moved = attrs.evolve(located, project=str(self._scope.home.project))
+        project = str(self._repository().top)
+        moved = attrs.evolve(located, project=project, saved=recorded.saved)
         return self._scope.store.put_worktree(moved, EventKind.WORKTREE_MOVED)
 
     def _is_over(self, repository: ProjectRepository, known: Worktree) -> bool:
@@ -615,7 +653,7 @@ class WorktreeEngine:
             created_at=utcnow(),
             home_id=self._scope.home.id,
             machine=machine_name(),
-            project=str(self._scope.home.project),
+            project=str(self._repository().top),
         )
 
     def brought(self, worktree: WorktreeRef) -> Brought:
@@ -1116,16 +1154,39 @@ class WorktreeEngine:
         raise GitFailedError(f"find the branch {branch}", reason)
 
 
+def _address(record: Worktree) -> str:
+    """Return what git can fetch the work of a worktree from, as a word for the shell."""
+    is_here = record.machine == machine_name()
+    return shlex.quote(record.project if is_here else f"{record.machine}:{record.project}")
+
+
 def _is_landed(record: Worktree) -> bool:
     """Tell whether nothing but the integration branch has the work of a worktree."""
     return record.state == WorktreeState.REMOVED and not record.unlanded
 
 
-def _ref_of_work(record: Worktree) -> str:
-    """Return the ref that keeps the last files of a worktree."""
+def _ref_of_work(record: Worktree, name: str) -> str:
+    """Return the ref that keeps the last files of a worktree which has this name here."""
     if record.state == WorktreeState.REMOVED and record.rescue_ref is not None:
-        return record.rescue_ref
-    return WIP + record.name
+        return rescue.renamed(record.rescue_ref, name)
+    return WIP + name
+
+
+def _name_of_fetched(record: Worktree) -> str:
+    """Return the name that another home's worktree gets here when it is fetched.
+
+    It is nobody's own.
+    """
+    return plain_name(f"{record.home_id}-{record.name}")
+
+
+def _refspecs(record: Worktree) -> list[str]:
+    """Return what brings the saves of another home's worktree, and what goes with them."""
+    name = _name_of_fetched(record)
+    target = _ref_of_work(record, name)
+    source = WIP + record.name if target == WIP + name else record.rescue_ref
+    # The first one by its full name: git says so if it is not there, or hidden.
+    return [f"+{source}:{target}", f"+refs/vespera/*/{record.name}:refs/vespera/*/{name}"]
 
 
 def _name_of(ref: object) -> str:

@@ -68,7 +68,9 @@ def remove(
     take_down(repository, worktree)
     if with_branch:
         delete_merged_branch(repository, worktree, commit)
-    return attrs.evolve(worktree, state=WorktreeState.REMOVED, rescue_ref=ref, unlanded=unlanded)
+    return attrs.evolve(
+        worktree, state=WorktreeState.REMOVED, rescue_ref=ref, unlanded=unlanded, saved=commit
+    )
 
 
 def remove_and_record(

@@ -124,17 +124,20 @@ class ProjectRepository:
             return repo if staging is None else staging.attach(repo)
 
     @cached_property
+    def top(self) -> Path:
+        """The folder at the top of the project's checkout."""
+        project = self.home.project
+        folders = (project, *project.parents)
+        return next((folder for folder in folders if (folder / ".git").exists()), project)
+
+    @cached_property
     def below(self) -> str:
         """Where the project lies below the top of the repository, with a slash at its end.
 
         Empty if it is the top.
         """
-        project = self.home.project
-        for folder in (project, *project.parents):
-            if (folder / ".git").exists():
-                below = project.relative_to(folder).as_posix()
-                return "" if below == "." else f"{below}/"
-        return ""
+        below = self.home.project.relative_to(self.top).as_posix()
+        return "" if below == "." else f"{below}/"
 
     def staging(self) -> Staging:
         """Return a place for the new objects of a save or a landing."""

@@ -163,6 +163,12 @@ def rescued_name(ref: str) -> str:
     return name
 
 
+def renamed(ref: str, name: str) -> str:
+    """Return the ref that keeps the same state of a worktree of another name."""
+    short_name = ref.rpartition("-")[2]
+    return f"{RESCUE}{name}-{short_name}"
+
+
 def keep_last_state(repository: ProjectRepository, name: str, commit: str) -> str:
     """Make a rescue ref for *commit*, a worktree's last state, and return the ref. Idempotent.
 

@@ -116,6 +116,7 @@ _CHECKS: Final[dict[str, dict[str, Callable[[str], object]]]] = {
         "name": _WORKTREE.fullmatch,
         "base": _COMMIT.fullmatch,
         "landed": _COMMIT.fullmatch,
+        "saved": _COMMIT.fullmatch,
         "rescue_ref": _RESCUE_REF.fullmatch,
         "branch": lambda branch: branch.isprintable() and not branch.startswith("-"),
         "path": lambda path: bool(path) and "\0" not in path,

@@ -421,4 +421,8 @@ CREATE TABLE agent_names (
     home_id text NOT NULL
 );
 """,
+    # 21: what was last saved of a worktree, which another home needs to go on
+    """
+ALTER TABLE worktrees ADD COLUMN saved text;
+""",
 )

@@ -15,7 +15,7 @@ from vespera_orchestrator._model import (
     TaskStatus,
 )
 from vespera_orchestrator.errors import LeaseLostError, NotReadyError
-from vespera_orchestrator.stores.sql import events, reading, rows, timing
+from vespera_orchestrator.stores.sql import events, reading, records, rows, timing
 from vespera_orchestrator.stores.sql.consequences import set_columns
 from vespera_orchestrator.stores.sql.dialect import REGAINABLE, quoted
 from vespera_orchestrator.tasks import causes, lifecycle
@@ -196,11 +196,13 @@ def renew(
     lease_s: float,
     process: str | None,
     files_changed: bool,
+    snapshot: str | None,
     within: Callable[[], None] | None,
 ) -> Attempt:
     """See `contracts.Store.renew`."""
     task = require_hold(tx, reading.task(tx, task_id), attempt)
     _extend(tx, task, lease_s)
+    note_files(tx, task, snapshot)
     if files_changed:
         _note_changed_files(tx, task)
         note_progress(tx, task)
@@ -213,6 +215,12 @@ def renew(
     if within is not None:
         within()
     return holder
+
+
+def note_files(tx: Transaction, task: Task, snapshot: str | None) -> None:
+    """Note the commit with the files of the task's worktree, if they have just been saved."""
+    if snapshot is not None and task.worktree:
+        records.note_saved(tx, task.worktree, snapshot)
 
 
 def _extend(tx: Transaction, task: Task, lease_s: float) -> str:
@@ -298,6 +306,7 @@ def checkpoint(
         VALUES ({tx.dialect.slots(8)}) RETURNING {rows.CHECKPOINT.columns}
     """
     saved = rows.CHECKPOINT.read(tx.execute(sql, values).fetchone())
+    note_files(tx, task, snapshot)
     data: dict[str, JsonValue] = {
         "attempt": attempt,
         "checkpoint": saved.id,

@@ -79,6 +79,8 @@ def finish(
         )
         for draft in artifacts
     )
+    if ending.later or ending.action is not NextAction.COMPLETE:
+        claims.note_files(tx, task, ending.snapshot)  # what is completed has landed
     recovery = _end(tx, task, ending, agent, saved, receipt)
     if within is not None:
         within()

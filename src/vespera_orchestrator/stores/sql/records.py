@@ -515,6 +515,15 @@ def put_worktree(tx: Transaction, worktree: Worktree, event: str) -> Worktree:
     return worktree
 
 
+def note_saved(tx: Transaction, name: str, commit: str) -> None:
+    """See `contracts.Store.note_saved`."""
+    sql = f"""
+        UPDATE worktrees SET saved = {tx.mark}1
+        WHERE name = {tx.mark}2 AND coalesce(saved, '') <> {tx.mark}1
+    """
+    tx.execute(sql, (commit, name))
+
+
 def worktrees(
     tx: Transaction,
     *,

@@ -358,6 +358,7 @@ class SQLStore(ABC):
         lease_s: float,
         process: str | None = None,
         files_changed: bool = False,
+        snapshot: str | None = None,
         within: Callable[[], None] | None = None,
     ) -> Attempt:
         """See `contracts.Store.renew`."""
@@ -369,6 +370,7 @@ class SQLStore(ABC):
                 lease_s=lease_s,
                 process=process,
                 files_changed=files_changed,
+                snapshot=snapshot,
                 within=within,
             )
 
@@ -601,6 +603,11 @@ class SQLStore(ABC):
         """See `contracts.Store.put_worktree`."""
         with self._write() as tx:
             return records.put_worktree(tx, worktree, event)
+
+    def note_saved(self, worktree: str, commit: str) -> None:
+        """See `contracts.Store.note_saved`."""
+        with self._write() as tx:
+            records.note_saved(tx, worktree, commit)
 
     def worktrees(
         self,

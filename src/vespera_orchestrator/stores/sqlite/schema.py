@@ -428,4 +428,8 @@ CREATE TABLE agent_names (
     home_id TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 """,
+    # 21: what was last saved of a worktree, which another home needs to go on
+    """
+ALTER TABLE worktrees ADD COLUMN saved TEXT;
+""",
 )

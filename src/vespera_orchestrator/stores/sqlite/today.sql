@@ -167,7 +167,7 @@ CREATE TABLE worktrees (
     rescue_ref TEXT,
     created_at INTEGER NOT NULL,
     unlanded INTEGER NOT NULL
-, home_id TEXT NOT NULL DEFAULT '', machine TEXT NOT NULL DEFAULT '', project TEXT NOT NULL DEFAULT '') STRICT, WITHOUT ROWID;
+, home_id TEXT NOT NULL DEFAULT '', machine TEXT NOT NULL DEFAULT '', project TEXT NOT NULL DEFAULT '', saved TEXT) STRICT, WITHOUT ROWID;
 CREATE INDEX worktrees_task ON worktrees (task_id);
 CREATE TABLE document_versions (
     path TEXT NOT NULL,
@@ -289,4 +289,4 @@ CREATE TABLE agent_names (
     name TEXT PRIMARY KEY,
     home_id TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
-PRAGMA user_version=20;
+PRAGMA user_version=21;

@@ -11,8 +11,10 @@ from vespera_orchestrator._model import (
     ArtifactKind,
     ArtifactQuery,
     DocumentVersion,
+    Ending,
     EventKind,
     HomePlace,
+    NextAction,
     TaskArtifact,
     TeamSettings,
     Worktree,
@@ -464,6 +466,35 @@ class RecordsContract(StoreFixtures):
         assert store.worktrees(session_id=session_id, include_removed=True) == [removed, two]
         assert store.worktrees(name="two") == [two]
         assert kinds(store)[-1] == EventKind.WORKTREE_REMOVED
+
+    def test_a_worktree_names_what_was_saved_last(self, store, session_id, clock):
+        """By its attempts as they save, hand back and fail, and by whoever saves after them."""
+        task = store.plan(session_id, [draft("a")])[0]
+        one = _worktree(session_id, clock, task_id=task.id, name="one")
+        store.put_worktree(one, EventKind.WORKTREE_CREATED)
+        store.claim(session_id, "ada", task_id=task.id, lease_s=60)
+        commits = iter(f"{number:040x}" for number in range(9))
+
+        def assert_saved(save):
+            commit = next(commits)
+            save(commit)
+            assert store.worktrees()[0].saved == commit
+
+        def checkpoint(commit):
+            store.checkpoint(task.id, 1, {}, snapshot=commit, lease_s=60)
+
+        def fail(commit):
+            ending = Ending(action=NextAction.BLOCKED, reason="no", snapshot=commit)
+            store.finish(task.id, 1, ending, agent="ada")
+
+        checkpoint(next(commits))  # it works in no worktree yet
+        assert store.worktrees()[0].saved is None
+        store.update_task(task.id, {"worktree": "one"})
+        assert_saved(checkpoint)
+        assert_saved(lambda commit: store.renew(task.id, 1, lease_s=60, snapshot=commit))
+        assert_saved(fail)
+        assert_saved(lambda commit: store.note_saved("one", commit))
+        store.note_saved("none", next(commits))
 
     def test_a_document_version_names_what_a_person_edited(self, store, session_id, clock):
         """The sections come back as they were recorded; by default there are none."""
