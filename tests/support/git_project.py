@@ -18,7 +18,7 @@ from vespera_orchestrator._model import TaskDraft
 from vespera_orchestrator.home.locate import Home
 from vespera_orchestrator.home.scope import Scope
 from vespera_orchestrator.stores.sqlite import SQLiteStore
-from vespera_orchestrator.worktrees.packs import ROOM_PREFIX
+from vespera_orchestrator.worktrees.packs import UNFINISHED_PREFIX
 
 SESSION = "s_000000000001"
 ODD = "ödd \t\n\"'* -名.txt"
@@ -115,7 +115,7 @@ class Project:
         ]
         for path in self.folder.joinpath(".git").rglob("*.lock"):
             # A pack that was never finished is removed when nobody can be writing it any more.
-            if not path.parent.name.startswith(ROOM_PREFIX):
+            if not path.parent.name.startswith(UNFINISHED_PREFIX):
                 pytest.fail(f"{path} was left")
 
     def listed(self):

@@ -29,9 +29,6 @@ CHANGES_FILES = frozenset(
         "git_index_write",
     }
 )
-CHANGES_REFS = frozenset(
-    {"git_transaction_lock_ref", "git_transaction_commit", "git_transaction_remove"}
-)
 
 
 def open_scope(project, session_id="s_000000000001"):
@@ -61,7 +58,7 @@ def die_at(point):
 
     def profile(frame, event, function):
         nonlocal seen
-        if event != "c_call" or function.__name__ not in CHANGES_FILES | CHANGES_REFS:
+        if event != "c_call" or function.__name__ not in CHANGES_FILES:
             return
         if (
             "worktrees" not in (inside := frame.f_code.co_filename)

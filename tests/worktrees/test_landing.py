@@ -639,7 +639,7 @@ def maybe_die(*_):
         os.kill(os.getpid(), signal.SIGKILL)
 names = {"link", "replace", "unlink", "rename", "touch", "open"}
 names |= {"git_checkout_tree", "git_index_write"}
-names |= {"git_transaction_commit", "git_transaction_set_target"}
+names |= {"write", "fsync"}
 def profile(frame, event, function):
     if event == "c_call" and function.__name__ in names:
         if "integration.py" in str([*stack(frame)]):

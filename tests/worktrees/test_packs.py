@@ -67,7 +67,7 @@ def test_many_become_one(project, repo, folder):
     for name in names:
         assert content_of(project, name).startswith("content ")
     project.assert_sound()
-    assert list(folder.parent.glob(f"{packs.ROOM_PREFIX}*")) == []
+    assert list(folder.parent.glob(f"{packs.UNFINISHED_PREFIX}*")) == []
 
 
 def test_the_same_objects_make_another_pack_each_time(repo, folder):

@@ -14,6 +14,7 @@ import pygit2
 import pytest
 
 from support.git_project import files_of
+from vespera_orchestrator.worktrees.packs import UNFINISHED_PREFIX
 
 
 def make_old(path):
@@ -45,19 +46,21 @@ def test_admin_directories_that_mislead_libgit2_are_removed(project, trees):
 
 
 def test_unfinished_objects_are_removed_when_old(project, trees):
-    """A temporary object of libgit2's that nobody can be writing any more goes; a young one
-    stays.
+    """A temporary object of libgit2's that nobody can be writing any more goes, and so does a pack
+    of ours, in a folder or not; a young one stays, and what is git's.
     """
     objects = project.folder / ".git" / "objects"
-    old, young, gits = (
-        objects / name for name in ("tmp_object_git2_old", "tmp_object_git2_young", "tmp_obj_git")
-    )
-    for path in (old, young, gits):
+    room = objects / f"{UNFINISHED_PREFIX}room"
+    room.mkdir()
+    old = [objects / "tmp_object_git2_old", objects / f"{UNFINISHED_PREFIX}old.pack", room]
+    young = [objects / "tmp_object_git2_young", objects / f"{UNFINISHED_PREFIX}young.idx"]
+    gits = objects / "tmp_obj_git"
+    for path in (*old[:2], *young, gits):
         path.touch()
-    make_old(old)
-    make_old(gits)
-    assert len(trees.repair()) == 1
-    assert (old.exists(), young.exists(), gits.exists()) == (False, True, True)
+    for path in (*old, gits):
+        make_old(path)
+    assert len(trees.repair()) == len(old)
+    assert [path for path in (*old, *young, gits) if path.exists()] == [*young, gits]
 
 
 def test_records_and_folders_that_lost_each_other(project, trees):

@@ -4,7 +4,7 @@ import pytest
 
 from vespera_orchestrator.errors import RefMovedError, WorktreeLockedError
 from vespera_orchestrator.home.locate import Home
-from vespera_orchestrator.worktrees import durability, locks
+from vespera_orchestrator.worktrees import locks, refs
 from vespera_orchestrator.worktrees.durability import KnownCommits
 from vespera_orchestrator.worktrees.locks import lock_path
 from vespera_orchestrator.worktrees.repository import ProjectRepository
@@ -72,6 +72,18 @@ def test_who_moves_another_ref_under_the_same_lock_of_ours_takes_it_as_well(
     assert not lock.exists()
 
 
+def test_of_a_longer_name_before_it_nothing_is_read(project, repository, monkeypatch):
+    """The name of the ref that is moved is written over the one before."""
+    monkeypatch.setattr(locks, "_STRIPES", 1)
+    repository.move("refs/vespera/wip/of_a_long_name", None, new_commit(project))
+    dead = "refs/vespera/wip/dead"
+    evidence = lock_path(repository.home.locks, f"ref {dead}")
+    with evidence.open("r+") as stream:
+        stream.write(f"{dead}\n")
+    assert dead in repository.maybe_locked_refs()
+    assert evidence.stat().st_size > len(dead) + 1
+
+
 @pytest.mark.parametrize("ref", ["../config", "/etc/passwd", "refs/../config", "config"])
 def test_a_planted_name_leads_to_no_file(project, repository, ref):
     """The folder of locks may have come with a stranger's repository."""
@@ -83,7 +95,7 @@ def test_a_planted_name_leads_to_no_file(project, repository, ref):
     assert ref not in repository.maybe_locked_refs()
     repository.move(moved, None, new_commit(project))
     assert theirs.exists()
-    assert evidence.read_text() == ""
+    assert evidence.read_text().startswith("\n")
 
 
 # --- refs on disk -------------------------------------------------------------------
@@ -105,22 +117,21 @@ def test_a_ref_is_where_it_is_said_to_be(project, repository):
 def synced(monkeypatch):
     """Return the folders that are synced, one after the other."""
     folders = []
-    monkeypatch.setattr(durability, "sync_folder", lambda folder: folders.append(folder.name))
+    monkeypatch.setattr(refs, "sync_folder", lambda folder: folders.append(folder.name))
     return folders
 
 
 def test_only_folders_that_may_be_new_are_synced(project, repository, synced):
-    """What libgit2 has put on disk is not put there again, nor what has been there."""
+    """The folder that the ref is in holds a new name each time; those above it, only when new."""
     one, other = new_commit(project), project.git("rev-parse", "HEAD")
     repository.move("refs/vespera/landed/part", None, one)
-    assert synced == ["vespera", "refs", ".git"]
+    assert synced == ["landed", "vespera", "refs", ".git"]
     repository.move("refs/vespera/landed/part", one, other)
     repository.confirm("refs/vespera/landed/part", other)
-    assert synced == ["vespera", "refs", ".git"]
+    assert synced[4:] == ["landed"]
     project.git("update-ref", "-d", "refs/vespera/landed/part")  # git removes the empty folder
     repository.move("refs/vespera/landed/part", None, one)
-    assert "landed" not in synced
-    assert synced[3:4] == ["vespera"]
+    assert synced[5:] == ["landed", "vespera"]
 
 
 def test_what_somebody_else_wrote_is_put_on_disk(project, repository, synced):
@@ -176,9 +187,9 @@ def test_who_slept_while_its_pack_was_deleted_moves_no_ref(project, repository):
     """After an hour others let git tidy up what a sleeper has written: it has to write it again."""
     commit = new_commit(project)
     packs = project.folder / ".git" / "objects" / "pack"
-    with repository.holding([commit], expected=None, ref="refs/heads/work"):
+    with repository.holding([commit], expected=None, ref="refs/heads/work") as held:
         for file in packs.iterdir():
             file.unlink()
         with pytest.raises(RefMovedError, match="pruned in the meantime"):
-            repository.move("refs/heads/work", None, commit, is_held=True)
+            repository.move("refs/heads/work", None, commit, held=held)
     assert project.git("branch", "--list", "work") == ""

@@ -11,7 +11,7 @@ import pytest
 from vespera_orchestrator.errors import GitFailedError, RefMovedError
 from vespera_orchestrator.worktrees import packs, snapshot_index, staging
 from vespera_orchestrator.worktrees.pack_format import GitObject, encode_pack, names_in
-from vespera_orchestrator.worktrees.staging import Staging
+from vespera_orchestrator.worktrees.staging import Held, Staging
 
 KINDS = {"commit": 1, "tree": 2, "blob": 3, "tag": 4}
 SIZES = (0, 1, 15, 16, 17, 2047, 2048, 300_000)
@@ -111,6 +111,17 @@ def test_git_keeps_the_pack_until_it_is_released(project, common, place):
     project.git("gc", "-q", "--prune=now")
     assert project.git("cat-file", "-e", name, check=False) == ""
     assert name not in pygit2.Repository(str(common))
+
+
+def test_who_slept_until_the_pack_was_deleted_is_not_told_that_it_is_kept(common, place):
+    """After an hour others release it, and git may tidy it up before the sleeper moves a ref."""
+    name = str(place.attach(pygit2.Repository(str(common))).create_blob(b"new"))
+    place.write()
+    held = Held(pygit2.Repository(str(common)), place)
+    assert held.keeps(name)
+    (pack,) = packs_in(common, ".keep")
+    packs.release_pack(common, pack)
+    assert not held.keeps(name)
 
 
 def test_what_git_has_is_not_written_again(project, common, place):

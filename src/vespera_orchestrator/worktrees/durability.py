@@ -10,32 +10,29 @@ for each object.
 from __future__ import annotations
 
 import hashlib
-import threading
 import zlib
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final
 
 import pygit2
-from pygit2.enums import Option, SortMode
+from pygit2.enums import SortMode
 
 from vespera_orchestrator import _attrs as attrs
-from vespera_orchestrator.home.files import UnfitFileError, sync_folder
+from vespera_orchestrator.home.files import UnfitFileError
 from vespera_orchestrator.home.reading import open_plain_file
 from vespera_orchestrator.worktrees.packs import write_pack
 from vespera_orchestrator.worktrees.tree_entries import FOLDER, SUBMODULE, read_entries
 from vespera_orchestrator.worktrees.tree_survey import MOST_FILE_BYTES, blob_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Container, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
 
 _MOST_COMMITS: Final = 1000
 """More commits than this at once were fetched, and a fetched pack is synced by git."""
 _ID_LENGTH: Final = 40
 _PIECE_BYTES: Final = 1_000_000
-_writers = threading.Lock()
-_depth = 0
 
 
 @attrs.frozen(kw_only=True)
@@ -105,7 +102,7 @@ def sync_tree(repo: pygit2.Repository, tree: str, known: Iterable[str]) -> None:
 
 @attrs.frozen(kw_only=True)
 class _NewObjects:
-    """What commits need and no known commit has."""
+    """What commits need and no known commit has, but for what is kept already."""
 
     own: set[str]
     """The commits themselves, what was written beside them, and what is new in their trees."""
@@ -130,10 +127,15 @@ class _NewObjects:
             ours.update(str(parent) for parent in repo[name].parent_ids[1:])
         objects: dict[bool, set[str]] = {True: set(), False: set()}
         for commit in _new_commits(repo, commits, known, kept):
-            before = [parent.tree_id.raw for parent in commit.parents]
             names = objects[str(commit.id) in ours]
             names.add(str(commit.id))
-            names.update(new_in_tree(repo, commit.tree_id.raw, [*before, *held]))
+            tree = commit.tree_id.raw
+            # A save has usually just written all that is new since the one before. The trees of
+            # the parents, of which a history has hundreds, are read only where it has not.
+            if held and all(name in kept for name in new_in_tree(repo, tree, held)):
+                continue
+            before = [parent.tree_id.raw for parent in commit.parents]
+            names.update(new_in_tree(repo, tree, [*before, *held]))
         return cls(own=objects[True], inherited=objects[False])
 
 
@@ -229,51 +231,6 @@ def _drop_loose(repo: pygit2.Repository, names: Iterable[str]) -> None:
 
 def _loose_file(repo: pygit2.Repository, name: str) -> Path:
     return Path(repo.path, "objects", name[:2], name[2:])
-
-
-def sync_ref(common: Path, ref: str, *, is_written: bool, known: Container[Path]) -> None:
-    """Put the name of a ref's file on disk, with the names of the folders above it.
-
-    Args:
-        common: The git directory that all worktrees share.
-        ref: The ref.
-        is_written: Whether libgit2 has just put the ref's file on disk, with its name.
-        known: Folders whose own names are on disk, with those above them.
-    """
-    folder = common.joinpath(ref).parent
-    if not is_written:
-        _sync_names(folder)
-    while folder != common and folder not in known:
-        folder = folder.parent
-        _sync_names(folder)
-
-
-def _sync_names(folder: Path) -> None:
-    with suppress(FileNotFoundError):  # an empty folder may have been removed meanwhile
-        sync_folder(folder)
-
-
-@contextmanager
-def synced_refs(*, is_wanted: bool) -> Iterator[None]:
-    """Let libgit2 write refs so that a power cut leaves the old value or the new one.
-
-    It takes effect for repositories that are opened within the block. The setting is libgit2's,
-    for the whole process: while several threads are in such a block, it stays.
-    """
-    global _depth  # noqa: PLW0603 - it counts for a setting that is global itself
-    if not is_wanted:
-        yield
-        return
-    with _writers:
-        _depth += 1
-        pygit2.option(Option.ENABLE_FSYNC_GITDIR, True)
-    try:
-        yield
-    finally:
-        with _writers:
-            _depth -= 1
-            if not _depth:
-                pygit2.option(Option.ENABLE_FSYNC_GITDIR, False)
 
 
 def set_aside_damaged(common: Path, workshop: Path) -> list[str]:

@@ -708,10 +708,10 @@ class WorktreeEngine:
         repository = self._repository()
         limit = None if whole else repository.home.config.worktrees.max_file_bytes
         with repository.lock(admin_note.owner_of(record)):
-            record = self._with_folder(repository, record)
             is_suspect, repository.is_suspect = repository.is_suspect, False
             lost_objects.mend_losses(repository, self._scope.store, record, thorough=is_suspect)
             restart.heal_worktree(repository, record)
+            record = self._with_folder(repository, record)
             return snapshot.take_snapshot(
                 repository, record, note=note, max_file_bytes=limit, passing=passing
             )

@@ -65,6 +65,14 @@ def read_signatures(repo: pygit2.Repository) -> tuple[pygit2.Signature, pygit2.S
     return _signature("author", settings), _signature("committer", settings)
 
 
+def ref_signature(repo: pygit2.Repository) -> pygit2.Signature:
+    """Return who moves a ref, as git's configuration says; ours if it says nobody."""
+    try:
+        return repo.default_signature
+    except KeyError:
+        return pygit2.Signature(_NO_NAME, _NO_EMAIL)
+
+
 def _identity_by_git(repo: pygit2.Repository, role: str) -> pygit2.Signature | None:
     """Ask git, which knows more conditions of ``includeIf`` than libgit2 does.
 

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from vespera_orchestrator.worktrees.repository import ProjectRepository
+    from vespera_orchestrator.worktrees.staging import Held
     from vespera_orchestrator.worktrees.tree_merge import File
 
 _LANDING: Final = "landing"
@@ -62,11 +63,11 @@ def advance(
     new: str,
     *,
     message: str,
-    is_held: bool = False,
+    held: Held | None = None,
 ) -> None:
     """Move the integration branch from *expected* to *new*, and bring its checkout along.
 
-    With *is_held*, the caller is within `ProjectRepository.holding` for *new*.
+    With *held*, the caller is within `ProjectRepository.holding` for *new*.
 
     Raises:
         RefMovedError: The branch is not at *expected*. Nothing was changed.
@@ -83,7 +84,7 @@ def advance(
                 new,
                 message=message,
                 while_locked=lambda: _bring_along(repository, expected, new),
-                is_held=is_held,
+                held=held,
             )
         finally:
             _recover(repository)
@@ -128,7 +129,10 @@ def _bring_along(repository: ProjectRepository, old: str, new: str) -> None:
 
 def _recover(repository: ProjectRepository) -> str | None:
     path = _journal_file(repository)
-    for name in _journal_names(repository):
+    names = _journal_names(repository)
+    if not names:
+        return None
+    for name in names:
         if name.startswith("."):  # it was never finished
             path.with_name(name).unlink()
     journal = _read_journal(repository, path)

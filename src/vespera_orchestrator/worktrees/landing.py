@@ -31,7 +31,7 @@ from vespera_orchestrator.worktrees.refs import LANDED
 from vespera_orchestrator.worktrees.repository import ProjectRepository, has_ancestor
 from vespera_orchestrator.worktrees.reverts import Revert
 from vespera_orchestrator.worktrees.snapshot import Snapshot, is_snapshot_message
-from vespera_orchestrator.worktrees.staging import Staging
+from vespera_orchestrator.worktrees.staging import Held, Staging
 from vespera_orchestrator.worktrees.terms import Check, Style
 from vespera_orchestrator.worktrees.three_way_merge import ThreeWayMerge
 from vespera_orchestrator.worktrees.translation import git_errors
@@ -90,19 +90,19 @@ class Landing(Record):
         """
         landed = self.commit if self.changed else None
         commits = [name for name in (landed, self._mark) if name is not None]
-        with self.snapshot.held(*commits, staging=self._staging):
-            self._move_refs()
+        with self.snapshot.held(*commits, staging=self._staging) as held:
+            self._move_refs(held)
 
-    def _move_refs(self) -> None:
-        self.snapshot.pin_held()
+    def _move_refs(self, held: Held | None) -> None:
+        self.snapshot.pin_held(held)
         if self.changed:
             message = f"landed {self.worktree}"
-            advance(self._repository, self._expected, self.commit, message=message, is_held=True)
+            advance(self._repository, self._expected, self.commit, message=message, held=held)
         # Last, and never before the branch: without the mark a later landing merges a little
         # worse, with a false one it would lose work.
         if self._mark is not None:
             self._repository.move(
-                LANDED + self.worktree, self._previous_mark, self._mark, is_held=True
+                LANDED + self.worktree, self._previous_mark, self._mark, held=held
             )
 
     def files(self) -> BranchFiles:

@@ -282,15 +282,9 @@ def mend_rescued(repository: ProjectRepository) -> Iterator[str]:
 
 
 def _move(repository: ProjectRepository, loss: Loss, new: str | None) -> None:
-    expected: str | None = loss.commit
-    if not _OBJECT_NAME.fullmatch(loss.commit):
-        repository.move(loss.ref, expected, None)  # libgit2 moves no ref that names nothing
-        expected = None
-        if new is None:
-            return
     commits = [] if new is None else [new]
-    with repository.holding(commits, expected=None, ref=loss.ref):
-        repository.move(loss.ref, expected, new, is_held=True)
+    with repository.holding(commits, expected=None, ref=loss.ref) as held:
+        repository.move(loss.ref, loss.commit, new, held=held)
 
 
 def _report(loss: Loss, kept: str | None) -> str:

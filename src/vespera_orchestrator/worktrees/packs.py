@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Final
 import pygit2
 
 from vespera_orchestrator import _attrs as attrs
-from vespera_orchestrator.home.files import sync_file, sync_folder
-from vespera_orchestrator.home.reading import MOST_GIT_BYTES, read_small_file, read_small_text
+from vespera_orchestrator.home.files import sync_file, sync_folder, sync_open_file
+from vespera_orchestrator.home.reading import MOST_GIT_BYTES, read_small_file
 from vespera_orchestrator.worktrees.pack_format import NAME_BYTES, encode_pack, names_in
 
 if TYPE_CHECKING:
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
     from vespera_orchestrator.worktrees.pack_format import GitObject
 
-ROOM_PREFIX: Final = "vespera-pack-"
-"""Begins the name of a folder, among git's objects, in which a pack is written."""
+UNFINISHED_PREFIX: Final = "vespera-pack-"
+"""Begins the names, among git's objects, of a pack that is not complete, or of its folder."""
 MANY: Final = 20
 """So many packs of ours are put together. ``git gc --auto`` begins to pack all at 50."""
 _SMALL_BYTES: Final = 2_000_000
@@ -38,7 +38,7 @@ _SMALL_BYTES: Final = 2_000_000
 _LARGE_BYTES: Final = 64_000_000
 """Larger packs are left as they are."""
 _READ_ONLY: Final = 0o444
-_KEEP_NOTE: Final = "vespera_orchestrator: a ref is about to name these objects\n"
+_KEEP_NOTE: Final = b"vespera_orchestrator: a ref is about to name these objects\n"
 _ABANDONED_S: Final = 3600.0
 """A pack is kept for moments; one that is kept for longer than this was left behind."""
 _SPECIAL: Final = (".keep", ".promisor", ".bitmap", ".mtimes", ".rev")
@@ -71,7 +71,7 @@ def write_pack(
 ) -> str:
     """Write objects into a pack of their own, and return its name.
 
-    Until it is complete, and on disk, it is in a folder of its own, so that a power cut leaves no
+    Until it is complete, and on disk, it is where git does not look, so that a power cut leaves no
     damaged one among those that git reads.
 
     Args:
@@ -84,10 +84,15 @@ def write_pack(
         KeyError: An object is missing.
         pygit2.GitError: An object is damaged, or missing.
     """
-    with _room(Path(repo.path)) as room:
+    common = Path(repo.path)
+    with _room(common) as room:
         _pack_into(repo, names, room)
         (index,) = room.glob("*.idx")
-        return _publish(room, index.stem, durable=durable, keep=keep)
+        data = index.with_suffix(".pack")
+        if durable:
+            sync_file(data)
+            sync_file(index)
+        return _publish(common, data, index, durable=durable, keep=keep)
 
 
 def write_new_pack(common: Path, objects: Mapping[bytes, GitObject], *, durable: bool) -> str:
@@ -104,46 +109,55 @@ def write_new_pack(common: Path, objects: Mapping[bytes, GitObject], *, durable:
         OSError: The file system refused; there is no pack.
     """
     data, index = encode_pack(objects)
-    with _room(common) as room:
-        for suffix, content in ((".pack", data), (".idx", index)):
-            _create(room / f"new{suffix}", content)
-        return _publish(room, "new", durable=durable, keep=True)
+    unfinished = common / "objects" / _new_name()
+    data_file, index_file = Path(f"{unfinished}.pack"), Path(f"{unfinished}.idx")
+    try:
+        _create(data_file, data, durable=durable)
+        _create(index_file, index, durable=durable)
+        return _publish(common, data_file, index_file, durable=durable, keep=True)
+    except BaseException:
+        data_file.unlink(missing_ok=True)
+        index_file.unlink(missing_ok=True)
+        raise
 
 
-def _create(file: Path, content: bytes) -> None:
+def _create(file: Path, content: bytes, *, durable: bool) -> None:
     """Write a file that nobody is to change, as git does with packs."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
     with os.fdopen(os.open(file, flags, _READ_ONLY), "wb") as stream:
         stream.write(content)
+        if durable:
+            stream.flush()
+            sync_open_file(file, stream.fileno())
+
+
+def _new_name() -> str:
+    return UNFINISHED_PREFIX + secrets.token_hex(8)
 
 
 @contextmanager
 def _room(common: Path) -> Iterator[Path]:
     """Make a folder among git's objects, for the files of a pack that is not complete."""
-    room = common / "objects" / f"{ROOM_PREFIX}{secrets.token_hex(8)}"
+    room = common / "objects" / _new_name()
     room.mkdir()
     try:
         yield room
     finally:
-        try:
-            room.rmdir()
-        except OSError:  # there is something in it, after an error
-            shutil.rmtree(room, ignore_errors=True)
+        shutil.rmtree(room, ignore_errors=True)
 
 
-def _publish(room: Path, stem: str, *, durable: bool, keep: bool) -> str:
-    """Move the pack *stem* from *room* to where git finds it, and return its name."""
-    data, index = room / f"{stem}.pack", room / f"{stem}.idx"
-    if durable:
-        sync_file(data)
-        sync_file(index)
-    folder = room.parent / "pack"
+def _publish(common: Path, data: Path, index: Path, *, durable: bool, keep: bool) -> str:
+    """Move the two files of a pack to where git finds them, and return the pack's name.
+
+    Their bytes are on disk if *durable*; then their names are as well when this returns.
+    """
+    folder = common / "objects" / "pack"
     folder.mkdir(exist_ok=True)
     # Never the name of a pack that was there: a `git gc` that is running may have seen that one,
     # and be about to delete it.
     name = f"pack-{secrets.token_hex(NAME_BYTES)}"
     if keep:
-        _note(room.parents[1], name).write_text(_KEEP_NOTE, "utf-8")
+        _note(common, name).write_bytes(_KEEP_NOTE)
     data.replace(folder / f"{name}.pack")
     index.replace(folder / f"{name}.idx")
     if durable:
@@ -179,7 +193,7 @@ def release_abandoned_packs(common: Path) -> list[str]:
     for note in common.joinpath("objects", "pack").glob("pack-*.keep"):
         with suppress(FileNotFoundError):
             is_old = time.time() - note.stat().st_mtime > _ABANDONED_S
-            if is_old and read_small_text(note, errors="replace") == _KEEP_NOTE:
+            if is_old and read_small_file(note) == _KEEP_NOTE:
                 note.unlink()
                 released.append(note.stem)
     return released

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -14,15 +13,20 @@ import pygit2
 
 from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator.errors import GitFailedError, RefMovedError
+from vespera_orchestrator.home.files import OpenHandle, sync_folder
 from vespera_orchestrator.home.reading import MOST_GIT_BYTES, read_small_file, read_small_text
-from vespera_orchestrator.worktrees.durability import sync_ref, synced_refs
 from vespera_orchestrator.worktrees.locks import exclusive, lock_path
+from vespera_orchestrator.worktrees.paths import folders_above
 from vespera_orchestrator.worktrees.ref_files import packed_refs, read_ref
+from vespera_orchestrator.worktrees.ref_lock import RefLock, RefLockedError
+from vespera_orchestrator.worktrees.reflog import note_move, remove_log
 from vespera_orchestrator.worktrees.translation import git_errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
+
+    from vespera_orchestrator.worktrees.staging import Held
 
 WIP: Final = "refs/vespera/wip/"
 """Latest snapshot of each worktree."""
@@ -43,6 +47,9 @@ _ABANDONED_S: Final = 600.0
 _TICK_S: Final = 0.1
 """File times are coarse: a lock made in the same tick as the evidence counts as newer."""
 _DIGEST_CHARS: Final = 24
+_NO_MOVE: Final = b"\n"
+"""Begins the lock file of a ref that nobody is moving."""
+_IN_PLACE: Final = os.O_WRONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
 
 
 # --- moving -----------------------------------------------------------------
@@ -61,6 +68,8 @@ class RefMove:
     """For its log."""
     while_locked: Callable[[], None] | None = None
     """Called while the ref is locked and at *expected*; if it raises, the ref does not move."""
+    held: Held | None = None
+    """Keeps what *new* needs."""
 
 
 class Refs:
@@ -91,8 +100,8 @@ class Refs:
             durable: Whether a ref that was moved survives a power cut.
         """
         self._durable = durable
-        self._synced_folders: set[Path] = set()
-        """Folders whose names this process has put on disk."""
+        self._synced_folders: set[str] = set()
+        """Folders below git's own whose names this process has put on disk."""
         self._synced_refs: dict[str, str] = {}
         """For refs that this process has put on disk: what each named then."""
         self._common = common
@@ -111,11 +120,11 @@ class Refs:
         with git_errors(f"move {move.ref}"), self._locked(move.ref):
             self._clear_dead_move(move.ref)
             evidence = self._evidence(move.ref)
-            evidence.write_text(move.ref, "utf-8")
+            _overwrite(evidence, f"{move.ref}\n".encode())
             try:
                 self._move_patiently(move)
             finally:
-                _empty(evidence)
+                _overwrite(evidence, _NO_MOVE)
 
     def confirm(self, ref: str, commit: str | None) -> None:
         """Check that *ref* names *commit*, also after a power cut; nothing is written.
@@ -132,7 +141,7 @@ class Refs:
             if commit is None:
                 return
             if self._durable and self._synced_refs.get(ref) != commit:
-                self._sync(ref, is_written=False)  # who wrote it may have been killed then
+                self._sync(ref)  # who wrote it may have been killed then
                 self._synced_refs[ref] = commit
 
     def _locked(self, ref: str) -> AbstractContextManager[None]:
@@ -143,9 +152,7 @@ class Refs:
         while True:
             try:
                 self._move_once(move)
-            except pygit2.GitError as exc:
-                if not re.search("failed to (lock|create locked) file", str(exc)):
-                    raise
+            except RefLockedError as exc:
                 if time.monotonic() > deadline:
                     hint = "another git process holds it; when none is running, delete that file"
                     raise GitFailedError(f"move {move.ref}", f"{exc}; {hint}") from exc
@@ -165,51 +172,52 @@ class Refs:
 
     def _move_once(self, move: RefMove) -> None:
         self._forget_missing_folders(move.ref)
-        with synced_refs(is_wanted=self._durable):
-            is_written = self._move_in_transaction(move)
+        with RefLock(self._common, move.ref) as lock:
+            self._move_locked(move, lock)
         if not self._durable:
             return
-        self._sync(move.ref, is_written=is_written)
+        self._sync(move.ref)
         self._synced_refs.pop(move.ref, None)
         if move.new is not None:
             self._synced_refs[move.ref] = move.new
 
     def _forget_missing_folders(self, ref: str) -> None:
         """Git removes folders in which no ref is left; they are made anew then."""
-        missing = [folder for folder in self._folders_of(ref) if not folder.exists()]
-        self._synced_folders.difference_update(missing)
+        for folder in folders_above(ref):
+            if not self._common.joinpath(folder).exists():
+                self._synced_folders.discard(folder)
 
-    def _sync(self, ref: str, *, is_written: bool) -> None:
-        sync_ref(self._common, ref, is_written=is_written, known=self._synced_folders)
-        self._synced_folders.update(self._folders_of(ref))
+    def _sync(self, ref: str) -> None:
+        """Put the name of the ref's file on disk, and those of folders above it that may be new."""
+        folders = ["", *folders_above(ref)]
+        for folder in reversed(folders):
+            with suppress(FileNotFoundError):  # an empty folder may have been removed meanwhile
+                sync_folder(self._common / folder)
+            if folder in self._synced_folders:
+                break
+        self._synced_folders.update(folders)
 
-    def _folders_of(self, ref: str) -> Iterator[Path]:
-        """Yield the folders that the ref's file is in, below git's own."""
-        for folder in self._common.joinpath(ref).parents:
-            if folder == self._common:
-                return
-            yield folder
+    def _move_locked(self, move: RefMove, lock: RefLock) -> None:
+        current = read_ref(self._common, move.ref)
+        if current == move.new:
+            return
+        if current != move.expected:
+            raise RefMovedError(move.ref, move.expected or "", current or "")
+        if move.new is None:
+            self._remove(move.ref)
+            return
+        if not self._is_there(move.new, move.held):  # whoever slept since it was written
+            pruned = "its new commit was pruned in the meantime"
+            raise RefMovedError(move.ref, move.expected or "", reason=pruned)
+        if move.while_locked is not None:
+            move.while_locked()
+        repo = self._open() if move.held is None else move.held.repo
+        note_move(repo, self._common, move.ref, current, move.new, message=move.message)
+        lock.write(move.new, durable=self._durable)
 
-    def _move_in_transaction(self, move: RefMove) -> bool:
-        """Move the ref; return whether libgit2 has written it."""
-        repo = self._open()
-        with repo.transaction() as transaction:
-            transaction.lock_ref(move.ref)
-            current = read_ref(self._common, move.ref)
-            if current == move.new:
-                return False
-            if current != move.expected:
-                raise RefMovedError(move.ref, move.expected or "", current or "")
-            if move.new is None:
-                self._remove(move.ref)
-                return False
-            if move.new not in repo:  # whoever slept since it was written
-                pruned = "its new commit was pruned in the meantime"
-                raise RefMovedError(move.ref, move.expected or "", reason=pruned)
-            if move.while_locked is not None:
-                move.while_locked()
-            transaction.set_target(move.ref, move.new, None, move.message)
-        return True
+    def _is_there(self, commit: str, held: Held | None) -> bool:
+        is_kept = held is not None and held.keeps(commit)
+        return is_kept or commit in self._open()
 
     # removing
 
@@ -219,7 +227,7 @@ class Refs:
         # then go back to an old value or are lost, and with them what others landed.
         self._remove_packed(ref)
         self._common.joinpath(ref).unlink(missing_ok=True)
-        _remove_reflog(self._common, ref)
+        remove_log(self._common, ref)
 
     def _remove_packed(self, ref: str) -> None:
         """Take *ref* out of ``packed-refs``, under git's lock for it.
@@ -237,7 +245,7 @@ class Refs:
         try:
             os.link(new, lock)  # so that after a kill the lock is known for ours
         except FileExistsError as exc:
-            raise pygit2.GitError(f"failed to lock file '{lock}' for writing") from exc
+            raise RefLockedError(f"{lock} exists") from exc
         try:
             _write_without(packed, new, ref)
             lock.replace(packed)
@@ -278,7 +286,7 @@ class Refs:
                 lock.unlink()
                 is_cleared = True
         packing.unlink(missing_ok=True)
-        _empty(evidence)
+        _overwrite(evidence, _NO_MOVE)
         return is_cleared and dead == ref
 
     def maybe_locked(self, *others: str) -> list[str]:
@@ -328,16 +336,21 @@ def _lock_of(ref: str) -> str:
 def _moving(lock: Path) -> str | None:
     """Return the ref that is being moved under one of our locks, or was when its holder died."""
     try:
-        ref = read_small_text(lock)
+        ref, _, _ = read_small_text(lock).partition("\n")
     except (FileNotFoundError, UnicodeDecodeError):
         return None
     # A stranger's repository may have brought the file: it leads to nothing but a ref.
     return ref if ref.startswith("refs/") and pygit2.reference_is_valid_name(ref) else None
 
 
-def _empty(lock: Path) -> None:
+def _overwrite(lock: Path, beginning: bytes) -> None:
+    """Write the beginning of a lock file of ours: only the first line counts.
+
+    File systems take ten times as long to cut a file short.
+    """
     with suppress(FileNotFoundError):  # somebody has cleared the folder
-        os.truncate(lock, 0)
+        handle = OpenHandle(lock, _IN_PLACE)
+        os.write(handle.number, beginning)
 
 
 def _digest(ref: str) -> str:
@@ -361,19 +374,6 @@ def _lines_without(lines: Sequence[bytes], ref: bytes) -> Iterator[bytes]:
             is_of_ref = line.rstrip(b"\n").partition(b" ")[2] == ref
         if not is_of_ref:
             yield line
-
-
-def _remove_reflog(common: Path, ref: str) -> None:
-    # A transaction leaves the reflog of a branch it removes; it would stand in the way of others.
-    log = common / "logs" / ref
-    log.unlink(missing_ok=True)
-    for folder in log.parents:
-        if folder in (common / "logs" / "refs" / "heads", common):
-            return
-        try:
-            folder.rmdir()
-        except OSError:
-            return
 
 
 def _unlink_if_newer(path: Path, since: float) -> bool:

@@ -28,7 +28,7 @@ from vespera_orchestrator.worktrees.checkout import (
 from vespera_orchestrator.worktrees.integration import recover_landing
 from vespera_orchestrator.worktrees.lost_objects import mend_losses, mend_rescued
 from vespera_orchestrator.worktrees.ownership import FolderState, find_place, reconnect
-from vespera_orchestrator.worktrees.packs import ROOM_PREFIX, release_abandoned_packs
+from vespera_orchestrator.worktrees.packs import UNFINISHED_PREFIX, release_abandoned_packs
 from vespera_orchestrator.worktrees.refs import WIP
 from vespera_orchestrator.worktrees.removal import (
     delete_merged_branch,
@@ -46,6 +46,7 @@ from vespera_orchestrator.worktrees.update import recover_update
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from vespera_orchestrator._model import Task, Worktree
     from vespera_orchestrator.contracts import Store
@@ -150,13 +151,20 @@ def _sweep_leftovers(repository: ProjectRepository) -> Iterator[str]:
             if path.stat().st_mtime < before:
                 path.unlink()
                 yield f"Removed {path}, an object that was never finished."
-    for path in sorted(repository.common.joinpath("objects").glob(f"{ROOM_PREFIX}*")):
+    for path in sorted(repository.common.joinpath("objects").glob(f"{UNFINISHED_PREFIX}*")):
         with suppress(FileNotFoundError):
             if path.stat().st_mtime < before:
-                shutil.rmtree(path, ignore_errors=True)
+                _remove_unfinished(path)
                 yield f"Removed {path}, a pack that was never finished."
     for pack in release_abandoned_packs(repository.common):
         yield f"Let git tidy up {pack}, which a killed process had kept from it."
+
+
+def _remove_unfinished(place: Path) -> None:
+    if place.is_dir():
+        shutil.rmtree(place, ignore_errors=True)
+    else:
+        place.unlink()
 
 
 # --- worktrees that have a note ---------------------------------------------

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 import pygit2
 
+from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator._text import show_value
 from vespera_orchestrator.errors import (
     GitFailedError,
@@ -43,7 +44,7 @@ from vespera_orchestrator.worktrees.peek import git_file_target
 from vespera_orchestrator.worktrees.ref_files import list_refs, read_ref, read_text_if_present
 from vespera_orchestrator.worktrees.refs import WIP, RefMove, Refs
 from vespera_orchestrator.worktrees.retrying import retrying
-from vespera_orchestrator.worktrees.staging import Staging
+from vespera_orchestrator.worktrees.staging import Held, Staging
 from vespera_orchestrator.worktrees.translation import OBJECT_ERRORS, git_errors
 
 if TYPE_CHECKING:
@@ -113,9 +114,7 @@ class ProjectRepository:
     def open(self, staging: Staging | None = None) -> pygit2.Repository:
         """Open the shared repository anew, with what is in *staging* and not on disk yet.
 
-        Threads must not share pygit2's objects, and its caches must not outlive a call. All refs
-        are written through it: libgit2 opened in a linked worktree silently overwrites an
-        existing loose ref.
+        Threads must not share pygit2's objects, and its caches must not outlive a call.
         """
         with git_errors(f"open the repository {self.common}"):
             repo = open_repository(self.common)
@@ -259,10 +258,13 @@ class ProjectRepository:
         ``None`` on a branch without a commit.
         """
         with git_errors(f"read HEAD of the worktree {name}"):
-            text = (read_text_if_present(self.admin(name) / "HEAD") or "").strip()
-            if text.startswith("ref:"):
-                return read_ref(self.common, text.removeprefix("ref:").strip())
-            return text or None
+            return self._head_in(self.admin(name))
+
+    def _head_in(self, git_dir: Path) -> str | None:
+        text = (read_text_if_present(git_dir / "HEAD") or "").strip()
+        if text.startswith("ref:"):
+            return read_ref(self.common, text.removeprefix("ref:").strip())
+        return text or None
 
     def starting_points(self) -> list[str]:
         """Return the commits that a worktree may start from. Nothing is written.
@@ -390,11 +392,11 @@ class ProjectRepository:
         *,
         message: str = "vespera_orchestrator",
         while_locked: Callable[[], None] | None = None,
-        is_held: bool = False,
+        held: Held | None = None,
     ) -> None:
         """Move *ref* from *expected* to *new* in one step; ``None`` stands for "does not exist".
 
-        See `RefMove` for the arguments, and `Refs.move`. With *is_held*, the caller is within
+        See `RefMove` for the arguments, and `Refs.move`. With *held*, the caller is within
         `holding` for *new*.
 
         Raises:
@@ -403,11 +405,18 @@ class ProjectRepository:
             GitFailedError: Git refused, e.g. because another program holds the ref's lock.
         """
         move = RefMove(
-            ref=ref, expected=expected, new=new, message=message, while_locked=while_locked
+            ref=ref,
+            expected=expected,
+            new=new,
+            message=message,
+            while_locked=while_locked,
+            held=held,
         )
-        commits = [] if new is None or is_held else [new]
-        with self.holding(commits, expected=expected, ref=ref):
+        if new is None or held is not None:
             self._refs.move(move)
+            return
+        with self.holding([new], expected=expected, ref=ref) as held_now:
+            self._refs.move(attrs.evolve(move, held=held_now))
 
     def confirm(self, ref: str, commit: str | None) -> None:
         """Check that *ref* names *commit*, also after a power cut; nothing is written.
@@ -428,7 +437,7 @@ class ProjectRepository:
         ref: str,
         known: Iterable[str | None] = (),
         staging: Staging | None = None,
-    ) -> Iterator[None]:
+    ) -> Iterator[Held | None]:
         """Keep everything that *commits* need until the block ends, and put it on disk.
 
         Args:
@@ -439,16 +448,19 @@ class ProjectRepository:
                 looked at again, which matters for a long history.
             staging: Where their new objects are.
 
+        Yields:
+            What to move the refs with; ``None`` without *commits*.
+
         Raises:
             RefMovedError: An object was pruned or is damaged: make the commit again.
         """
         if not commits:
-            yield
+            yield None
             return
         staging = staging or self.staging()
         try:
-            self._hold(commits, expected, ref, known, staging)
-            yield
+            repo = self._hold(commits, expected, ref, known, staging)
+            yield Held(repo, staging)
         finally:
             has_new_packs = staging.release()
         if has_new_packs and has_many_packs(self.common):
@@ -461,9 +473,9 @@ class ProjectRepository:
         ref: str,
         known: Iterable[str | None],
         staging: Staging,
-    ) -> None:
+    ) -> pygit2.Repository:
         @retrying(OBJECT_ERRORS, times=_TRIES_BESIDE_GC)
-        def hold() -> None:
+        def hold() -> pygit2.Repository:
             repo = self.open()
             pack = hold_objects(
                 repo,
@@ -475,11 +487,12 @@ class ProjectRepository:
             )
             if pack is not None:
                 staging.keep(pack)
+            return repo
 
         with git_errors(f"put on disk what {ref} is to name"):
             staging.write()
             try:
-                hold()
+                return hold()
             except (KeyError, pygit2.GitError) as exc:
                 self.is_suspect = True
                 reason = f"an object of its new commit cannot be read ({exc})"
@@ -494,8 +507,7 @@ class ProjectRepository:
         def sound(names: Iterable[str | None]) -> set[str]:
             return {name for name in names if name is not None and is_sound(repo, name)}
 
-        head = None if repo.head_is_unborn else self.head(repo)
-        near = (*others, head, self.tip(self.integration_ref))
+        near = (*others, self._head_in(self.common), self.tip(self.integration_ref))
         return KnownCommits(near=sound(near), list_others=lambda: sound(self.refs(WIP).values()))
 
     def _gather_packs(self) -> None:

@@ -35,7 +35,6 @@ from vespera_orchestrator.worktrees.operation import (
     operation_line,
     write_state,
 )
-from vespera_orchestrator.worktrees.ownership import require_folder
 from vespera_orchestrator.worktrees.refs import HISTORY, WIP
 from vespera_orchestrator.worktrees.retention import (
     EarlierSnapshot,
@@ -46,7 +45,7 @@ from vespera_orchestrator.worktrees.retention import (
 from vespera_orchestrator.worktrees.retrying import retrying
 from vespera_orchestrator.worktrees.set_aside import find_set_aside
 from vespera_orchestrator.worktrees.snapshot_index import SnapshotIndex
-from vespera_orchestrator.worktrees.staging import Staging
+from vespera_orchestrator.worktrees.staging import Held, Staging
 from vespera_orchestrator.worktrees.translation import git_errors
 from vespera_orchestrator.worktrees.update import recover_update
 
@@ -157,29 +156,31 @@ class Snapshot(Record):
             RefMovedError: Another snapshot was pinned first, or the worktree was removed.
                 Nothing was changed.
         """
-        with self.held():
-            self.pin_held()
+        with self.held() as held:
+            self.pin_held(held)
 
-    def pin_held(self) -> None:
-        """Do what `pin` does, within the block of `held`."""
+    def pin_held(self, held: Held | None) -> None:
+        """Do what `pin` does, within the block of `held`, with what that gave."""
         repository = self._index.repository
         if not self.changed:
             # One that is going to be named must not have been superseded as a passing one.
             if not self.passing:
                 repository.confirm(self.ref, self.previous)
             return
-        self._keep_previous()
+        self._keep_previous(held)
         repository.move(
             self.ref,
             self.previous,
             self.commit,
             message=f"snapshot of {self.worktree}",
             while_locked=self._refuse_named,
-            is_held=True,
+            held=held,
         )
         self._index.mark(self.commit, passing=self.passing)
 
-    def held(self, *commits: str, staging: Staging | None = None) -> AbstractContextManager[None]:
+    def held(
+        self, *commits: str, staging: Staging | None = None
+    ) -> AbstractContextManager[Held | None]:
         """Put on disk what `pin` is going to name, with *commits*, and keep it within the block.
 
         Args:
@@ -213,13 +214,13 @@ class Snapshot(Record):
             reason = "somebody has used the snapshot that this one was to replace"
             raise RefMovedError(self.ref, self.previous or "", reason=reason)
 
-    def _keep_previous(self) -> None:
+    def _keep_previous(self, held: Held | None) -> None:
         """Hang the previous snapshot on the history, before the ref drops it."""
         repository, (before, after) = self._index.repository, self._history
         if after is None or repository.tip(self.ref) == self.commit:
             return
         try:
-            repository.move(HISTORY + self.worktree, before, after, is_held=True)
+            repository.move(HISTORY + self.worktree, before, after, held=held)
         except RefMovedError as exc:
             reason = "another snapshot was added to its history"
             raise RefMovedError(self.ref, self.previous or "", reason=reason) from exc
@@ -304,9 +305,10 @@ def take_snapshot(
     hidden: bool = False,
     repositories: Iterable[str] = (),
 ) -> Snapshot:
-    """Write the files of *worktree* as a commit and move no ref. Call it under the worktree's lock.
+    """Write the files of *worktree* as a commit and move no ref.
 
-    Untracked files are included, ignored ones are not.
+    Call it under the worktree's lock, after `require_folder` or what does the same. Untracked files
+    are included, ignored ones are not.
 
     Args:
         repository: The repository.
@@ -323,12 +325,11 @@ def take_snapshot(
             landing.
 
     Raises:
-        GitFailedError: The folder is gone, or git refused.
+        GitFailedError: Git refused.
         UnsupportedRepositoryError: The agent's index is of a kind that libgit2 cannot read.
     """
     doing = f"save the files of worktree {worktree.name}"
     with git_errors(doing):
-        worktree = require_folder(repository, worktree)
         if not midway:
             recover_update(repository, worktree)
         index = SnapshotIndex(repository, worktree)

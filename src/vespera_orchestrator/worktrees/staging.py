@@ -89,6 +89,19 @@ class Staging:
         return bool(packs)
 
 
+class Held:
+    """What refs are about to name, kept from git until it is released."""
+
+    def __init__(self, repo: pygit2.Repository, staging: Staging) -> None:
+        """Take the repository, opened when everything was there, and what keeps it so."""
+        self.repo = repo
+        self._staging = staging
+
+    def keeps(self, commit: str) -> bool:
+        """Tell whether git leaves *commit* alone, also if we have slept for long."""
+        return commit in self._staging.kept_names()
+
+
 class _Objects(dict[bytes, GitObject]):
     """Objects by their names, and how large they are together."""
 

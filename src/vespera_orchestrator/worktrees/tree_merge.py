@@ -49,6 +49,8 @@ def merged_tree(
 
     ``None`` where it takes a merge of the whole, or there is a conflict.
     """
+    if ours.id == base.id:
+        return str(theirs.id)  # nobody else has landed anything since
     repo = merges.repo
     our_changes, their_changes = changes(repo, base, ours), changes(repo, base, theirs)
     if have_clash(our_changes, their_changes) or may_be_renamed(our_changes, their_changes):
