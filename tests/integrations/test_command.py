@@ -561,8 +561,12 @@ def test_who_only_looks_writes_nothing(run, folder):
 
 
 def test_it_loads_nothing_heavy(folder):
-    """A person waits for it: what is asked for most needs none of the large libraries."""
+    """A person waits for it: what is asked for most needs none of the large libraries.
+
+    Nor small ones that only a mistake, a notebook or a model's loop needs.
+    """
     heavy = ["lancedb", "pyarrow", "numpy", "pydantic", "networkx", "pygit2", "jinja2", "mcp"]
+    heavy += ["difflib", "html", "calendar", "vespera_orchestrator.integrations.tools.toolbox"]
     code = (
         "import sys; from vespera_orchestrator.integrations.command import main\n"
         f"for words in [['resume'], ['next'], ['status'], ['why', 'lid']]:\n"
@@ -866,7 +870,6 @@ def test_our_block_in_agents_md_leaves_the_rest_alone(tmp_path, run):
     [
         '{"cwd": "\\u0000x"}',
         '{"cwd": "\\ud800"}',
-        '{"cwd": "~no-such-user/x"}',
         '{"cwd": "/dev/null"}',
         "[" * 100_000,
         '{"a":' * 50_000,
@@ -880,6 +883,34 @@ def test_a_hook_refuses_what_no_agent_sends_in_a_sentence(run, text):
     assert code == 1
     assert out == ""
     assert len(err.splitlines()) == 1
+
+
+def test_a_hook_in_a_folder_that_is_gone_asks_the_project(run, folder, tmp_path, monkeypatch):
+    """Once its worktree has landed, an agent's last hooks are called in no folder at all."""
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    for name in ("CLAUDE_PROJECT_DIR", "GEMINI_PROJECT_DIR", "CURSOR_PROJECT_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    facts = {"cwd": str(gone), "hook_event_name": "SessionStart"}
+    out, err = io.StringIO(), io.StringIO()
+    streams = {"out": out, "err": err}
+    assert main(["hook"], stdin=io.StringIO(json.dumps(facts)), **streams) == 0
+    assert (out.getvalue(), err.getvalue()) == ("", "")
+    assert main(["hook"], stdin=io.StringIO('{"hook_event_name": "Stop"}'), **streams) == 0
+    assert json.loads(hook(run, gone, "SessionStart")[1])["hookSpecificOutput"]
+    for name in ("CLAUDE_PROJECT_DIR", "CURSOR_PROJECT_DIR"):
+        monkeypatch.setenv(name, str(folder))
+        assert main(["hook"], stdin=io.StringIO(json.dumps(facts)), **streams) == 0
+        monkeypatch.delenv(name)
+    assert out.getvalue().count("Goal: ") == 2
+
+
+def test_a_hook_reads_json_behind_a_byte_order_mark(run):
+    """PowerShell puts one before what it hands on."""
+    code, out, _ = run("hook", stdin='\ufeff{"hook_event_name": "SessionStart"}')
+    assert (code, "Goal: " in out) == (0, True)
 
 
 @pytest.mark.parametrize("roots", [5, {}, "x", [5], [[]], [None, "x"], None])

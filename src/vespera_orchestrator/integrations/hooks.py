@@ -12,6 +12,7 @@ Cursor has fields of its own. A person who types the command has sent no event, 
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable, Mapping
 from typing import IO, TYPE_CHECKING, Any, Final
@@ -33,6 +34,11 @@ _REFUSED: Final = 2
 """The exit code with which a hook refuses; the agent reads what stands on standard error."""
 _SAVED_RECENTLY_S: Final = 600
 _MOST_INPUT_CHARS: Final = 10_000_000
+_BYTE_ORDER_MARK: Final = "\ufeff"
+"""What PowerShell puts before the text that it hands on."""
+_HERE: Final = "."
+_PROJECT_VARIABLES: Final = ("CLAUDE_PROJECT_DIR", "GEMINI_PROJECT_DIR", "CURSOR_PROJECT_DIR")
+"""Where agents say which folder they were started in."""
 
 
 @attrs.frozen(kw_only=True)
@@ -80,11 +86,12 @@ def run_hook(name: str, stdin: IO[str], project: str, program: str) -> HookAnswe
     word = name or str(facts.get("hook_event_name", ""))
     event = next((each for each in _EVENTS if _letters(each) == _letters(word)), None)
     if event is None:
-        problem = f"{show_value(word)} is not an event that concerns us" if word else "which event?"
+        no_event = f"{show_value(word)} is not an event that concerns us."
+        problem = no_event if word else "which event?"
         raise InvalidInputError("hook", f"{problem} Known are {', '.join(_EVENTS)}")
     hook = _EVENTS[event]
-    folder = _folder(facts) or project
-    if not Home.locate(folder).path.is_dir():
+    folder = _folder(facts, project)
+    if folder is None or not Home.locate(folder).path.is_dir():
         if hook is _worktree_create:  # the agent waits for a folder: it must know why none comes
             raise InvalidInputError(
                 "hook",
@@ -99,6 +106,7 @@ def run_hook(name: str, stdin: IO[str], project: str, program: str) -> HookAnswe
 
 def _read(stdin: IO[str]) -> Mapping[str, Any]:
     text = "" if stdin.isatty() else stdin.read(_MOST_INPUT_CHARS)
+    text = text.removeprefix(_BYTE_ORDER_MARK)
     if not text.strip():
         return {}
     try:
@@ -114,11 +122,28 @@ def _letters(event: str) -> str:
     return re.sub(r"[^a-z]", "", event.lower())
 
 
-def _folder(facts: Mapping[str, Any]) -> str | None:
-    """Return the folder in which the agent works."""
+def _folder(facts: Mapping[str, Any], project: str) -> str | None:
+    """Return the folder in which the agent works; ``None`` if none of those named is there.
+
+    An agent whose worktree has landed still stands in its folder, which is gone.
+    """
     roots = facts.get("workspace_roots")
     folders = [facts.get("cwd"), *(roots[:1] if isinstance(roots, list) else [])]
-    return next((folder for folder in folders if isinstance(folder, str) and folder), None)
+    if project != _HERE:
+        folders.append(project)
+    folders += [os.environ.get(name) for name in _PROJECT_VARIABLES]
+    names = [each for each in [*folders, _HERE] if isinstance(each, str) and each]
+    return next((each for each in names if not _is_gone(each)), None)
+
+
+def _is_gone(folder: str) -> bool:
+    try:
+        os.stat(os.path.abspath(folder))  # noqa: PTH100, PTH116 - a Path asks for less
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except (OSError, ValueError):  # whoever opens it says what is wrong with it
+        return False
+    return False
 
 
 # --- what the agents read ---------------------------------------------------------

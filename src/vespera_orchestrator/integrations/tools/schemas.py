@@ -6,7 +6,6 @@ callable, is no parameter of the tool.
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import re
 import types
@@ -20,7 +19,7 @@ from typing import Any, Final, Literal, Union
 
 from vespera_orchestrator._model import Dependency, JsonValue, Outcome
 from vespera_orchestrator._records import Record, field_names
-from vespera_orchestrator._text import one_line, show_value
+from vespera_orchestrator._text import one_line, show_value, similar_names
 from vespera_orchestrator.errors import InvalidInputError
 from vespera_orchestrator.home.calls import meant_name
 
@@ -251,7 +250,7 @@ def checked(
 
 
 def _unknown(name: str, properties: Mapping[str, Schema], tool: str) -> str:
-    similar = difflib.get_close_matches(name[:_MOST_SHOWN_CHARS], properties, 1)
+    similar = similar_names(name[:_MOST_SHOWN_CHARS], properties)
     if similar:
         return f"{tool} has no such argument; did you mean {similar[0]}?"
     names = ", ".join(properties) or "none"
