@@ -1033,7 +1033,7 @@ class SetupFailedError(WorktreeError):
     """The last lines of that."""
 
     def __str__(self) -> str:
-        said = f"; the last it said:\n{self.output}\n" if self.output else "; "
+        said = f"; the last it said:\n{self.output}\n" if self.output else ". "
         return (
             f"the set-up command {self.command!r} of worktree {self.worktree!r} {self.what}{said}"
             f"All of it is in {self.log}. Correct [worktrees] setup in config.toml, or what the "

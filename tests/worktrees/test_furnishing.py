@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import stat
 from pathlib import Path
@@ -150,6 +151,17 @@ def test_nothing_is_written_through_a_link_of_the_branch(project, open_orch, tmp
     assert list(outside.iterdir()) == []
 
 
+def test_what_belongs_to_a_running_program_is_not_brought(project, open_orch):
+    """A pipe can be no copy, and it is not listed as one."""
+    project.commit("ignore", {".gitignore": "run/\n"})
+    project.write({".worktreeinclude": "run/*\n", "run/pid": "1\n"})
+    os.mkfifo(project.folder / "run/pipe")
+    orch = open_orch()
+    work = orch.execute_task("one", worktree=True)
+    assert orch.worktrees.brought("one").copied == ("run/pid",)
+    assert files_in(work.path / "run") == ["pid"]
+
+
 def test_links_are_copied_as_links(project, open_orch, tmp_path):
     """What a link points to is not read."""
     tmp_path.joinpath("secret").write_text("s")
@@ -279,7 +291,7 @@ def test_a_failing_command_leaves_the_task_ready(open_orch):
 def test_a_slow_command_is_killed(open_orch):
     """With all that it started, after its time."""
     orch = open_orch("setup = 'sleep 600 & sleep 600'", "setup_timeout_s = 1")
-    with pytest.raises(SetupFailedError, match="took longer than 1 s"):
+    with pytest.raises(SetupFailedError, match=r"took longer than 1 s\. All of it is in"):
         orch.execute_task("one", worktree=True)
 
 

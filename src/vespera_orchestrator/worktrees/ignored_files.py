@@ -172,8 +172,10 @@ class _Search:
                 path = above + entry.name
                 if entry.name == ".git":
                     continue
-                if not entry.is_dir(follow_symlinks=False):
+                if entry.is_symlink() or entry.is_file():
                     yield from self._file(path, is_ignored=is_ignored)
+                elif not entry.is_dir():
+                    continue  # a socket or a pipe belongs to a running program
                 elif not self._is_foreign(Path(entry.path)):
                     yield from self._folder(Path(entry.path), path, is_ignored=is_ignored)
 
