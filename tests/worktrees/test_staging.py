@@ -193,20 +193,55 @@ def test_much_is_written_in_parts(project, trees, common, monkeypatch):
     project.assert_sound()
 
 
-def test_a_large_file_is_left_to_libgit2(project, trees, common, monkeypatch):
-    """It reads it piece by piece. What is known about the file is the same."""
+@pytest.mark.parametrize("attributes", ["", "*.sh -text", "*.sh text", "*.sh ident"])
+def test_a_large_file_is_read_piece_by_piece(project, trees, common, monkeypatch, attributes):
+    """Git would have made the same of it, also where it stores other bytes than the file has."""
     monkeypatch.setattr(snapshot_index, "LARGE_FILE_BYTES", 100)
     worktree = trees.create(agent="ada")
-    project.write({"large.sh": "x" * 1000, "small.txt": "y"}, worktree.path)
-    Path(worktree.path, "large.sh").chmod(0o755)
+    project.write({".gitattributes": attributes, "small.txt": "y"}, worktree.path)
+    large = Path(worktree.path, "large.sh")
+    large.write_bytes(b"$Id: x$\r\n" + b"line\r\n" * 1000)
+    large.chmod(0o755)
     before = loose_objects(common)
     commit = trees.snapshot(worktree).commit
-    assert project.git("show", f"{commit}:large.sh") == "x" * 1000
-    listed = project.git("ls-tree", commit, "large.sh", "small.txt")
-    assert [line.split()[0] for line in listed.splitlines()] == ["100755", "100644"]
+    wanted = project.git("hash-object", "--path", "large.sh", "large.sh", cwd=worktree.path)
+    listed = project.git("ls-tree", commit, "large.sh", "small.txt").splitlines()
+    assert listed[0].split()[:3] == ["100755", "blob", wanted]
+    assert listed[1].startswith("100644")
     assert not trees.snapshot(worktree).changed
     assert loose_objects(common) == before
+    assert packs_in(common, ".keep") == set()
     project.assert_sound()
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_file_of_any_size_is_streamed_into_a_pack(project, common, tmp_path, monkeypatch, size):
+    """In pieces, the last one shorter or not."""
+    monkeypatch.setattr(packs, "_PIECE_BYTES", 1024)
+    content = bytes(number % 251 for number in range(size))
+    file = tmp_path / "large"
+    file.write_bytes(content)
+    pack, name = packs.write_file_pack(common, file, durable=True)
+    assert packs.is_kept(common, pack)
+    assert pygit2.Repository(common)[name].data == content
+    project.git("verify-pack", str(common / "objects" / "pack" / f"{pack}.idx"))
+
+
+def test_a_file_that_grows_while_it_is_read_makes_no_pack(common, tmp_path, monkeypatch):
+    """Its size stands before it."""
+    file = tmp_path / "log"
+    file.write_bytes(b"one\n")
+
+    class Growing(packs.PackOfOneFile):
+        def head(self):
+            file.write_bytes(b"one\ntwo\n")
+            return super().head()
+
+    monkeypatch.setattr(packs, "PackOfOneFile", Growing)
+    before = sorted((common / "objects").rglob("*"))
+    with pytest.raises(OSError, match="changed while it was read"):
+        packs.write_file_pack(common, file, durable=True)
+    assert sorted((common / "objects").rglob("*")) == before
 
 
 def test_a_full_disk_keeps_the_save_from_being_named(project, trees, monkeypatch):

@@ -23,6 +23,7 @@ FANOUT: Final = struct.Struct(">256I")
 NAME_BYTES: Final = 20
 _PACK_HEAD: Final = struct.Struct(">4sII")
 _VERSION: Final = 2
+_BLOB: Final = 3
 _FIRST_BYTES: Final = 256
 _LEVEL: Final = 1
 """As git compresses a new object of its own file."""
@@ -52,7 +53,7 @@ def encode_pack(objects: Mapping[bytes, GitObject]) -> tuple[bytes, bytes]:
     offset = _PACK_HEAD.size
     places: list[_Place] = []
     for name, item in objects.items():
-        record = _head(item) + zlib.compress(item.content, _LEVEL)
+        record = _head(item.kind, len(item.content)) + zlib.compress(item.content, _LEVEL)
         places.append(_Place(name=name, offset=offset, checksum=zlib.crc32(record)))
         pieces.append(record)
         offset += len(record)
@@ -61,10 +62,52 @@ def encode_pack(objects: Mapping[bytes, GitObject]) -> tuple[bytes, bytes]:
     return data + digest, _encode_index(places, digest)
 
 
-def _head(item: GitObject) -> bytes:
+class PackOfOneFile:
+    """A pack with one blob, encoded piece by piece, in the order of its methods."""
+
+    def __init__(self, size_bytes: int) -> None:
+        """Begin the blob of a file of this size."""
+        self._name = hashlib.sha1(b"blob %d\0" % size_bytes, usedforsecurity=False)
+        self._head = _head(_BLOB, size_bytes)
+        self._pack = hashlib.sha1(usedforsecurity=False)
+        self._checksum = zlib.crc32(self._head)
+        self._compressor = zlib.compressobj(_LEVEL)
+
+    def head(self) -> bytes:
+        """Return the beginning of the pack."""
+        head = _PACK_HEAD.pack(b"PACK", _VERSION, 1) + self._head
+        self._pack.update(head)
+        return head
+
+    def add(self, piece: bytes) -> bytes:
+        """Return what goes into the pack for the next piece of the file."""
+        self._name.update(piece)
+        return self._with_sums(self._compressor.compress(piece))
+
+    def end(self) -> bytes:
+        """Return the end of the pack."""
+        rest = self._with_sums(self._compressor.flush())
+        return rest + self._pack.digest()
+
+    def _with_sums(self, record: bytes) -> bytes:
+        self._checksum = zlib.crc32(record, self._checksum)
+        self._pack.update(record)
+        return record
+
+    def index(self) -> bytes:
+        """Return the pack's index."""
+        place = _Place(name=self._name.digest(), offset=_PACK_HEAD.size, checksum=self._checksum)
+        return _encode_index([place], self._pack.digest())
+
+    @property
+    def object_name(self) -> str:
+        """The blob, in hexadecimal."""
+        return self._name.hexdigest()
+
+
+def _head(kind: int, size: int) -> bytes:
     """Return kind and size: the lowest four bits of the size first, then seven in each byte."""
-    size = len(item.content)
-    byte = (item.kind << 4) | (size & 0b1111)
+    byte = (kind << 4) | (size & 0b1111)
     size >>= 4
     head = bytearray()
     while size:

@@ -15,14 +15,19 @@ import shutil
 import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import IO, TYPE_CHECKING, Final
 
 import pygit2
 
 from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator.home.files import sync_file, sync_folder, sync_open_file
-from vespera_orchestrator.home.reading import MOST_GIT_BYTES, read_small_file
-from vespera_orchestrator.worktrees.pack_format import NAME_BYTES, encode_pack, names_in
+from vespera_orchestrator.home.reading import MOST_GIT_BYTES, open_plain_file, read_small_file
+from vespera_orchestrator.worktrees.pack_format import (
+    NAME_BYTES,
+    PackOfOneFile,
+    encode_pack,
+    names_in,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -38,6 +43,7 @@ _SMALL_BYTES: Final = 2_000_000
 _LARGE_BYTES: Final = 64_000_000
 """Larger packs are left as they are."""
 _READ_ONLY: Final = 0o444
+_PIECE_BYTES: Final = 1_000_000
 _KEEP_NOTE: Final = b"vespera_orchestrator: a ref is about to name these objects\n"
 _ABANDONED_S: Final = 3600.0
 """A pack is kept for moments; one that is kept for longer than this was left behind."""
@@ -121,14 +127,62 @@ def write_new_pack(common: Path, objects: Mapping[bytes, GitObject], *, durable:
         raise
 
 
+def write_file_pack(common: Path, file: Path, *, durable: bool) -> tuple[str, str]:
+    """Write a file, as it is, into a pack of its own; return the pack and the blob.
+
+    The file is read piece by piece. As with `write_new_pack`, git leaves the pack alone.
+
+    Args:
+        common: The git directory that all worktrees share.
+        file: The file.
+        durable: Whether the pack is on disk when this returns.
+
+    Raises:
+        OSError: The file system refused, or the file changed while it was read; there is no pack.
+    """
+    unfinished = common / "objects" / _new_name()
+    data_file, index_file = Path(f"{unfinished}.pack"), Path(f"{unfinished}.idx")
+    try:
+        with open_plain_file(file) as source:
+            pack = _stream(source, data_file, durable=durable)
+        _create(index_file, pack.index(), durable=durable)
+        name = _publish(common, data_file, index_file, durable=durable, keep=True)
+    except BaseException:
+        data_file.unlink(missing_ok=True)
+        index_file.unlink(missing_ok=True)
+        raise
+    return name, pack.object_name
+
+
+def _stream(source: IO[bytes], target: Path, *, durable: bool) -> PackOfOneFile:
+    size_bytes = os.fstat(source.fileno()).st_size
+    pack = PackOfOneFile(size_bytes)
+    with _new_file(target) as stream:
+        stream.write(pack.head())
+        while piece := source.read(_PIECE_BYTES):
+            size_bytes -= len(piece)
+            stream.write(pack.add(piece))
+        if size_bytes:
+            raise OSError(f"{source.name} changed while it was read")
+        stream.write(pack.end())
+        if durable:
+            stream.flush()
+            sync_open_file(target, stream.fileno())
+    return pack
+
+
 def _create(file: Path, content: bytes, *, durable: bool) -> None:
-    """Write a file that nobody is to change, as git does with packs."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
-    with os.fdopen(os.open(file, flags, _READ_ONLY), "wb") as stream:
+    with _new_file(file) as stream:
         stream.write(content)
         if durable:
             stream.flush()
             sync_open_file(file, stream.fileno())
+
+
+def _new_file(file: Path) -> IO[bytes]:
+    """Begin a file that nobody is to change, as git does with packs."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    return os.fdopen(os.open(file, flags, _READ_ONLY), "wb")
 
 
 def _new_name() -> str:

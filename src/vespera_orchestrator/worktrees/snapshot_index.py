@@ -23,7 +23,7 @@ from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator.home.reading import MOST_STATE_BYTES, read_small_file, read_small_text
 from vespera_orchestrator.worktrees import libgit2
 from vespera_orchestrator.worktrees.git_command import find_git, run_git
-from vespera_orchestrator.worktrees.git_config import excludes_file
+from vespera_orchestrator.worktrees.git_config import excludes_file, is_true, read_settings
 from vespera_orchestrator.worktrees.left_out import LeftOut, LeftOutKind, shown_path
 from vespera_orchestrator.worktrees.nested import is_pushed
 from vespera_orchestrator.worktrees.opening import open_repository
@@ -51,6 +51,8 @@ _TRIES: Final = 10
 """How often to try a file that is rewritten while it is read."""
 _STAGES: Final = 4
 """A path in conflict has up to three entries, and none of the ordinary kind."""
+_CONVERTING: Final = ("text", "crlf", "eol", "ident", "filter", "working-tree-encoding")
+"""Attributes by which git stores other bytes than the file has."""
 _PLAIN_INDEX: Final = (
     *("-c", "core.splitIndex=false"),
     *("-c", "index.sparse=false"),
@@ -264,9 +266,12 @@ class SnapshotIndex:
 
 def _stamp(path: Path) -> _Stamp:
     try:
-        status = path.stat()
+        return _stamp_of(path.stat())
     except OSError:
         return []
+
+
+def _stamp_of(status: os.stat_result) -> _Stamp:
     return [status.st_mtime_ns, status.st_size, status.st_ino]
 
 
@@ -436,11 +441,39 @@ class FolderReading:
             self._add_content(path, content, mode)
 
     def _add_large(self, path: str) -> None:
-        """Add a file that libgit2 reads piece by piece, which it does outside of `staging` only."""
+        """Add a file piece by piece.
+
+        Where it is not stored as it is, libgit2 does so, outside of `staging` only; then it is
+        written a second time, into a pack.
+        """
+        if self._is_stored_as_it_is(path):
+            self._add_as_it_is(path)
+            return
         if self._large_files is None:
             self._large_files = self.open_plain().index
         self._large_files.add(path)
         libgit2.copy_entry(self._large_files, self.index, path)
+
+    def _is_stored_as_it_is(self, path: str) -> bool:
+        """Tell whether git stores a file's bytes without a change to line ends and the like."""
+        settings = read_settings(self.repo)
+        converts = is_true(settings.get("core.autocrlf", ""))
+        knows_modes = is_true(settings.get("core.filemode", "true"))
+        if converts or not knows_modes:
+            return False
+        values = [self.repo.get_attr(os.fsencode(path), name) for name in _CONVERTING]
+        return not any(values)
+
+    def _add_as_it_is(self, path: str) -> None:
+        file = self._folder / path
+        before = file.lstat()
+        name = self.staging.write_file(file)
+        after = file.lstat()
+        if _stamp_of(before) != _stamp_of(after):
+            raise OSError(f"{file} changed while it was read")
+        mode = FileMode.BLOB_EXECUTABLE if after.st_mode & stat.S_IXUSR else FileMode.BLOB
+        if not libgit2.add_entry(self.index, path, (name, int(mode)), after):
+            self._leave_out(path, LeftOutKind.REFUSED)
 
     def _add_content(self, path: str, content: bytes, mode: FileMode) -> None:
         try:

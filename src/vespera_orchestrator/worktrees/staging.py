@@ -12,7 +12,12 @@ from typing import TYPE_CHECKING, Final
 import pygit2
 
 from vespera_orchestrator.worktrees.pack_format import GitObject
-from vespera_orchestrator.worktrees.packs import is_kept, release_pack, write_new_pack
+from vespera_orchestrator.worktrees.packs import (
+    is_kept,
+    release_pack,
+    write_file_pack,
+    write_new_pack,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,7 +25,7 @@ if TYPE_CHECKING:
 MOST_BYTES: Final = 32_000_000
 """When there is more than this, it is written before it is needed."""
 LARGE_FILE_BYTES: Final = 8_000_000
-"""Files above this are left to libgit2, which does not read them into memory as a whole."""
+"""Files above this are not read into memory as a whole."""
 _FIRST: Final = 1000
 """Above the priority of libgit2's own places, so that new objects come here."""
 
@@ -61,6 +66,18 @@ class Staging:
         pack = write_new_pack(self._common, self._objects, durable=self._durable)
         self._packs[pack] = frozenset(name.hex() for name in self._objects)
         self._objects.clear()
+
+    def write_file(self, file: Path) -> str:
+        """Write a file as it is, however large, into a pack of its own; return the blob.
+
+        Git leaves it alone until `release`.
+
+        Raises:
+            OSError: The file system refused, or the file changed while it was read.
+        """
+        pack, name = write_file_pack(self._common, file, durable=self._durable)
+        self._packs[pack] = frozenset({name})
+        return name
 
     def relieve(self) -> None:
         """Write what there is where it takes much memory."""
