@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -249,3 +250,32 @@ def test_git_keeps_all_that_a_mark_counts_from(project, trees):
     assert (read.tree, read.snapshot, read.seen) == (mark.tree, mark.snapshot, mark.seen)
     assert project.git("show", f"{read.origin}:origin.txt") == "of nobody else"
     assert not trees.check()
+
+
+@pytest.mark.parametrize("way", ["folder there", "folder gone", "removed"])
+@pytest.mark.parametrize("is_repaired", [False, True])
+def test_refs_of_ours_that_somebody_deleted(project, way, is_repaired):
+    """As ``git fetch --prune`` of a mirror does: the work goes on from what was saved last."""
+    with vespera.open(project.folder, agent="ada") as orch:
+        orch.initialize_session("refs")
+        orch.plan_task("Task")
+        work = orch.execute_task("task", worktree=True)
+        project.write({"work.txt": "first"}, work.path)
+        first = work.checkpoint({})
+        project.write({"work.txt": "last"}, work.path)
+        work.release()
+        if way == "removed":
+            orch.worktrees.remove("task")
+        elif way == "folder gone":
+            shutil.rmtree(work.path)
+        for ref in project.git("for-each-ref", "--format=%(refname)", "refs/vespera").split():
+            project.git("update-ref", "-d", ref)
+        if is_repaired:
+            orch.worktrees.repair()
+        work = orch.execute_task("task")
+        assert (work.path / "work.txt").read_text() == "last"
+        project.git("gc", "--quiet", "--prune=now")
+        assert project.git("show", f"{first.snapshot}:work.txt") == "first"
+        work.complete(summary="done", detailed_work="all of it")
+        assert project.git("show", "integration:work.txt") == "last"
+        assert orch.check().findings == ()

@@ -476,6 +476,8 @@ class WorktreeEngine:
     def _resumed_start(
         self, repository: ProjectRepository, draft: Worktree, removed: Worktree
     ) -> Worktree:
+        if repository.tip(str(removed.rescue_ref)) is None:
+            lost_objects.name_again(repository, self._scope.store, removed)
         rescued = repository.tip(str(removed.rescue_ref))
         commits = [commit for commit in (rescued, removed.base) if commit]
         repository.refuse_unsupported(*commits)
@@ -902,6 +904,8 @@ class WorktreeEngine:
             return False
         repository = self._repository()
         rescued = repository.tip(worktree.rescue_ref)
+        if rescued is None and worktree.saved is not None and repository.has(worktree.saved):
+            rescued = worktree.saved  # somebody has deleted the ref
         return rescued is not None and not landing.is_contained(repository, worktree.base, rescued)
 
     def lacks_work_of(self, worktree: WorktreeRef, task_ids: Iterable[str]) -> bool:

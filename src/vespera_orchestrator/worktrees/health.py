@@ -177,7 +177,11 @@ def _forgotten_landing(
 
 def _problems_of_removed(repository: ProjectRepository, record: Worktree) -> Iterator[Finding]:
     name, rescue_ref = record.name, record.rescue_ref
-    if rescue_ref is not None and repository.tip(rescue_ref) is None:
+    is_lost = rescue_ref is not None and repository.tip(rescue_ref) is None
+    if is_lost and record.saved is not None and repository.has_sound(record.saved):
+        sentence = f"{rescue_ref} is gone, which kept the removed worktree {name}"
+        yield _warning(subject=name, sentence=sentence)
+    elif is_lost:
         yield _warning(
             subject=name,
             sentence=(

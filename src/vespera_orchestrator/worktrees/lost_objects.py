@@ -22,6 +22,7 @@ import pygit2
 from pygit2.enums import FileMode, ObjectType, SortMode
 
 from vespera_orchestrator import _attrs as attrs
+from vespera_orchestrator._model import WorktreeState
 from vespera_orchestrator.home.files import translate_os_error, write_atomically
 from vespera_orchestrator.home.reading import MOST_GIT_BYTES, read_small_text
 from vespera_orchestrator.worktrees.git_config import read_signatures
@@ -32,6 +33,7 @@ from vespera_orchestrator.worktrees.ownership import find_place
 from vespera_orchestrator.worktrees.paths import display_paths
 from vespera_orchestrator.worktrees.refs import HISTORY, LANDED, RESCUE, WIP
 from vespera_orchestrator.worktrees.repository import is_sound
+from vespera_orchestrator.worktrees.rescue import name_saved_again
 from vespera_orchestrator.worktrees.retention import EarlierSnapshot, read_history, write_history
 from vespera_orchestrator.worktrees.snapshot import is_snapshot_message
 from vespera_orchestrator.worktrees.snapshot_index import SnapshotIndex
@@ -257,6 +259,8 @@ def mend_losses(
     """
     with git_errors(f"look for what is missing of the worktree {worktree.name}"):
         mending = _Mending(repository, store, worktree, thorough=thorough)
+        if repository.tip(WIP + worktree.name) is None:
+            _name_again(repository, store, worktree)
         for pause_s in _PAUSES_S:  # a `git gc` that moves objects is done in a moment
             if not mending.is_needed():
                 return []
@@ -266,6 +270,24 @@ def mend_losses(
     for report in reports:
         log.warning("%s", report)
     return reports
+
+
+def _name_again(repository: ProjectRepository, store: Store, worktree: Worktree) -> None:
+    for record in store.worktrees(name=worktree.name):
+        if record.created_at == worktree.created_at:
+            name_again(repository, store, record)
+
+
+def name_again(repository: ProjectRepository, store: Store, record: Worktree) -> bool:
+    """Name what was saved of a worktree again, after somebody deleted our refs of it.
+
+    Whoever fetches with ``--prune`` into a mirror deletes every ref that the other side lacks. What
+    they named stays until git collects it.
+
+    Returns:
+        Whether it was still there.
+    """
+    return _Mending(repository, store, record, thorough=False).name_again()
 
 
 def mend_rescued(repository: ProjectRepository) -> Iterator[str]:
@@ -324,6 +346,20 @@ class _Mending:
         yield from self._write_again()
         yield from self._mend_refs()
         yield from self._mend_head()
+
+    def name_again(self) -> bool:
+        """Name what was saved last, and before, where somebody has deleted our refs of it."""
+        repository, worktree = self._repository, self._worktree
+        if worktree.saved is None or not repository.has_sound(worktree.saved):
+            return False
+        ref = HISTORY + worktree.name
+        history = self._history_again("") if repository.tip(ref) is None else None
+        if history is not None:
+            repository.move(ref, None, history)
+        name_saved_again(repository, worktree, worktree.saved)
+        if history is not None and worktree.state == WorktreeState.REMOVED:
+            repository.move(ref, history, None)  # the rescue ref leads to it
+        return True
 
     def _write_again(self) -> Iterator[str]:
         """Write files of the last snapshot, or of HEAD, again that the folder still has."""

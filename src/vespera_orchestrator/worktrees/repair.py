@@ -26,7 +26,7 @@ from vespera_orchestrator.worktrees.checkout import (
     lock_against_prune,
 )
 from vespera_orchestrator.worktrees.integration import recover_landing
-from vespera_orchestrator.worktrees.lost_objects import mend_losses, mend_rescued
+from vespera_orchestrator.worktrees.lost_objects import mend_losses, mend_rescued, name_again
 from vespera_orchestrator.worktrees.ownership import FolderState, find_place, reconnect
 from vespera_orchestrator.worktrees.packs import UNFINISHED_PREFIX, release_abandoned_packs
 from vespera_orchestrator.worktrees.refs import WIP
@@ -278,7 +278,7 @@ def _repair_record(repository: ProjectRepository, store: Store, record: Worktree
         if latest is None:
             return
         if latest.state == WorktreeState.REMOVED:
-            yield from _retire_removed(repository, latest)
+            yield from _retire_removed(repository, store, latest)
             return
         if read_note(repository, latest.name) is None:
             yield from mend_losses(repository, store, latest, thorough=True)
@@ -288,7 +288,11 @@ def _repair_record(repository: ProjectRepository, store: Store, record: Worktree
             yield from _close_vanished(repository, store, latest)
 
 
-def _retire_removed(repository: ProjectRepository, record: Worktree) -> Iterator[str]:
+def _retire_removed(repository: ProjectRepository, store: Store, record: Worktree) -> Iterator[str]:
+    ref = record.rescue_ref
+    is_gone = ref is not None and repository.tip(ref) is None
+    if is_gone and name_again(repository, store, record):
+        yield f"{ref} was gone; it keeps the removed worktree {record.name} again."
     if not repository.admin(record.name).exists() and retire(repository, record):
         target = "its rescue ref"
         yield f"Moved the snapshots of the removed worktree {record.name} to {target}."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import shutil
@@ -14,6 +15,7 @@ import pygit2
 from pygit2.enums import CheckoutStrategy
 
 from vespera_orchestrator import _attrs as attrs
+from vespera_orchestrator._model import WorktreeState
 from vespera_orchestrator._records import Record
 from vespera_orchestrator._text import show_value
 from vespera_orchestrator.errors import InvalidInputError
@@ -27,7 +29,10 @@ from vespera_orchestrator.worktrees.repository import has_ancestor
 from vespera_orchestrator.worktrees.translation import git_errors
 
 if TYPE_CHECKING:
+    from vespera_orchestrator._model import Worktree
     from vespera_orchestrator.worktrees.repository import ProjectRepository
+
+log = logging.getLogger("vespera_orchestrator")
 
 _WHICH: Final = "orch.worktrees.rescue() lists what was"
 _OTHERS: Final = ("refs/heads/", "refs/remotes/")
@@ -186,6 +191,16 @@ def keep_last_state(repository: ProjectRepository, name: str, commit: str) -> st
             last = _joined(repository, name, last, current)
     repository.move(ref, current, last)
     return ref
+
+
+def name_saved_again(repository: ProjectRepository, worktree: Worktree, saved: str) -> None:
+    """Let our ref of a worktree's last save name it again, after somebody deleted the ref."""
+    if worktree.state == WorktreeState.REMOVED:
+        ref = keep_last_state(repository, worktree.name, saved)
+    else:
+        ref = WIP + worktree.name
+        repository.move(ref, None, saved)
+    log.warning("%s was gone; it names the last save of %s again", ref, worktree.name)
 
 
 def _with_history(repository: ProjectRepository, name: str, commit: str) -> str:
