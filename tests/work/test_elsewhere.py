@@ -558,3 +558,13 @@ def test_a_home_that_was_deleted_is_gone_on_from(team):
     shutil.rmtree(one.home)
     work = team.open("a").execute_task("task")
     assert (work.path / "task.txt").read_text() == "released"
+
+
+def test_a_run_does_not_wait_for_files_of_another_home(clones):
+    """Only a person can bring them: it does the rest, ends, and names the command."""
+    one, two = clones
+    one.plan_tasks([{"title": "First", "priority": 9}, {"title": "Second"}])
+    begin_on(one, "first", "by ada")
+    report = two.run(lambda _: DONE)
+    assert (report.ending, report.completed) == ("waiting", ("second",))
+    assert "git fetch" in str(report.next_step)

@@ -115,6 +115,8 @@ class _Rest:
     empty_rounds: int = 0
     """How often in a row it came back without even a checkpoint."""
     reason: str = ""
+    needs_person: bool = False
+    """Whether only a person can change what keeps it from starting here, so nobody waits for it."""
 
     @property
     def is_over(self) -> bool:
@@ -284,8 +286,11 @@ class Runner:
             except PressureLimitError as exc:
                 log.info("the run takes no further task for now: %s", exc)
                 return False
-            except (WorktreeBusyError, WorktreeElsewhereError, SettingsConflictError) as exc:
+            except WorktreeBusyError as exc:
                 self._let_rest(task, str(exc), is_empty=False)
+            except (WorktreeElsewhereError, SettingsConflictError) as exc:
+                self._let_rest(task, str(exc), is_empty=False)
+                self._rests[task.id].needs_person = True
         return False
 
     def _candidates(self) -> Iterator[tuple[Task, Handler | None]]:
@@ -557,7 +562,9 @@ class Runner:
         """Return when a task that rests may be tried again; ``None`` if none is ready."""
         times = []
         for task_id, rest in self._rests.items():
-            task = None if rest.is_over else self._rooms.store.find_task(task_id, None)
+            if rest.is_over or rest.needs_person:
+                continue
+            task = self._rooms.store.find_task(task_id, None)
             if task is not None and task.is_ready:
                 times.append(rest.until)
         return min(times, default=None)
