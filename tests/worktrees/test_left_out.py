@@ -277,11 +277,13 @@ def test_what_was_stashed_in_the_worktree(orch, work, choice):
         again = other.execute_task("part", take_over=True)
         assert "stash@{2}, stash@{1}" in again.briefing()
         for problem in caught.value.problems:
+            orch.test_project.write({"gone.txt": f"whose ever {problem}"})
+            orch.test_project.git("stash", "-q")  # the numbers are others by now
             run(problem.partition(f"{choice}: ")[2].partition(";")[0], again.path)
         assert again.complete(**DONE).status == "completed"
     stashed = {"n.txt", "stashed0.txt", "stashed1.txt"} & set(landed(orch))
     assert len(stashed) == (3 if choice == "to land it" else 0)
-    assert len(orch.test_project.git("stash", "list").splitlines()) == 1
+    assert len(orch.test_project.git("stash", "list").splitlines()) == 3
 
 
 @pytest.mark.parametrize("choice", ["to land them", "to leave them out"])

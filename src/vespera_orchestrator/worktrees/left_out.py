@@ -55,6 +55,8 @@ _REPOSITORIES: Final = frozenset(
 _KEPT_BY_GIT: Final = frozenset({LeftOutKind.STASH, LeftOutKind.BRANCH})
 """The repository has it; it outlives the worktree."""
 _HARMLESS: Final = frozenset({LeftOutKind.TOO_LARGE, LeftOutKind.SPECIAL})
+_STASH_NUMBER: Final = '"$(($(git rev-list -g refs/stash | grep -n ^{commit} | cut -d: -f1) - 1))"'
+"""The number of a stash when the command is run: it changes with every other stash, whose ever."""
 _PROBLEMS: Final = {
     LeftOutKind.NESTED_REPOSITORY: (
         "{path} is a git repository of its own; to land its files with the project: "
@@ -80,8 +82,8 @@ _PROBLEMS: Final = {
         "{path} cannot be read; make it readable (chmod u+r {quoted}), or delete it"
     ),
     LeftOutKind.STASH: (
-        "{path} was set aside here by git stash; to land it: git stash pop {quoted}; "
-        "if the files have it by now, or to leave it out: git stash drop {quoted}"
+        "{path} was set aside here by git stash; to land it: git stash pop {stash}; "
+        "if the files have it by now, or to leave it out: git stash drop {stash}"
     ),
     LeftOutKind.BRANCH: (
         "the branch {path} has commits that are not in what is checked out; to land them: "
@@ -106,6 +108,8 @@ class LeftOut:
     path: str
     """The path, as text."""
     kind: LeftOutKind
+    commit: str = ""
+    """Of a stash, its commit."""
     is_kept: bool = False
     """Whether it was saved beside the snapshot, as a repository of its own."""
 
@@ -127,7 +131,8 @@ class LeftOut:
     def __str__(self) -> str:
         quoted = shlex.quote(self.path)
         name = f"{self.path} (kept apart)" if self.is_kept else self.path
-        return _PROBLEMS[self.kind].format(path=name, quoted=quoted)
+        stash = _STASH_NUMBER.format(commit=self.commit)
+        return _PROBLEMS[self.kind].format(path=name, quoted=quoted, stash=stash)
 
 
 def shown_path(path: str) -> str:

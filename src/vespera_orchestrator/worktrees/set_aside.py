@@ -46,19 +46,16 @@ def find_set_aside(
     head = (read_text_if_present(admin / "HEAD") or "").strip()
     present = head.removeprefix(f"ref: {_BRANCHES}")
     since = int(worktree.created_at.timestamp())
-    for number in _stashed(repository, repo, {worktree.branch, present}, since):
-        yield LeftOut(path=f"stash@{{{number}}}", kind=LeftOutKind.STASH)
+    for number, commit in _stashed(repository, repo, {worktree.branch, present}, since):
+        yield LeftOut(path=f"stash@{{{number}}}", kind=LeftOutKind.STASH, commit=commit)
     if present != worktree.branch and _is_deserted(repository, repo, worktree, tree):
         yield LeftOut(path=worktree.branch, kind=LeftOutKind.BRANCH)
 
 
 def _stashed(
     repository: ProjectRepository, repo: pygit2.Repository, branches: set[str], since: int
-) -> Iterator[int]:
-    """Yield the numbers of the entries that were stashed on one of these branches.
-
-    The highest comes first: whoever takes it out does not change the numbers of the others.
-    """
+) -> Iterator[tuple[int, str]]:
+    """Yield number and commit of the entries that were stashed on one of these branches."""
     lines = (read_text_if_present(repository.common / "logs/refs/stash") or "").splitlines()
     for number, line in zip(range(len(lines) - 1, -1, -1), lines, strict=True):
         entry = _STASH_LINE.match(line)
@@ -69,7 +66,7 @@ def _stashed(
             message = repo[commit].peel(pygit2.Commit).message
         branch = _BRANCH.match(message)
         if branch is not None and branch[1] in branches:
-            yield number
+            yield number, commit
 
 
 def _is_deserted(
