@@ -170,6 +170,9 @@ def test_findings_that_do_not_agree_are_named(research):
         artifact_type="finding",
     )
     text = updated("FINDINGS.md")["findings"]
-    assert "- `share`: `0.2` in First round; `0.7` in Second round." in text
+    assert (
+        "- `share`: `0.2` in [First round](#first-round); `0.7` in [Second round](#second-round)."
+        in text
+    )
     assert "- Third round: said twice, in different words (" in text
     assert "seconds`:" not in text

@@ -14,6 +14,9 @@ from vespera_orchestrator.documents.markdown import (
     headed_parts,
     inline,
     read_alike,
+    sentences_in,
+    with_targets,
+    without_empty_parts,
 )
 from vespera_orchestrator.documents.sections import begin_marker, end_marker, parse_sections
 
@@ -78,7 +81,7 @@ def test_an_embedded_text_keeps_code_and_disarms_html():
     [
         ("How doth  \nthe little  \n", "How doth\\\nthe little"),
         ("- one  \n- two  \n  more", "- one\n- two\\\n  more"),
-        ("# Verse  \nHow  \n\ndoth", "#### Verse\nHow\n\ndoth"),
+        ("# Verse  \nHow  \n\ndoth", "#### Verse\n\nHow\n\ndoth"),
         ("| a |  \n| - |  \n", "| a |\n| - |"),
         ("```\na  \nb\n```", "```\na\nb\n```"),
     ],
@@ -224,3 +227,33 @@ def test_lists_have_dashes_and_code_has_what_it_had():
 def test_texts_that_read_alike(one, other, are_alike):
     """A formatter changes how a text is written, not what it says."""
     assert read_alike(one, other, "[2]: #2\n[3]: #3") is are_alike
+
+
+@pytest.mark.parametrize(
+    ("text", "sentences"),
+    [
+        ("One. Two is\nlonger! 3 is no beginning", ["One.", "Two is longer! 3 is no beginning"]),
+        ("See Smith et al. (2020). It holds.", ["See Smith et al. (2020).", "It holds."]),
+        ("By M. Axer, cf. Fig. 2. »So.« Then", ["By M. Axer, cf. Fig. 2.", "»So.«", "Then"]),
+        ("Es gilt z.B. Äpfel. Ändern?", ["Es gilt z.B. Äpfel.", "Ändern?"]),
+        ("雨だ。行こう。", ["雨だ。", "行こう。"]),
+    ],
+)
+def test_sentences_end_where_readers_see_an_end(text, sentences):
+    """An abbreviation, an initial and a number have points as well."""
+    assert sentences_in(text) == sentences
+
+
+def test_a_heading_without_anything_below_it_is_left_out():
+    """Also one that has only such headings below it."""
+    assert without_empty_parts("# A\n\n## B\n\n# C\n\nx\n\n## D\n") == "# C\n\nx\n"
+
+
+def test_targets_are_changed_in_links_and_pictures_only():
+    """Code, addresses of the web and headings of the same text stay."""
+    text = (
+        '[a](x) ![b](y "B") [![c](z)](x) `[d](x)` [e](https://x) [f](#x) \\[g](x)\n```\n[h](x)\n```'
+    )
+    assert with_targets(text, str.upper) == (
+        '[a](X) ![b](Y "B") [![c](z)](X) `[d](x)` [e](https://x) [f](#x) \\[g](x)\n```\n[h](x)\n```'
+    )

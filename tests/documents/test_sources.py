@@ -496,6 +496,69 @@ def test_a_bibliography_with_mistakes_prints_nothing(text, caplog):
     assert caplog.records == []
 
 
+def test_works_of_the_same_authors_and_year_are_two(make_project):
+    """They have letters, and a name that may mean either of them is attributed to neither."""
+    project = make_project("research_project")
+    entry = (
+        "@article{{{key}, author={{Axer, M. and Amunts, K.}}, year=2011, title={{{title}}}{doi}}}\n"
+    )
+    project.write(
+        "a.bib",
+        entry.format(key="axer2011b", title="Fibres", doi=", doi={10.1000/b}")
+        + entry.format(key="axer2011a", title="Tracts", doi=""),
+    )
+    project.write("b.bib", entry.format(key="axer11", title="Tracts", doi=", doi={10.1000/a}"))
+    long = "Fibres cross [@axer2011a]. " + "Nobody knows why. " * 30 + "We do [@axer2011b]."
+    text = f"{long}\n\nAxer and Amunts (2011) agree.\n\n![Seen by @axer11](a.png)\n\n# References\n"
+    project.complete("Review", project.draft("Review", text, "literature"))
+    project.documents.update()
+    review = section_contents(project.text("LITERATURE_REVIEW.md"))
+    works = review["references"].split("### ")[1:]
+    assert [work.split("\n")[0] for work in works] == [
+        "Axer and Amunts (2011a)",
+        "Axer and Amunts (2011b)",
+    ]
+    assert "Tracts" in works[0]
+    assert "10.1000/a" in works[0]
+    assert "\n\nFibres cross (Axer and Amunts, 2011a).\n\n" in works[0]
+    assert "\n\nWe do (Axer and Amunts, 2011b).\n\n" in works[1]
+    assert "agree" not in review["references"]
+    assert "Nobody knows why." in review["literature"], "a long paragraph stays where it is"
+    assert "![Seen by Axer and Amunts (2011a)](a.png)" in review["literature"]
+    assert "References" not in review["literature"]
+
+
+def test_a_link_in_passing_is_no_work(make_project):
+    """An item of a list that begins with one is, and has its words for a title."""
+    project = make_project("research_project")
+    text = "See [our page](https://a.org/).\n\n- [The Book](https://b.org/)\n- <https://c.org/d>\n"
+    project.complete("Review", project.draft("Review", text, "literature"))
+    project.documents.update()
+    works = section_contents(project.text("LITERATURE_REVIEW.md"))["references"]
+    assert [line for line in works.split("\n") if line.startswith("### ")] == [
+        "### https://c.org/d",
+        "### The Book",
+    ]
+
+
+def test_files_are_linked_from_where_the_document_is(make_project):
+    """Who works names them from the project's folder."""
+    project = make_project("research_project")
+    for name in ("data/runs.csv", "docs/method.png", "a b.csv"):
+        project.write(name, "x")
+    text = "# Results\n\n[runs](data/runs.csv#a) [odd](a%20b.csv) ![m](method.png) ![n](none.png)\n"
+    project.complete("Runs", project.draft("Runs", text, "finding"))
+    project.documents.update()
+    findings = section_contents(project.text("FINDINGS.md"))["findings"]
+    assert (
+        "[runs](../data/runs.csv#a) [odd](../a%20b.csv) ![m](method.png) ![n](none.png)" in findings
+    )
+    assert "Results" not in findings, "a heading that names only the topic says nothing"
+    (problem,) = project.documents.check()
+    assert "'none.png' leads nowhere" in str(problem)
+    assert project.documents.update().written == ()
+
+
 def test_bibtex_is_read_as_bibtex_means_it():
     """Braces hold names together, fields have any case, volumes are referred to."""
     text = r"""
@@ -596,7 +659,7 @@ def test_methods_and_findings_show_what_holds(make_project):
     findings = section_contents(project.text("FINDINGS.md"))
     assert "Es hält." in findings["findings"]
     assert "| `odds` | 1.31 |" in findings["findings"]
-    assert "- `odds`: `1.31` in Again; `1.4` in Third." in findings["findings"]
+    assert "- `odds`: `1.31` in [B](#b); `1.4` in [Third](#third)." in findings["findings"]
     assert "1.52" not in findings["findings"]
     assert "superseded by: [B](#b)." in findings["withdrawn"]
 
@@ -805,6 +868,26 @@ def test_every_character_has_one_sheet(make_project):
     assert "Not here" not in sheets
     assert "He forges.\n\nA clerk" in pell
     assert "He jokes.\n\nHe limps." in tomas
+
+
+def test_names_in_bold_have_sheets(make_project):
+    """On a line of their own, before a dash, or in a list; an age is one in any language."""
+    project = make_project("creative_writing")
+    people = "# Personnages\n\n**Mara Quill**\n\nÂge : 36\n\nElle compte.\n\n"
+    people += "**Anselme** — tient\nl'auberge."
+    project.complete("One", project.draft("A", "# Mara Quill\n\nAlter: 34\n", "character"))
+    project.complete("Two", project.draft("B", people))
+    project.complete(
+        "Three", project.draft("C", "# Cast\n\n- Ivo Sand: keeper\n  of the lamp\n\nAll.\n")
+    )
+    project.documents.update()
+    sheets = section_contents(project.text("CHARACTER_SHEETS.md"))["characters"].split("### ")[1:]
+    assert [sheet.split("\n")[0] for sheet in sheets] == ["Anselme", "Ivo Sand", "Mara Quill"]
+    assert sheets[0].strip().endswith("Tient\nl'auberge.")
+    assert "Keeper\nof the lamp" in sheets[1]
+    assert "All." not in sheets[1]
+    assert "Elle compte." in sheets[2]
+    assert "Âge: 36 in the latest sheet, but 34 (A," in sheets[2]
 
 
 def test_what_is_known_of_a_place_stands_together(make_project):

@@ -526,7 +526,7 @@ class CompletedWork:
                 task=task,
                 reason=f"its heading {title!r}",
                 is_part=True,
-                says_topic_only=_says_topic_only(title, topic),
+                says_topic_only=says_topic_only(title, topic),
             )
             for title, part in parts
         ]
@@ -596,7 +596,8 @@ def _plain_parts(text: str) -> list[HeadedPart]:
     return headed_parts(front_matter(text)[1], labels=False)
 
 
-def _says_topic_only(heading: str, topic: str) -> bool:
+def says_topic_only(heading: str, topic: str) -> bool:
+    """Tell whether a heading says no more than the topic, such as *Deviations*."""
     words = [word for word in _WORD.findall(heading) if len(word) > _SHORT_WORD]
     return all(vocabulary.mentions((word,), topic) for word in words)
 
@@ -620,6 +621,19 @@ def _parts_about(text: str, topic: str) -> list[tuple[str, str]]:
         parts.append((part.title, part.text))
         taken_to_line = part.end
     return parts
+
+
+def without_own_heading(passage: Passage, topic: str) -> str:
+    """Return a text without first headings that repeat its title, or name only the topic."""
+    text = passage.text.strip("\n")
+    for part in headed_parts(text, labels=False):
+        is_own = part.title.casefold() == passage.title.casefold() or says_topic_only(
+            part.title, topic
+        )
+        if not is_own or not text.startswith("#"):
+            break
+        text = text.partition("\n")[2].strip("\n")
+    return text
 
 
 def title_line(title: str) -> str:

@@ -29,7 +29,8 @@ from vespera_orchestrator.documents.comparison import (
 from vespera_orchestrator.documents.completed_work import ArtifactReader, Inclusion
 from vespera_orchestrator.documents.entries import combine, foreign_headings
 from vespera_orchestrator.documents.layout import Layout, relative_link
-from vespera_orchestrator.documents.links import dead_links
+from vespera_orchestrator.documents.links import dead_links, target_from_root
+from vespera_orchestrator.documents.markdown import with_targets
 from vespera_orchestrator.documents.material import Material, gather
 from vespera_orchestrator.documents.merging import merge
 from vespera_orchestrator.documents.place import (
@@ -751,7 +752,7 @@ class Documents:
             return Comparison(file=file, error=file.error)
         variables = material.variables | self._links(file, job)
         try:
-            rendered = renderer.render(file.name, variables)
+            rendered = self._with_right_links(renderer.render(file.name, variables), file, job)
         except DocumentError as exc:
             return Comparison(file=file, error=exc)
         authorship = Authorship(
@@ -763,6 +764,15 @@ class Documents:
             written_then=functools.partial(self._sections_behind, file, job),
         )
         return compare(file, rendered, authorship)
+
+    def _with_right_links(self, text: str, file: DocumentFile, job: _Job) -> str:
+        """Return a document's text with links that lead to files from where it is."""
+
+        @functools.cache
+        def known() -> frozenset[str]:
+            return frozenset(job.place.paths())
+
+        return with_targets(text, lambda target: target_from_root(target, file.path, known()))
 
     def _knows(self, record_id: str) -> bool:
         """Tell whether the store has, or once had, a task or an artifact; see `knows`."""
@@ -803,7 +813,8 @@ class Documents:
         else:
             material = self._gather(job.kind, tree)
         variables = material.variables | self._links(file, job)
-        return section_contents(self._current_renderer(job.kind).render(file.name, variables))
+        rendered = self._current_renderer(job.kind).render(file.name, variables)
+        return section_contents(self._with_right_links(rendered, file, job))
 
     def _links(self, file: DocumentFile, job: _Job) -> dict[str, object]:
         """Return what templates need for links from a document: they depend on where it is."""

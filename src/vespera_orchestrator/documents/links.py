@@ -13,11 +13,13 @@ from urllib.parse import quote, unquote
 from vespera_orchestrator import _attrs as attrs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Container, Iterable, Iterator
 
     from markdown_it.token import Token
 
 _SCHEME: Final = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*:|//|/")
+_TARGETS: Final = {"link_open": "href", "image": "src"}
+"""What a link, or a picture, calls its target."""
 _NO_SLUG: Final = re.compile(r"[^\w\- ]")
 
 
@@ -99,6 +101,24 @@ def dead_links(
                 )
 
 
+def target_from_root(target: str, path: str, known: Container[str]) -> str:
+    """Return the target of a link of a document so that it leads to a file of the project.
+
+    Who works on a task names files from the project's folder.
+
+    Args:
+        target: As it is written.
+        path: Where the document is.
+        known: Every file of the project.
+    """
+    file, separator, anchor = target.partition("#")
+    folder = posixpath.dirname(path)
+    named = posixpath.normpath(unquote(file))
+    if posixpath.normpath(posixpath.join(folder, named)) in known or named not in known:
+        return target
+    return f"{quote(posixpath.relpath(named, folder or '.'))}{separator}{anchor}"
+
+
 def _nearest_file(place: str, known: set[str], path: str) -> str:
     """Return the link to the file that is most like a path: of the same name, or spelt alike."""
     name = posixpath.basename(place)
@@ -118,7 +138,8 @@ def _links(tokens: Iterable[Token]) -> Iterator[tuple[int, str]]:
     for token in tokens:
         line = token.map[0] + 1 if token.map else 0
         for child in token.children or ():
-            target = child.attrGet("href") if child.type == "link_open" else None
+            name = _TARGETS.get(child.type)
+            target = None if name is None else child.attrGet(name)
             if target:
                 yield line, str(target)
 

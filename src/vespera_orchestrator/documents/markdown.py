@@ -62,6 +62,12 @@ _CODE_OR_REFERENCE = re.compile(
     re.DOTALL,
 )
 """Code, or a link that gives a label in place of its target."""
+_CODE_OR_TARGET = re.compile(
+    r"(?<!`)(`+)(?!`).*?[^`]\1(?!`)(?!\])"
+    r"|(?P<words>(?<!\\)\[(?:[^\[\]]|!\[[^\[\]]*\]\([^()]*\))*\])"
+    r"\((?P<target>[^()\s]+)(?P<rest>(?:[ \t]+\"[^\"]*\")?)\)"
+)
+"""Code, or a link or a picture with its target."""
 _WEB = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:|//")
 _CODE_SPAN = re.compile(r"(?<!`)(`+)(?!`).*?[^`]\1(?!`)")
 _UNDERLINE = re.compile(r" {0,3}(=+|-{2,})[ \t]*")
@@ -78,6 +84,17 @@ _DEFINITIONS_AT_END = re.compile(r"(?:\n+\[[^\]\n]+\]:[ \t]+\S+)+\s*\Z")
 _DEFINITION = re.compile(r"^ {0,3}\[[^\]\n]+\]:[ \t]+\S.*$", re.MULTILINE)
 _BULLET = re.compile(r"^((?:[ \t]*>)*[ \t]*)([-*+])(?=[ \t]+\S)")
 _PREFORMATTED = re.compile(r"(<pre>.*?</pre>|<!--.*?-->)", re.DOTALL)
+_SENTENCE_END = re.compile(
+    r"[.!?]['\"\u201d\u2019\u00ab\u00bb)\]*_]*"
+    r"(?=\s+(?:[^\W\d_a-zß-ÿа-я]|[`*\[\"\u201c\u00ab\u00bb\u00bf\u00a1]))"
+    r"|[\u3002\uff01\uff1f]"
+)
+"""What ends a sentence, before one that begins with a capital letter or a mark."""
+_ABBREVIATION = re.compile(
+    r"(?:^|[\s(\[])(?:[^\W\d_]|al|cf|e\.g|i\.e|z\.B|d\.h|u\.a|bzw|vgl|p\.ex|Figs?|Eqs?|Refs?|Tab|vs"
+    r"|pp?|ch|sec|Sect|Ch|Nr|No|nos|Dr|Mr|Mrs|Ms|Prof|St|vol|Vol|eds?|ca|approx|Appx|resp|стр)\.$"
+)
+"""What ends with a point within a sentence; one letter is an initial."""
 _LABEL_WORDS = 4
 _LABEL_LEVEL = 7
 _LOWEST_LEVEL = 6
@@ -174,7 +191,7 @@ def embed(
         safe_lines.append(fence)
     if size > limit:
         safe_lines += ["", "…"]
-    embedded = _with_dashes("\n".join(safe_lines).strip("\n"))
+    embedded = _with_dashes("\n".join(_with_room_for_headings(safe_lines)).strip("\n"))
     return embedded if _ends_by_itself(embedded) else _quoted(safe_lines)
 
 
@@ -231,6 +248,20 @@ def _without_dead_links(line: str, anchors: Container[str], *, has_place: bool) 
         return str(label) if is_dead else match[0]
 
     return _CODE_OR_LINK.sub(shown, line) if "](" in line else line
+
+
+def _with_room_for_headings(lines: list[str]) -> list[str]:
+    """Return the lines with a blank one before and behind each heading, as documents have."""
+    spaced: list[str] = []
+    is_behind_heading = False
+    for line, role in line_roles(lines):
+        is_heading = role is LineRole.TEXT and _HEADING.fullmatch(line) is not None
+        is_close = bool(spaced) and bool(spaced[-1].strip()) and bool(line.strip())
+        if is_close and (is_heading or is_behind_heading):
+            spaced.append("")
+        spaced.append(line)
+        is_behind_heading = is_heading
+    return spaced
 
 
 def _setext_as_atx(lines: list[str]) -> list[str]:
@@ -315,6 +346,30 @@ def markdown_line(text: str) -> str:
     """
     line = _without_dead_links(_on_one_line(text), (), has_place=False)
     return _disarmed(line)
+
+
+def with_targets(text: str, target_of: Callable[[str], str]) -> str:
+    """Return *text* with other targets in its links and pictures; code stays as it is.
+
+    Args:
+        text: Markdown.
+        target_of: Returns the target to write in place of one that is no address of the web and no
+            heading of the same text.
+    """
+    if "](" not in text:
+        return text
+
+    def with_target(match: re.Match[str]) -> str:
+        target = match["target"]
+        if target is None or target.startswith("#") or _WEB.match(target):
+            return match[0]
+        return f"{match['words']}({target_of(target)}{match['rest']})"
+
+    lines = []
+    for line, role in line_roles(text.split("\n")):
+        is_changed = role is LineRole.TEXT and "](" in line
+        lines.append(_CODE_OR_TARGET.sub(with_target, line) if is_changed else line)
+    return "\n".join(lines)
 
 
 def without_double_blank_lines(text: str) -> str:
@@ -510,6 +565,30 @@ def without_parts(text: str, is_left_out: Callable[[str], bool]) -> str:
         if is_left_out(part.title):
             dropped.update(range(part.start, part.end))
     return "\n".join(line for number, line in enumerate(lines) if number not in dropped)
+
+
+def without_empty_parts(text: str) -> str:
+    """Return *text* without the headed parts below whose heading nothing stands."""
+    lines = _setext_as_atx(plain_text(text).split("\n"))
+    empty: set[int] = set()
+    for part in headed_parts(text, labels=False):
+        if all(_HEADING.fullmatch(line) for line in part.text.split("\n") if line.strip()):
+            empty.update(range(part.start, part.end))
+    return "\n".join(line for number, line in enumerate(lines) if number not in empty)
+
+
+def sentences_in(text: str) -> list[str]:
+    """Return the sentences of a paragraph, each on one line.
+
+    A point behind an abbreviation or an initial ends none.
+    """
+    flat = " ".join(text.split())
+    sentences, start = [], 0
+    for end in _SENTENCE_END.finditer(flat):
+        if _ABBREVIATION.search(flat, start, end.start() + 1) is None:
+            sentences.append(flat[start : end.end()].strip())
+            start = end.end()
+    return [each for each in (*sentences, flat[start:].strip()) if each]
 
 
 def labelled_lines(text: str) -> dict[str, str]:

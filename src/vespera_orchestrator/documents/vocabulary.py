@@ -45,15 +45,16 @@ STEMS: Final[dict[str, tuple[str, ...]]] = {
         "conclusión achado conclus результат вывод 結果 所見 結論 结果 发现 结论"
     ),
     "place": _words(
-        "place location setting ort schauplatz lieu lugar local cenário мест локаци "
+        "place location setting ort orte orten schauplatz lieu lugar local cenário мест локаци "
         "場所 舞台 地点 地點 场所"
     ),
     "rule": _words(
-        "rule magic law regel gesetz magie règle loi regla ley magia regra lei правил закон магия "
-        "規則 ルール 魔法 法則 规则 法则"
+        "rule magic law regel gesetz magie règle loi lois regla ley leyes magia regra lei leis "
+        "правил закон магия 規則 ルール 魔法 法則 规则 法则"
     ),
     "thing": _words(
-        "thing object item artefact artifact gegenstand objet objeto предмет 道具 物品 アイテム"
+        "thing object item artefact artifact gegenstand gegenstände ding objet objeto chose cosa "
+        "coisa предмет вещ 道具 物品 アイテム"
     ),
     "world": _words("world welt monde mundo мир 世界 lore history culture geschichte kultur"),
     "characters": _words(
@@ -68,9 +69,10 @@ STEMS: Final[dict[str, tuple[str, ...]]] = {
         "chapter kapitel chapitre capítulo глава 第 章 scene szene scène escena cena сцена draft"
     ),
     "thread": _words(
-        "thread open question loose offen faden fil hilo fio нить вопрос 伏線 线索 線索"
+        "thread open question loose offen faden fäden fil fils hilo fio fios нить нити вопрос "
+        "伏線 线索 線索"
     ),
-    "act": _words("act akt acte acto ato акт 幕"),
+    "act": _words("act acts akt akte acte acto ato atos акт акты 幕"),
 }
 """The stems by topic. One of up to three letters stands for the whole word."""
 

@@ -36,6 +36,8 @@ class Work:
     has_more_authors: bool = False
     """Whether a text names it with "et al.", and nothing says who the others are."""
     year: str = ""
+    letter: str = ""
+    """What tells it from another work of the same authors and year: ``a``, ``b``."""
     title: str = ""
     container: str = ""
     """The journal, the book it is in, or the publisher."""
@@ -49,7 +51,7 @@ class Work:
     def short_name(self) -> str:
         """How a text names it: authors and year."""
         families = [family for family, _ in self.authors]
-        year = self.year or "n.d."
+        year = self._year_shown
         if not families:
             return f"{self.title or self.doi or self.url} ({year})" if self.year else self.title
         if self.has_more_authors:
@@ -61,15 +63,19 @@ class Work:
         return f"{families[0]} et al. ({year})"
 
     @property
+    def _year_shown(self) -> str:
+        return f"{self.year}{self.letter}" if self.year else "n.d."
+
+    @property
     def reference(self) -> str:
         """The full reference, as Markdown."""
         parts = []
         if not (self.title or self.doi or self.url):
             return "*Only cited: no bibliography of the project has it.*"
         if self.authors:
-            parts.append(f"{inline(_listed(self.authors))} ({self.year or 'n.d.'}).")
+            parts.append(f"{inline(_listed(self.authors))} ({self._year_shown}).")
         elif self.year:
-            parts.append(f"({self.year}).")
+            parts.append(f"({self._year_shown}).")
         if self.title and self.title not in (self.doi, self.url):
             parts.append(f"*{inline(self.title)}*.")
         where = ", ".join(filter(None, (self.container, self.place_in_container)))
@@ -272,10 +278,14 @@ def _csl_name(person: dict[str, Any]) -> tuple[str, str]:
 
 _LATEX: Final = re.compile(r"\\[a-zA-Z]*cite[a-zA-Z]*\*?(?:\[[^\]]*\]){0,2}\{([^}]+)\}")
 _PANDOC: Final = re.compile(r"(?<![\w@])-?@\{?(\w(?:[\w:.#$%&+?<>~/-]*\w)?)\}?")
-_PANDOC_GROUP: Final = re.compile(r"\[([^\[\]@]*-?@[^\[\]]+)\]")
+_PANDOC_GROUP: Final = re.compile(r"(?<!!)\[([^\[\]@]*-?@[^\[\]]+)\](?!\()")
 """One or several works between brackets, such as ``[see @knuth97, vol. 1; @shannon48]``."""
 _ARXIV: Final = re.compile(r"\barXiv:(\d{4}\.\d{4,5})(?:v\d{1,3})?", re.IGNORECASE)
 _URL: Final = re.compile(r"\bhttps?://[^\s\"'<>`\[\]{}|\\^]+")
+_LISTED_LINK: Final = re.compile(
+    r"^[ \t]*(?:[-*+]|\d{1,3}[.)])[ \t]+\[(?P<words>[^\[\]]+)\]\((?=https?://)", re.MULTILINE
+)
+"""What stands before the address of a link that begins an item of a list."""
 _UNSEPARATED: Final = r"\u30a1-\u30fa\u30fc\u3400-\u9fff\u3005"
 """Katakana and Han characters, in which names of Japanese and Chinese are written."""
 _NAME: Final = rf"[^\W\d_a-zß-öø-ÿа-яё{_UNSEPARATED}][\w'\u2019-]{{1,40}}"
@@ -283,7 +293,7 @@ _OTHERS: Final = r"et al\.?|& al\.|u\. ?a\.|et coll\.|y otros|e outros|[ye] cols
 _YEAR_IN_TEXT: Final = r"(?P<year>(?:1[5-9]|20)\d\d)[a-z]?"
 _NARRATIVE: Final = re.compile(
     rf"(?P<family>(?:\b(?:von|van|de|du|la|da|do|dos) )*{_NAME})"
-    rf"(?:,? (?P<others>{_OTHERS})| (?:and|&|und|et|y|e|и) {_NAME})?"
+    rf"(?:,? (?P<others>{_OTHERS})| (?:and|&|und|et|y|e|и) (?P<second>{_NAME}))?"
     rf",? \(?{_YEAR_IN_TEXT}\)"
 )
 """``Smith and Jones (2020)`` and ``(Smith, 2020)``."""
@@ -311,12 +321,15 @@ class Citation:
     """By address; arXiv counts as one."""
     author: str = ""
     """By the first author's family name, and the year."""
+    second_author: str = ""
     has_more_authors: bool = False
     year: str = ""
+    title: str = ""
+    """The words of a link; empty where it has none."""
     endings: tuple[str, ...] = ()
     """What the author's name may be, where other words stand before it without a space."""
     is_certain: bool = True
-    """Whether *author* is a name, also if no bibliography has it."""
+    """Whether it is a work, also if no bibliography has it."""
 
     @property
     def name(self) -> str:
@@ -339,18 +352,31 @@ def _citations(text: str) -> Iterator[Citation]:
         yield Citation(key=match[1])
     for match in _ARXIV.finditer(text):
         yield Citation(url=f"https://arxiv.org/abs/{match[1]}")
-    for match in _URL.finditer(text):
-        address = match[0].rstrip(_SENTENCE_ENDS + ")")
-        if not DOI.search(address):
-            yield Citation(url=address)
+    yield from _addresses(text)
     for match in _NARRATIVE.finditer(text):
         yield Citation(
             author=match["family"],
+            second_author=match["second"] or "",
             year=match["year"],
             has_more_authors=match["others"] is not None,
         )
     for match in _UNSEPARATED_NARRATIVE.finditer(text):
         yield _unseparated_citation(match)
+
+
+def _addresses(text: str) -> Iterator[Citation]:
+    """Yield the works that a text names by their address.
+
+    A link behind words is a remark in passing, unless an item of a list begins with it.
+    """
+    listed = {match.end(): match["words"] for match in _LISTED_LINK.finditer(text)}
+    for match in _URL.finditer(text):
+        address = match[0].rstrip(_SENTENCE_ENDS + ")")
+        if DOI.search(address):
+            continue
+        is_behind_words = text[: match.start()].endswith("](")
+        words = listed.get(match.start(), "")
+        yield Citation(url=address, title=words, is_certain=bool(words) or not is_behind_words)
 
 
 def _unseparated_citation(match: re.Match[str]) -> Citation:
@@ -404,8 +430,9 @@ def with_names(text: str, short_name: Callable[[str], str]) -> str:
 
 def described(citation: Citation) -> Work:
     """Return what is known of a work that only a citation tells of."""
-    authors = ((citation.author, ""),) if citation.author else ()
-    title = citation.doi or citation.url or citation.key
+    names = filter(None, (citation.author, citation.second_author))
+    authors = tuple((name, "") for name in names)
+    title = citation.title or citation.doi or citation.url or citation.key
     return Work(
         keys=frozenset({citation.key} - {""}),
         authors=authors,

@@ -14,6 +14,7 @@ from vespera_orchestrator.documents.completed_work import (
     subject_name,
     title_line,
     without_older_states,
+    without_own_heading,
 )
 from vespera_orchestrator.documents.links import FileLink
 from vespera_orchestrator.documents.markdown import (
@@ -43,9 +44,12 @@ _WORLD_TOPICS: Final = ("place", "rule", "thing", "world")
 _ATTRIBUTE: Final = re.compile(r"[-*]?[ \t]*([^\W\d_]{2,16})[ \t]+(\d{1,4})\.?")
 _ROW: Final = re.compile(r"\|[ \t]*([^|]{2,40}?)[ \t]*\|[ \t]*([^|]+?)[ \t]*\|")
 _NAMED_ITEM: Final = re.compile(
-    r"[-*+][ \t]+(?:\*\*|__)?([^*_:\n]{2,60}?)(?:\*\*|__)?"
+    r"(?:[-*+][ \t]+(?:\*\*|__)?|\*\*|__)([^*_:\n]{2,60}?)(?:\*\*|__)?"
     r"[ \t]*(?::|\u2013|\u2014| - )(?:\*\*|__)?[ \t]*(.+)"
 )
+"""An item of a list, or a paragraph that begins in bold, about whom its first words name."""
+_NAME_ALONE: Final = re.compile(r"(?:\*\*|__)([^*_:\n]{2,60}?)[:.]?(?:\*\*|__):?[ \t]*")
+"""A name in bold on a line of its own, above what is said of it."""
 _NUMBERS: Final = re.compile(r"\d+")
 _CHAPTER_FOLDERS: Final = frozenset(
     {"ch", "chapter", "chapters", "scenes", "manuscript", "draft", "drafts"}
@@ -379,21 +383,35 @@ def _sheets(passage: Passage) -> Iterator[_Sheet]:
     items = [match for text in lists for match in _named_items(text)]
     for part in _highest(named):
         yield _sheet(_name_in(part.title), part.text, passage)
-    for item in items:
-        yield _sheet(item[1].strip(), item[2][:1].upper() + item[2][1:], passage)
+    for name, said in items:
+        yield _sheet(name, said, passage)
     name = _name_in(passage.title)
     if not named and not items and (name or not passage.is_part):
         yield _sheet(name or passage.title, passage.text, passage)
 
 
-def _named_items(text: str) -> Iterator[re.Match[str]]:
-    """Yield the items before the first heading that begin with a name."""
+def _named_items(text: str) -> Iterator[tuple[str, str]]:
+    """Yield a name, and what is said of it, for each item and bold name before the first heading.
+
+    What follows an item belongs to it up to the next empty line; what follows a name that stands
+    alone, up to the next name.
+    """
+    name, said, ends_with_blank = "", list[str](), False
     for line in text.split("\n"):
         if line.startswith("#"):
-            return
-        match = _NAMED_ITEM.fullmatch(line)
-        if match is not None:
-            yield match
+            break
+        alone, item = _NAME_ALONE.fullmatch(line), _NAMED_ITEM.fullmatch(line)
+        begins = alone or item
+        if name and (begins or (ends_with_blank and not line.strip())):
+            yield name, "\n".join(said).strip("\n")
+            name, said = "", []
+        if begins is not None:
+            name, ends_with_blank = begins[1].strip(), alone is None
+            said = [] if item is None or alone is not None else [item[2][:1].upper() + item[2][1:]]
+        elif name:
+            said.append(line.strip() if ends_with_blank else line)
+    if name:
+        yield name, "\n".join(said).strip("\n")
 
 
 def _name_in(title: str) -> str:
@@ -501,12 +519,16 @@ def _paragraphs_once(texts: Iterable[str]) -> str:
 
 
 def _attributes(sheets: list[_Sheet]) -> Iterator[Attribute]:
-    names = dict.fromkeys(name for sheet in sheets for name in sheet.attributes)
-    for name in names:
-        values: dict[str, _Sheet] = {}
-        for sheet in sheets:
-            if name in sheet.attributes:
-                values.setdefault(sheet.attributes[name], sheet)
+    by_kind: dict[str, dict[str, _Sheet]] = {}
+    names: dict[str, str] = {}
+    for sheet in sheets:
+        for name, value in sheet.attributes.items():
+            # An age is one in whatever language each sheet is.
+            kind = "age" if name.casefold() in AGE_NAMES else name
+            names.setdefault(kind, name)
+            by_kind.setdefault(kind, {}).setdefault(value, sheet)
+    for kind, values in by_kind.items():
+        name = names[kind]
         latest, *others = values
         earlier = tuple(
             f"{inline(value)} ({title_line(values[value].passage.artifact.title)}, "
@@ -594,7 +616,8 @@ def _outline(work: CompletedWork) -> Iterator[StoryNote]:
         subject = passage.name if passage.is_part else "the outline"
         if subject not in shown:
             shown.add(subject)
-            text = without_parts(passage.text, lambda title: mentions((title,), "thread"))
+            own = without_own_heading(passage, "plot")
+            text = without_parts(own, lambda title: mentions((title,), "thread"))
             note = _note(passage.title, text, passage)
             if note.text:
                 yield note

@@ -15,9 +15,17 @@ from vespera_orchestrator.documents.completed_work import (
     is_prose,
     provenance,
     title_line,
+    without_own_heading,
 )
 from vespera_orchestrator.documents.links import FileLink, anchor_of
-from vespera_orchestrator.documents.markdown import code, embed, headed_parts, inline, without_parts
+from vespera_orchestrator.documents.markdown import (
+    code,
+    embed,
+    inline,
+    sentences_in,
+    without_empty_parts,
+    without_parts,
+)
 from vespera_orchestrator.documents.sources.bibliography import (
     Citation,
     Work,
@@ -38,6 +46,10 @@ if TYPE_CHECKING:
 _LEVEL: Final = 4
 _PARAGRAPH: Final = re.compile(r"\n[ \t]*\n")
 _MAX_SAID: Final = 3000
+_LONG_PARAGRAPH: Final = 500
+"""Of a paragraph with more characters, each work shows the sentences that cite it."""
+_NO_RUNNING_TEXT: Final = re.compile(r"^[ \t]*(?:[-*+|>#]|\d{1,3}[.)]|```|~~~|!\[)", re.MULTILINE)
+_LETTERS: Final = "abcdefghijklmnopqrstuvwxyz"
 _PROSE_SUFFIXES: Final = (".md", ".markdown", ".txt", ".tex")
 
 
@@ -152,8 +164,10 @@ class _Literature:
     def __init__(self, work: CompletedWork) -> None:
         self._work = work
         self._works: list[Work] = []
-        self._by_name: dict[str, int] = {}
-        """The position of each work, by DOI, key, address, and author with year."""
+        self._by_name: dict[str, dict[int, None]] = {}
+        """The positions of the works called so, by DOI, key, address, and author with year."""
+        self._excerpted: set[str] = set()
+        """The paragraphs of which the works show only some sentences."""
         self._said: dict[int, list[str]] = {}
         self._places: dict[int, dict[FileLink, None]] = {}
         self._comments: dict[int, dict[str, None]] = {}
@@ -162,25 +176,31 @@ class _Literature:
             self._add(known)
         self._read_passages()
         self._read_files()
+        self._works = list(_with_letters(self._works))
 
     def _add(self, known: Work) -> int:
         names = list(_names_of(known))
-        for name in names:
-            if name in self._by_name:
-                position = self._by_name[name]
-                self._works[position] = _joined(self._works[position], known)
-                break
+        positions = [at for name in names for at in self._by_name.get(name, ())]
+        same = [at for at in positions if _are_one(self._works[at], known)]
+        if same:
+            position = same[0]
+            self._works[position] = _joined(self._works[position], known)
         else:
             position = len(self._works)
             self._works.append(known)
         for name in names:
-            self._by_name.setdefault(name, position)
+            self._by_name.setdefault(name, {})[position] = None
         return position
+
+    def _named(self, name: str) -> int | None:
+        """Return the position of the work that a name means; ``None`` if it may be several."""
+        positions = list(self._by_name.get(name, ()))
+        return positions[0] if len(positions) == 1 else None
 
     def _position(self, citation: Citation, *, may_add: bool) -> int | None:
         for name in _names_in(citation):
             if name in self._by_name:
-                return self._by_name[name]
+                return self._named(name)
         says_nothing = citation.key and not citation.doi  # without its bibliography
         if not may_add or says_nothing or not citation.is_certain:
             return None
@@ -189,12 +209,31 @@ class _Literature:
     def _read_passages(self) -> None:
         for passage in self._passages:
             for paragraph in _paragraphs(passage.text):
+                if paragraph.startswith("!["):
+                    continue  # a figure is none without its text
                 cited = [
                     self._position(citation, may_add=True) for citation in find_citations(paragraph)
                 ]
                 for position in dict.fromkeys(cited):
                     if position is not None:
-                        self._cite(position, paragraph, passage)
+                        self._cite(position, self._about(position, paragraph), passage)
+
+    def _about(self, position: int, paragraph: str) -> str:
+        """Return what a paragraph says about a work: of a long one, the sentences that cite it."""
+        if len(paragraph) <= _LONG_PARAGRAPH or _NO_RUNNING_TEXT.search(paragraph):
+            return paragraph
+        sentences = [
+            sentence
+            for sentence in sentences_in(paragraph)
+            if any(
+                self._position(citation, may_add=False) == position
+                for citation in find_citations(sentence)
+            )
+        ]
+        if not sentences:
+            return paragraph
+        self._excerpted.add(paragraph)
+        return " … ".join(sentences)
 
     def _cite(self, position: int, paragraph: str, passage: Passage) -> None:
         said = self._said.setdefault(position, [])
@@ -245,7 +284,7 @@ class _Literature:
         """Return a text in which authors and years stand in place of the keys of works."""
 
         def short_name(key: str) -> str:
-            position = self._by_name.get(f"key {key}")
+            position = self._named(f"key {key}")
             return "" if position is None else self._works[position].short_name
 
         return with_names(text, short_name)
@@ -255,7 +294,7 @@ class _Literature:
         shown = {paragraph for said in self._said.values() for paragraph in said}
         for passage in self._passages:
             kept = [text for text in _paragraphs(passage.text) if text not in shown]
-            text = embed(self._with_names("\n\n".join(kept)), _LEVEL)
+            text = embed(without_empty_parts(self._with_names("\n\n".join(kept))), _LEVEL)
             if any(not line.startswith("#") for line in text.split("\n") if line):
                 yield Note(
                     title=title_line(passage.subject),
@@ -311,6 +350,35 @@ def _names_in(citation: Citation) -> Iterator[str]:
         yield f"author {ending} {citation.year}"
 
 
+def _are_one(one: Work, other: Work) -> bool:
+    """Tell whether two records that share a name are of the same work.
+
+    Authors write several texts a year, and two bibliographies use one key for different works.
+    """
+    titles = {comparable(one.title), comparable(other.title)} - {""}
+    if len(titles) > 1:
+        shorter, longer = sorted(titles, key=len)
+        has_one_doi = bool(one.doi) and one.doi == other.doi
+        return has_one_doi or longer.startswith(f"{shorter} ")
+    dois = {one.doi, other.doi} - {""}
+    return bool(titles) or len(dois) <= 1
+
+
+def _with_letters(works: list[Work]) -> Iterator[Work]:
+    """Yield the works; those of the same authors and year get letters, from a on."""
+    by_name: dict[str, list[Work]] = {}
+    for known in works:
+        if known.year and known.authors:
+            by_name.setdefault(known.short_name.casefold(), []).append(known)
+    for known in works:
+        same = by_name.get(known.short_name.casefold(), [])
+        if known not in same or len(same) == 1:
+            yield known
+            continue
+        same = sorted(same, key=lambda each: (min(each.keys, default="~"), each.title, each.doi))
+        yield attrs.evolve(known, letter=_LETTERS[min(same.index(known), len(_LETTERS) - 1)])
+
+
 def _joined(one: Work, other: Work) -> Work:
     """Return what both know of the same work."""
     changes = {
@@ -346,7 +414,7 @@ def _latest_notes(work: CompletedWork, topic: str, apart: str = "") -> Iterator[
         latest, *earlier = sorted(states, key=lambda state: state.artifact.superseded)
         if latest.artifact.superseded:
             continue
-        kept = _without_own_heading(latest)
+        kept = without_own_heading(latest, topic)
         if apart:
             kept = without_parts(kept, lambda title: mentions((title,), apart))
         text = embed(kept, _LEVEL)
@@ -366,15 +434,6 @@ def _subject_now(work: CompletedWork, passage: Passage) -> str:
     if follower is None or passage.is_part:
         return comparable(passage.subject)
     return comparable(follower.title)
-
-
-def _without_own_heading(passage: Passage) -> str:
-    """Return a text without a first heading that repeats its title."""
-    parts = headed_parts(passage.text, labels=False)
-    is_first = bool(parts) and not passage.text[: passage.text.find(parts[0].title)].strip("# \n")
-    if is_first and parts[0].title.casefold() == passage.title.casefold():
-        return passage.text.strip().partition("\n")[2]
-    return passage.text
 
 
 # --- findings ---------------------------------------------------------------------
@@ -429,7 +488,7 @@ class _Findings:
     def _finding(self, passage: Passage) -> _Finding:
         return _Finding(
             title=self._title(passage),
-            text=embed(_without_own_heading(passage), _LEVEL),
+            text=embed(without_own_heading(passage, "findings"), _LEVEL),
             passage=passage,
             withdrawal=self._withdrawal(passage),
         )
@@ -513,11 +572,13 @@ class _Findings:
 
     def _different_values(self) -> Iterator[str]:
         """Yield the numbers for which the tasks of findings give different values."""
-        tasks = {
-            finding.passage.task.id: finding.passage.task
-            for finding in reversed(self._holding)
-            if finding.passage.task is not None
-        }
+        tasks: dict[str, Task] = {}
+        links: dict[str, str] = {}
+        for finding in reversed(self._holding):
+            task = finding.passage.task
+            if task is not None:
+                tasks[task.id] = task
+                links.setdefault(task.id, self._link(finding))
         by_name: dict[str, list[tuple[float, Task]]] = {}
         for task in tasks.values():
             for name, value in _measured(task.outputs).items():
@@ -526,8 +587,7 @@ class _Findings:
             if len({value for value, _ in values}) > 1:
                 self._note_comments(task for _, task in values)
                 listed = "; ".join(
-                    f"{code(json.dumps(value))} in {title_line(task.title)}"
-                    for value, task in values
+                    f"{code(json.dumps(value))} in {links[task.id]}" for value, task in values
                 )
                 yield f"{code(name)}: {listed}."
 
@@ -549,7 +609,7 @@ class _Findings:
                 days = dict.fromkeys(finding.passage.date for finding in reversed(findings))
                 times = f"{len(findings)} times" if len(findings) > 2 else "twice"  # noqa: PLR2004 - twice
                 when = " and ".join(days)
-                title = title_line(findings[0].title)
+                title = self._link(findings[0])
                 yield f"{title}: said {times}, in different words ({when})."
 
 
