@@ -14,7 +14,7 @@ from vespera_orchestrator.documents.markdown import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 _PIECE: Final = re.compile(r"\S+|\s+")
 _MOST_PIECES: Final = 10_000
@@ -36,7 +36,7 @@ def merge_lines(base: str, theirs: str, ours: str) -> str | None:
     if ours == base:
         return theirs
     lines = (text.split("\n") for text in (base, theirs, ours))
-    merged = _merge_pieces(*lines)
+    merged = _merged(*lines, settle=_nobody_can)
     return None if merged is None else "\n".join(merged)
 
 
@@ -44,16 +44,8 @@ def _merge_words(base: str, theirs: str, ours: str) -> str | None:
     pieces = [_PIECE.findall(text) for text in (base, theirs, ours)]
     if max(map(len, pieces)) > _MOST_PIECES:
         return None
-    merged = _merge_pieces(*pieces)
+    merged = _merged(*pieces, settle=_nobody_can)
     return None if merged is None else "".join(merged)
-
-
-def _merge_pieces(base: list[str], theirs: list[str], ours: list[str]) -> list[str] | None:
-    their_changes = list(_changes(base, theirs))
-    our_changes = list(_changes(base, ours))
-    if any(_collide(one, other) for one in their_changes for other in our_changes):
-        return None
-    return _applied(base, {*their_changes, *our_changes})
 
 
 _Change: TypeAlias = tuple[int, int, tuple[str, ...]]
@@ -67,21 +59,75 @@ def _changes(base: Sequence[str], changed: Sequence[str]) -> Iterator[_Change]:
             yield start, end, tuple(changed[first:last])
 
 
-def _applied(base: Sequence[str], changes: Iterable[_Change]) -> list[str]:
-    merged = list(base)
-    # From the end, so that the positions before stay right.
-    for start, end, replacement in sorted(changes, reverse=True):
-        merged[start:end] = replacement
-    return merged
-
-
 def _collide(one: _Change, other: _Change) -> bool:
-    if one == other:
-        return False
     (start, end, _), (other_start, other_end, _) = one, other
     if start == end == other_start == other_end:
         return True  # two insertions at one place: nobody knows which comes first
     return start < other_end and other_start < end
+
+
+_SidedChange: TypeAlias = tuple[int, int, tuple[str, ...], bool]
+"""A change, and whether it is theirs."""
+_Settlement: TypeAlias = "Callable[[list[str], list[str], list[str]], list[str] | None]"
+"""Says what stands where both sides have changed the same pieces: of the base, theirs and ours."""
+
+
+def _merged(
+    base: list[str], theirs: list[str], ours: list[str], *, settle: _Settlement
+) -> list[str] | None:
+    """Return the pieces of the base with the changes of both sides; ``None`` if *settle* does."""
+    our_changes = set(_changes(base, ours))
+    # What both have changed in the same way is one change.
+    their_changes = [change for change in _changes(base, theirs) if change not in our_changes]
+    changes = [(*change, False) for change in our_changes]
+    changes += [(*change, True) for change in their_changes]
+    merged, position = list[str](), 0
+    for group in _colliding(sorted(changes)):
+        start, end = group[0][0], max(change[1] for change in group)
+        pieces = base[start:end]
+        their_pieces = _of_side(pieces, start, group, is_theirs=True)
+        our_pieces = _of_side(pieces, start, group, is_theirs=False)
+        sides = {is_theirs for *_, is_theirs in group}
+        settled: list[str] | None = their_pieces if True in sides else our_pieces
+        if len(sides) > 1:
+            settled = settle(pieces, their_pieces, our_pieces)
+        if settled is None:
+            return None
+        merged += [*base[position:start], *settled]
+        position = end
+    return merged + base[position:]
+
+
+def _nobody_can(_base: list[str], _theirs: list[str], _ours: list[str]) -> None:
+    """Leave it to a person."""
+
+
+def _of_side(
+    pieces: list[str], start: int, group: Iterable[_SidedChange], *, is_theirs: bool
+) -> list[str]:
+    """Return some pieces of the base after the changes of one side to them."""
+    changed = list(pieces)
+    # From the end, so that the positions before stay right.
+    for first, last, replacement, side in reversed(list(group)):
+        if side is is_theirs:
+            changed[first - start : last - start] = replacement
+    return changed
+
+
+def _colliding(changes: Iterable[_SidedChange]) -> Iterator[list[_SidedChange]]:
+    """Yield the changes, those together that touch the same lines.
+
+    Args:
+        changes: By position.
+    """
+    group: list[_SidedChange] = []
+    for change in changes:
+        if group and not any(_collide(change[:3], other[:3]) for other in group):
+            yield group
+            group = []
+        group.append(change)
+    if group:
+        yield group
 
 
 # --- notation -------------------------------------------------------------------
@@ -108,53 +154,14 @@ def with_notation(base: str, theirs: str, due: str) -> str | None:
     is_moved = bool(definitions) and not their_definitions
     for bullet in bullets_of(theirs):
         plain = with_bullets(plain_base, bullet), plain_theirs, with_bullets(plain_due, bullet)
-        merged = "\n".join(_merge_regions(*(text.split("\n") for text in plain)))
+        lines = (text.split("\n") for text in plain)
+        merged = "\n".join(_merged(*lines, settle=_by_words) or ())
         if read_alike(merged, plain_due):
             return merged if is_moved else f"{merged}\n\n{definitions}".strip("\n")
     return None
 
 
-def _merge_regions(base: list[str], theirs: list[str], ours: list[str]) -> list[str]:
-    """Return the lines of both sides; where they collide, word by word, or else ours."""
-    changes = [(*change, True) for change in _changes(base, theirs)]
-    changes += [(*change, False) for change in _changes(base, ours)]
-    merged, position = list[str](), 0
-    for group in _colliding(sorted(changes)):
-        start, end = group[0][0], max(change[1] for change in group)
-        merged += base[position:start]
-        merged += _merged_group(base[start:end], start, group)
-        position = end
-    return merged + base[position:]
-
-
-_SidedChange: TypeAlias = tuple[int, int, tuple[str, ...], bool]
-"""A change, and whether it is theirs."""
-
-
-def _colliding(changes: Iterable[_SidedChange]) -> Iterator[list[_SidedChange]]:
-    """Yield the changes, those together that touch the same lines.
-
-    Args:
-        changes: By position.
-    """
-    group: list[_SidedChange] = []
-    for change in changes:
-        if group and not any(_collide(change[:3], other[:3]) for other in group):
-            yield group
-            group = []
-        group.append(change)
-    if group:
-        yield group
-
-
-def _merged_group(lines: list[str], start: int, group: Iterable[_SidedChange]) -> list[str]:
-    """Return some lines after the changes of both sides to them."""
-    sides: dict[bool, list[_Change]] = {True: [], False: []}
-    for first, last, replacement, is_theirs in group:
-        sides[is_theirs].append((first - start, last - start, replacement))
-    theirs, ours = (_applied(lines, sides[is_theirs]) for is_theirs in (True, False))
-    if not sides[True] or not sides[False]:
-        return ours if sides[False] else theirs
-    texts = ("\n".join(each) for each in (lines, theirs, ours))
-    merged = _merge_words(*texts)
+def _by_words(base: list[str], theirs: list[str], ours: list[str]) -> list[str]:
+    """Return lines that both sides have changed, word by word, or else ours."""
+    merged = _merge_words(*("\n".join(lines) for lines in (base, theirs, ours)))
     return ours if merged is None else merged.split("\n")
