@@ -7,8 +7,9 @@ there is nothing that a crash could leave wrong.
 
 from __future__ import annotations
 
+import bisect
 import threading
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator._model import (
@@ -21,12 +22,14 @@ from vespera_orchestrator._model import (
 from vespera_orchestrator.documents.project_types import find_type_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from vespera_orchestrator._model import Artifact, Event, Session, Task
     from vespera_orchestrator.contracts import Store
     from vespera_orchestrator.documents.project_types import ProjectType
+
+T = TypeVar("T")
 
 _MOST_EVENTS: Final = 2_000
 """After more, everything is read again: that is faster then."""
@@ -73,6 +76,8 @@ class Collected:
 
     tasks: tuple[Task, ...] = ()
     """By the time of their end."""
+    by_id: Mapping[str, Task] = attrs.field(factory=dict)
+    """The same tasks."""
     artifacts: tuple[Artifact, ...] = ()
     """Those of the tasks, and those of no task, by the time they were saved.
 
@@ -111,6 +116,8 @@ class Collection:
         self._worktree_tasks: dict[str, str] = {}
         """The task of each worktree, by the worktree's name."""
         self._collected: Collected | None = None
+        self._order: _Order | None = None
+        """The tasks and artifacts in order; ``None`` if it has to be found anew."""
 
     def collect(self, landing: LandingTask | None = None) -> Collected:
         """Return what is in the store now.
@@ -123,7 +130,9 @@ class Collection:
             if landing is not None and landing.task.session_id in self._sessions:
                 return self._with_landing(landing)
             if self._collected is None:
-                self._collected = self._put_together(self._tasks, self._artifacts)
+                if self._order is None:
+                    self._order = self._put_in_order(self._tasks, self._artifacts)
+                self._collected = self._as_collected(self._order, self._tasks)
             return self._collected
 
     # --- following the log ------------------------------------------------------
@@ -179,6 +188,7 @@ class Collection:
         if artifact is None or artifact.session_id not in self._sessions:
             return
         versions = self._versions_of(artifact)
+        self._order = None
         for version in versions:
             self._free.pop(version.id, None)
         self._free |= {latest.id: latest for latest in _latest_versions(versions)}
@@ -204,11 +214,15 @@ class Collection:
         if task is None or not is_completed:
             if self._tasks.pop(task_id, None) is not None:
                 self._artifacts.pop(task_id, None)
-                self._collected = None
+                self._collected = self._order = None
             self._commits.pop(task_id, None)
             return
+        artifacts = self._of_task(task_id)
+        is_new = task_id not in self._tasks and self._order is not None
+        if not (is_new and self._order is not None and self._order.take_in(task, artifacts)):
+            self._order = None
         self._tasks[task_id] = task
-        self._artifacts[task_id] = self._of_task(task_id)
+        self._artifacts[task_id] = artifacts
         self._read_commit(task_id)
         self._collected = None
 
@@ -236,7 +250,7 @@ class Collection:
     def _read_everything(self, sessions: tuple[str, ...]) -> None:
         self._sessions = sessions
         self._tasks, self._artifacts, self._free = {}, {}, {}
-        self._collected = None
+        self._collected = self._order = None
         for session_id in sessions:
             query = TaskQuery(
                 session_id=session_id,
@@ -272,14 +286,19 @@ class Collection:
 
     def _with_landing(self, landing: LandingTask) -> Collected:
         task = landing.task
-        artifacts = dict(self._artifacts)
         handed_in = {_lineage(artifact) for artifact in landing.artifacts}
         saved = [each for each in self._of_task(task.id) if _lineage(each) not in handed_in]
-        artifacts[task.id] = (*saved, *landing.artifacts)
+        delivered = (*saved, *landing.artifacts)
+        order = None
+        if task.id not in self._tasks and self._order is not None:
+            order = self._order.copy()
+        tasks = {**self._tasks, task.id: task}
+        if order is None or not order.take_in(task, delivered):
+            order = self._put_in_order(tasks, {**self._artifacts, task.id: delivered})
         lineages = self._superseded_lineages(landing)
-        collected = self._put_together({**self._tasks, task.id: task}, artifacts)
-        listed = tuple(_superseded(artifact, lineages) for artifact in collected.artifacts)
-        return attrs.evolve(collected, artifacts=listed, followers=self._followers(listed))
+        if lineages:
+            order.artifacts = [_superseded(artifact, lineages) for artifact in order.artifacts]
+        return self._as_collected(order, tasks)
 
     def _superseded_lineages(self, landing: LandingTask) -> dict[_Lineage, str]:
         lineages: dict[_Lineage, str] = {}
@@ -289,9 +308,9 @@ class Collection:
                 lineages[_lineage(earlier)] = follower_id
         return lineages
 
-    def _put_together(
+    def _put_in_order(
         self, tasks: Mapping[str, Task], artifacts: Mapping[str, tuple[Artifact, ...]]
-    ) -> Collected:
+    ) -> _Order:
         """Put tasks and artifacts in order; what is of the same moment is ordered by id.
 
         The artifacts of a task stay in the order in which it saved them.
@@ -300,11 +319,15 @@ class Collection:
         groups = [artifacts[task_id] for task_id in sorted(artifacts)]
         listed = [artifact for group in groups for artifact in group]
         listed += sorted(self._free.values(), key=lambda artifact: artifact.id)
-        listed.sort(key=lambda artifact: artifact.created_at)
+        listed.sort(key=_saved_at)
+        return _Order(tasks=ordered_tasks, artifacts=listed)
+
+    def _as_collected(self, order: _Order, tasks: Mapping[str, Task]) -> Collected:
         return Collected(
-            tasks=tuple(ordered_tasks),
-            artifacts=tuple(listed),
-            followers=self._followers(listed),
+            tasks=tuple(order.tasks),
+            by_id=dict(tasks),
+            artifacts=tuple(order.artifacts),
+            followers=self._followers(order.artifacts),
             commits=dict(self._commits),
         )
 
@@ -342,6 +365,44 @@ class Collection:
         if artifact is None:
             return None
         return max(self._versions_of(artifact), key=lambda version: version.version)
+
+
+@attrs.define(kw_only=True)
+class _Order:
+    """Tasks by the time of their end, and artifacts by the time they were saved."""
+
+    tasks: list[Task]
+    artifacts: list[Artifact]
+
+    def copy(self) -> _Order:
+        """Return one that can be changed by itself."""
+        return _Order(tasks=list(self.tasks), artifacts=list(self.artifacts))
+
+    def take_in(self, task: Task, artifacts: Sequence[Artifact]) -> bool:
+        """Put a task with its artifacts in their places.
+
+        Among ten thousand others, sorting all of them takes longer than everything else.
+
+        Returns:
+            Whether it could be done. Otherwise the order is useless: something else is of the same
+            moment, so that its place depends on more than the time.
+        """
+        if not _put_in_place(self.tasks, task, ended_at):
+            return False
+        return all(_put_in_place(self.artifacts, artifact, _saved_at) for artifact in artifacts)
+
+
+def _put_in_place(listed: list[T], item: T, moment: Callable[[T], datetime]) -> bool:
+    """Insert an item by its moment; return ``False`` if another one has the same."""
+    place = bisect.bisect_left(listed, moment(item), key=moment)
+    if place < len(listed) and moment(listed[place]) == moment(item):
+        return False
+    listed.insert(place, item)
+    return True
+
+
+def _saved_at(artifact: Artifact) -> datetime:
+    return artifact.created_at
 
 
 _Lineage = tuple[str, str | None, str, bool]

@@ -342,7 +342,7 @@ class CompletedWork:
         self.commits = collected.commits
         self.inclusions: list[Inclusion] = []
         """What was decided about each artifact and task, and why."""
-        self.by_id = {task.id: task for task in self.tasks}
+        self.by_id = collected.by_id
         self._result_tasks = [self.by_id.get(each.task_id or "") for each in self._results]
         self.withdrawn = self._withdrawn()
         """What no longer holds: the id of the task that says so, by the id of the task."""

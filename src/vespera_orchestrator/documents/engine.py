@@ -275,10 +275,11 @@ class Documents:
                 return {}
             comparisons, _ = self._examine(job)
             seq = self._store.last_seq()
+            waiting = self._proposals.open()
             changes = []
             for comparison in comparisons:
                 if comparison.error is None:
-                    _, change = self._prepare(job, comparison, seq)
+                    _, change = self._prepare(job, comparison, seq, waiting)
                     if change is not None:
                         changes.append(change)
         texts = _texts_of(changes)
@@ -404,10 +405,11 @@ class Documents:
         seq = self._store.last_seq()
         comparisons, notes = self._examine(job)
         report = UpdateReport(notes=notes)
+        waiting = self._proposals.open()
         changes = []
         for comparison in comparisons:
             try:
-                prepared, change = self._prepare(job, comparison, seq)
+                prepared, change = self._prepare(job, comparison, seq, waiting)
                 report += prepared
                 if change is not None:
                     changes.append(change)
@@ -426,12 +428,19 @@ class Documents:
         return report
 
     def _prepare(
-        self, job: _Job, comparison: Comparison, seq: int
+        self, job: _Job, comparison: Comparison, seq: int, waiting: Iterable[Artifact]
     ) -> tuple[UpdateReport, _Change | None]:
-        """Record what is to be written, so that a crash before it is written loses nothing."""
+        """Record what is to be written, so that a crash before it is written loses nothing.
+
+        Args:
+            job: The update.
+            comparison: The document.
+            seq: The event up to which everything was read.
+            waiting: The open proposals, for whatever document.
+        """
         if comparison.error is not None:
             raise comparison.error
-        self._propose(comparison, job.session.id)
+        self._propose(comparison, job.session.id, waiting)
         report = UpdateReport(notes=_notes_on(comparison), edited=_edited_places(comparison))
         path, file = comparison.path, comparison.file
         session_id, edited = job.session.id, comparison.edited_names
@@ -525,12 +534,15 @@ class Documents:
             for name, content in contents.items()
         )
 
-    def _propose(self, comparison: Comparison, session_id: str) -> None:
+    def _propose(
+        self, comparison: Comparison, session_id: str, waiting: Iterable[Artifact]
+    ) -> None:
         """Open a proposal for each edited section, and close those whose edit is gone."""
         path = comparison.path
         edited = comparison.edited_names
-        for artifact in self._proposals.open(path):
-            if artifact.metadata.get("section") not in edited:
+        for artifact in waiting:
+            is_here = artifact.metadata.get("document") == path
+            if is_here and artifact.metadata.get("section") not in edited:
                 self._proposals.answer(artifact, Answer.MOOT)
         for section in comparison.edited:
             base = self._versions.our_nearest(path, section.name, section.theirs)

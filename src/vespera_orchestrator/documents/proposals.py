@@ -88,15 +88,10 @@ class Proposals:
         self._scope = scope
         self._content = content
 
-    def open(self, path: str | None = None) -> list[Artifact]:
-        """Return the open ones, the oldest first; of one document if *path* names it."""
+    def open(self) -> list[Artifact]:
+        """Return the open ones, the oldest first."""
         query = ArtifactQuery(kind=ArtifactKind.PROPOSAL, partial=True)
-        artifacts = self._scope.store.artifacts(query)
-        return [
-            artifact
-            for artifact in artifacts
-            if path is None or artifact.metadata.get("document") == path
-        ]
+        return list(self._scope.store.artifacts(query))
 
     def read(self, artifact: Artifact, theirs: str) -> Proposal:
         """Return a proposal.

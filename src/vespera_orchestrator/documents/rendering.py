@@ -25,8 +25,11 @@ if TYPE_CHECKING:
 
 _PACKAGED = Path(__file__).parent / "templates"
 """The templates that come with the library."""
-_AROUND = 100
-"""How many lines a secret may have."""
+_MOST_LINES = 100
+"""How many lines a secret may have that says where it begins, as keys do."""
+_FEW_LINES = 20
+"""How many lines any other secret may have."""
+_LONG_BEGINS = "-----BEGIN"
 _SHARED_PARTS = "_parts.md.j2"
 _LoadedTemplate: TypeAlias = "tuple[str, str, Callable[[], bool]]"
 
@@ -147,14 +150,15 @@ def _new_parts(earlier: str, text: str) -> Iterator[str]:
     What stands in a text of a thousand lines is looked at for secrets with each completion. No
     secret is longer than the lines around.
     """
+    around = _MOST_LINES if _LONG_BEGINS in text else _FEW_LINES
     before, lines = earlier.split("\n"), text.split("\n")
     known = set(pairwise(before))
     end = 0
     for number, pair in enumerate(pairwise(lines)):
-        if pair in known or number + 2 + _AROUND <= end:
+        if pair in known or number + 2 + around <= end:
             continue
-        start = max(number - _AROUND, 0)
-        end = number + 2 + 2 * _AROUND
+        start = max(number - around, 0)
+        end = number + 2 + 2 * around
         yield "\n".join(lines[start:end])
     if len(lines) == 1:
         yield text

@@ -208,17 +208,26 @@ class _Changelog:
     def _find_versions(self) -> list[_Version]:
         """Return the versions, the oldest first: from tags, and from tasks that released one."""
         versions = {_named_by(tag): tag.at for tag in self._work.tree.tags}
-        memory = self._work.reader.memory("released versions")
-        for task in self._work.tasks:
-            latest = memory.get(task.id)
-            if latest is None or latest[0] is not task:
-                latest = memory[task.id] = task, None, _released_version(task)
-            name = latest[2]
-            if name is not None:
-                self._release_tasks[task.id] = name
-                versions.setdefault(name, ended_at(task))
+        for task_id, (name, at) in self._find_releases().items():
+            self._release_tasks[task_id] = name
+            versions.setdefault(name, at)
         found = [_Version(name=name, at=at) for name, at in versions.items()]
         return sorted(found, key=lambda version: version.at)
+
+    def _find_releases(self) -> dict[str, tuple[str, datetime]]:
+        """Return which version each task released, and when; only new tasks are looked at."""
+        memory = self._work.reader.memory("released versions")
+        tasks = self._work.tasks
+        _, _, (looked_at, known) = memory.get("", (None, None, ((), {})))
+        if tasks[: len(looked_at)] != looked_at:
+            looked_at, known = (), {}
+        releases = dict(known)
+        for task in tasks[len(looked_at) :]:
+            name = _released_version(task)
+            if name is not None:
+                releases[task.id] = name, ended_at(task)
+        memory[""] = None, None, (tasks, releases)
+        return releases
 
     def releases(self) -> Iterator[Release]:
         """Yield what is unreleased, then each version, the newest first."""
@@ -284,7 +293,7 @@ class _Changelog:
 
         What came before it was made before the project kept its tasks here.
         """
-        begun = min(map(ended_at, self._work.tasks), default=None)
+        begun = ended_at(self._work.tasks[0]) if self._work.tasks else None
         earlier = [version for version in self._versions if begun is None or version.at < begun]
         return max(len(earlier) - 1, 0)
 
