@@ -14,7 +14,7 @@ import attrs
 import griffe
 
 import vespera_orchestrator as vespera
-from measure import Cost, Row, Scale, alternate, metered
+from measure import Cost, Row, Scale, alternate, metered, say
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -48,9 +48,13 @@ def _reference_rows(scale: Scale) -> list[Row]:
 
     First as a process that has read nothing of it, then as the next process.
     """
+    found = importlib.util.find_spec("sympy")
+    if found is None or found.submodule_search_locations is None:
+        say("the reference of sympy is left out, as it is not installed: pip install --group bench")
+        return []
+    (installed,) = found.submodule_search_locations
     folder = scale.folder / "reference"
     package = folder / "src" / "sympy"
-    (installed,) = importlib.util.find_spec("sympy").submodule_search_locations
     skipped = shutil.ignore_patterns("__pycache__", "tests", "[!_]*.txt")
     source = Path(installed) / scale.pick(".", "core")
     shutil.copytree(source, package, ignore=skipped)
