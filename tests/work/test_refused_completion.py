@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import io
 import math
 import pickle
 from typing import get_type_hints
@@ -308,6 +309,17 @@ def test_work_of_another_type_is_kept_as_its_text(orch):
     with pytest.raises(InvalidInputError, match="detailed_work") as caught:
         orch.complete_task("train", summary="s", detailed_work={"report": TEXT})
     assert TEXT in orch.artifacts.text(caught.value.kept_artifact_id)
+
+
+@pytest.mark.parametrize(
+    "hold", [bytearray, memoryview, io.BytesIO, lambda content: io.StringIO(content.decode())]
+)
+def test_work_that_something_holds_is_kept_itself(orch, hold):
+    """Not what Python says of the thing that holds it."""
+    content = TEXT.encode()
+    with pytest.raises(InvalidInputError, match="detailed_work"):
+        orch.complete_task("train", summary="s", detailed_work=hold(content))
+    assert kept(orch)
 
 
 def test_an_interruption_while_handing_in_keeps_the_work(orch, monkeypatch):

@@ -6,6 +6,7 @@ in which its work lands; whatever cannot land blocks the task, with one recovery
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 from contextlib import contextmanager
@@ -862,6 +863,10 @@ def _as_artifact(draft: ArtifactDraft, task: Task, at: datetime) -> Artifact:
 
 def _as_text(work: object) -> str | bytes:
     """Return work of whatever type as something that a file can hold."""
+    if isinstance(work, io.StringIO | io.BytesIO):
+        return work.getvalue()
+    if isinstance(work, bytearray | memoryview):
+        return bytes(work)
     if isinstance(work, str | bytes):
         return work
     try:
