@@ -100,6 +100,15 @@ def with_deleted_task(orch, project, monkeypatch):  # noqa: ARG001
     orch.delete_task("work", hard=True)
 
 
+def made_by_a_person(orch, project, _):
+    """A person took the worktree down with git, and made their own in its place."""
+    folder = folder_of(orch)
+    project.git("worktree", "unlock", str(folder))
+    project.git("worktree", "remove", "--force", str(folder))
+    project.git("worktree", "add", "-q", "--detach", str(folder))
+    folder.joinpath("secret.txt").write_text("a person's own")
+
+
 def unknown_to_git(orch, project, monkeypatch):  # noqa: ARG001
     """Somebody removed it with git."""
     project.git("worktree", "remove", "-f", "-f", str(folder_of(orch)))
@@ -137,6 +146,7 @@ def unknown_to_git_and_ended(orch, project, monkeypatch):
 
 
 BROKEN = (
+    made_by_a_person,
     half_made,
     half_removed,
     removed_and_not_recorded,
@@ -167,6 +177,8 @@ def test_the_remedy_of_a_finding_works(project, orch, monkeypatch, broken):
     if broken is unknown_to_git_and_ended:
         orch.retry_task("work")
     assert has_work(orch)
+    if broken is made_by_a_person:
+        assert [path.name for path in project.folder.parent.rglob("secret.txt")] == ["secret.txt"]
 
 
 def test_a_worktree_of_a_session_that_nobody_knows(project, orch):

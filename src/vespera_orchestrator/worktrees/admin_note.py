@@ -119,6 +119,12 @@ def is_of_home(repository: ProjectRepository, name: str, home_id: str) -> bool:
     return note is not None and note.worktree.home_id == home_id
 
 
+def is_somebody_else_s(repository: ProjectRepository, name: str) -> bool:
+    """Tell whether git has a worktree of this name that carries no note of any home."""
+    is_there = os.path.lexists(repository.admin(name))
+    return is_there and _read_any_note(repository, name) is None
+
+
 def _read_any_note(repository: ProjectRepository, name: str) -> AdminNote | None:
     try:
         content = read_json(repository.admin(name) / NOTE_FILE)

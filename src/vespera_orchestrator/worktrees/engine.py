@@ -595,6 +595,9 @@ class WorktreeEngine:
         if self._is_over(repository, known):
             self._finish_removal(repository, known, recorded)
             return None
+        if recorded is not None and admin_note.is_somebody_else_s(repository, known.name):
+            self._give_up_name(repository, recorded)
+            return None
         if not checkout.is_whole(repository, known):
             checkout.refuse_foreign(repository, known)
             repository.refuse_unsupported(repository.tip(repository.integration_ref) or known.base)
@@ -602,6 +605,19 @@ class WorktreeEngine:
         if recorded is None:
             return self._scope.store.put_worktree(known, EventKind.WORKTREE_CREATED)
         return self._record_place(recorded, known)
+
+    def _give_up_name(self, repository: ProjectRepository, recorded: Worktree) -> None:
+        """Let go of a worktree in whose place somebody made one with git, under the same name.
+
+        Theirs is not touched. Ours is made again under another name, from its last save.
+        """
+        saved = repository.tip(WIP + recorded.name) or recorded.base
+        ref = rescue.keep_last_state(repository, recorded.name, saved)
+        removed = attrs.evolve(
+            recorded, state=WorktreeState.REMOVED, rescue_ref=ref, unlanded=True, saved=saved
+        )
+        self._scope.store.put_worktree(removed, EventKind.WORKTREE_REMOVED)
+        removal.retire(repository, removed)
 
     def _record_place(self, recorded: Worktree, located: Worktree) -> Worktree:
         """Record that a worktree's folder is another one now, or in another place."""
