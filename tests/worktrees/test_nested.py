@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from pathlib import Path
 
 import pytest
 
+import vespera_orchestrator as vespera
 from support.git_project import Project
 from vespera_orchestrator.errors import DirtyCheckoutError
 from vespera_orchestrator.worktrees import nested
@@ -339,6 +341,25 @@ def test_a_killed_write_is_finished_by_the_next(project, trees, folder, monkeypa
         with pytest.raises(KeyboardInterrupt):
             trees.create("work")
     assert not (app / ".git").exists()
+    trees.create("work")
+    assert state_of(project, app) == before
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EIO])
+def test_on_a_full_disk_nobody_begins_without_it(project, trees, folder, monkeypatch, number):
+    """The worktree is not made until there is room; then all of it is there."""
+    app = with_history(project, folder / "app")
+    before = state_of(project, app)
+    trees.snapshot("work")
+    shutil.rmtree(folder)
+
+    def refuse(path):
+        raise OSError(number, os.strerror(number), str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(nested, "_forget_place", refuse)
+        with pytest.raises(vespera.GitFailedError, match=os.strerror(number)):
+            trees.create("work")
     trees.create("work")
     assert state_of(project, app) == before
 

@@ -35,6 +35,11 @@ class UnfitFileError(OSError):
         return f"{self.filename} {self.strerror}"
 
 
+def is_disk_trouble(exc: Exception) -> bool:
+    """Tell whether the disk refused a write that another time, or with more room, it accepts."""
+    return isinstance(exc, OSError) and exc.errno in (*_FULL, errno.EIO)
+
+
 def resolved_path(name: str, path: str | os.PathLike[str]) -> Path:
     """Return an absolute path without links; ``~`` and ``~user`` are folders of users.
 

@@ -28,6 +28,7 @@ import pygit2
 from pygit2.enums import DiffOption, FileMode
 
 from vespera_orchestrator import _attrs as attrs
+from vespera_orchestrator.home.files import is_disk_trouble
 from vespera_orchestrator.home.reading import read_json
 from vespera_orchestrator.worktrees import libgit2, torn
 from vespera_orchestrator.worktrees.opening import open_repository
@@ -371,6 +372,9 @@ def write_out(repo: pygit2.Repository, snapshot: str, folder: Path) -> None:
 
     One that is there already is left as it is. Safe to repeat after a kill: a repository's ``.git``
     comes last, in one step.
+
+    Raises:
+        OSError: The disk is full, or bad.
     """
     commit = nested_commit(repo, snapshot)
     if commit is None:
@@ -380,6 +384,8 @@ def write_out(repo: pygit2.Repository, snapshot: str, folder: Path) -> None:
         try:
             _write_repository(saved.peel(pygit2.Tree), folder, path)
         except (OSError, pygit2.GitError, ValueError) as exc:
+            if is_disk_trouble(exc):
+                raise  # nobody must begin without it; the next call goes on from here
             # What else there is in the worktree must not be lost because of it.
             log.warning("the repository %s was not written out: %s", display_path(path), exc)
 
