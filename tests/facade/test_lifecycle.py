@@ -272,7 +272,7 @@ def test_failure_is_blocked_then_recovered_then_ready_from_the_checkpoint(orch):
         "recovery",
         blocked.id,
     )
-    assert (recovery.priority, recovery.specialist_type) == (4, "builder")
+    assert (recovery.priority, recovery.specialist_type) == (3, "builder")
     assert recovery.context["error"] == "ValueError: no compiler"
     assert recovery.context["checkpoint_note"] == "two of four"
     kept = [
@@ -433,9 +433,26 @@ def test_a_subtask_of_a_recovery_cannot_wait_for_what_it_recovers(orch):
 
 
 def test_a_task_of_the_highest_priority_can_fail(orch):
-    """A recovery goes before its task, and no priority is so high that failing is impossible."""
+    """No priority is so high that failing is impossible."""
     orch.plan_task("Build", priority=2**53)
     assert fail(orch, "build") is not None
+
+
+def test_a_recovery_comes_where_what_waits_for_it_puts_it(orch):
+    """Before what is as long, and behind a longer chain: that one decides when all is done."""
+    orch.plan_tasks(
+        [
+            {"title": "Dig", "estimated_effort": "2h"},
+            {"title": "Build", "dependencies": ["dig"]},
+            {"title": "Paint", "dependencies": ["build"]},
+            {"title": "Sweep"},
+            {"title": "Mow"},
+        ]
+    )
+    fail(orch, "sweep")
+    assert [task.alias for task in orch.ready_tasks()] == ["dig", "recover_sweep", "mow"]
+    fail(orch, "dig")
+    assert orch.ready_tasks()[0].alias == "recover_dig"
 
 
 # --- next_action ------------------------------------------------------------------------

@@ -317,7 +317,7 @@ def test_all_causes_are_named_in_their_order():
 
 
 def test_a_failure_is_followed_by_a_recovery():
-    """It is more urgent, beside the task, and says what is known of the failure."""
+    """It is beside the task, as urgent, and says what is known of the failure."""
     failed = task("a", "blocked", attempts=2, failures=1, priority=5, parent_task_id="t_p")
     failure = Failure(
         error="no key",
@@ -332,7 +332,7 @@ def test_a_failure_is_followed_by_a_recovery():
         lifecycle.RECOVERY,
         "t_a",
     )
-    assert (draft.priority, draft.parent) == (6, "t_p")
+    assert (draft.priority, draft.parent) == (5, "t_p")
     assert draft.context == {
         "error": "no key",
         "attempt": 2,

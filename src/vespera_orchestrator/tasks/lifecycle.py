@@ -464,7 +464,7 @@ def recovery_for(task: Task, failure: Failure) -> TaskDraft | None:
         task_type=RECOVERY,
         complexity=task.complexity,
         specialist_type=specialists.of_recovery(task),
-        priority=min(task.priority + 1, MAX_PRIORITY),
+        priority=task.priority,
         context=_recovery_context(task, failure),
         max_attempts=task.max_attempts,
         recovers_task_id=task.id,

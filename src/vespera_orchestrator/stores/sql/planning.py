@@ -94,7 +94,9 @@ def _insert(tx: Transaction, named: Drafts, tasks: Sequence[Task]) -> Sequence[T
     children = Counter(task.parent_task_id for task in tasks if task.parent_task_id is not None)
     parents_before = {parent: needed[parent] for parent in children if parent in named.existing}
     readiness = {task.id: lifecycle.readiness(task, needed) for task in tasks}
-    hours = urgencies(tasks, {parent: task.urgency for parent, task in parents_before.items()})
+    recovered = {task.recovers_task_id for task in tasks} - {None, *new}
+    after = [*parents_before.values(), *reading.tasks_by_id(tx, sorted(map(str, recovered)))]
+    hours = urgencies(tasks, {task.id: task.urgency for task in after})
     counted = _with_counts(tasks, readiness, children, hours)
     _insert_tasks(tx, named, counted, needed)
     _follow_due_dates(tx, tasks, list(parents_before))

@@ -23,24 +23,25 @@ pay for its whole length each time.
 """
 
 
-def urgencies(tasks: Sequence[Task], parents: Mapping[str, float]) -> dict[str, float]:
+def urgencies(tasks: Sequence[Task], waiting: Mapping[str, float]) -> dict[str, float]:
     """Return, for each of these new tasks, the hours of the longest chain that starts with it.
 
-    Its own hours count. What comes after a task is what waits for it: its dependents, its parent.
+    Its own hours count. What comes after a task is what waits for it: its dependents, its parent,
+    the task that it recovers.
 
     Args:
         tasks: The new tasks.
-        parents: The urgency of existing tasks that they are put under, by id.
+        waiting: The urgency of existing tasks that they are put under, or recover, by id.
     """
     following: dict[str, list[str]] = {task.id: [] for task in tasks}
-    hours = dict(parents)
+    hours = dict(waiting)
     for task in tasks:
         for edge in task.dependencies:
             if edge.task in following:
                 following[edge.task].append(task.id)
-        parent = task.parent_task_id
-        if parent is not None and (parent in following or parent in hours):
-            following[task.id].append(parent)
+        for after in (task.parent_task_id, task.recovers_task_id):
+            if after is not None and (after in following or after in hours):
+                following[task.id].append(after)
     own_hours = {task.id: effort.effort_hours(task.estimated_effort) for task in tasks}
     for start in following:
         _add_longest(start, following, own_hours, hours)

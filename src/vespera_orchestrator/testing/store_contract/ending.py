@@ -189,7 +189,7 @@ class EndingContract(StoreFixtures):
         assert recovery.recovers_task_id == a.id
         assert recovery.task_type == "recovery"
         assert recovery.alias == "recover_a"
-        assert recovery.priority == 3
+        assert recovery.priority == 2
         assert recovery.context["error"] == "it broke"
         assert recovery.context["checkpoint_id"] == saved.id
         assert recovery.context["conflict"] == ["x"]
