@@ -138,13 +138,18 @@ def test_news_are_counted_from_the_readers_own_look(fields, words):
     assert words in str(briefing(facts(**fields)))
 
 
+SAME = Drift(relied_on=("a",), are_files_the_same=True)
+
+
 @pytest.mark.parametrize(
     ("drift", "words"),
     [
-        (Drift(relied_on=("a",)), "the code is as you left it; what a builds on is unchanged."),
-        (Drift(relied_on=("a", "b")), "you left it; what a and b build on is unchanged."),
+        (SAME, "the files are as you left them; what a builds on is unchanged."),
+        (attrs.evolve(SAME, relied_on=("a", "b")), "what a and b build on is unchanged."),
+        (attrs.evolve(SAME, relied_on=()), "Since then: the files are as you left them."),
+        (Drift(relied_on=("a",)), "Since then: what a builds on is unchanged."),
         (Drift(commits=1, file_count=1), "Since then: 1 new commit, 1 file changed."),
-        (Drift(replaced=("x",), relied_on=("a",)), "as you left it; look again: x."),
+        (attrs.evolve(SAME, replaced=("x",)), "as you left them; look again: x."),
     ],
 )
 def test_what_is_still_safe_to_rely_on(drift, words):
@@ -166,6 +171,16 @@ def test_where_the_work_is(position, missing, words):
     """The branch, and how far it is behind the one where finished work goes."""
     where = Whereabouts(position=position, integration_branch="integration", missing=missing)
     assert str(briefing(facts(where=where))).splitlines()[-2].endswith(words)
+
+
+def test_what_the_next_step_says_is_not_said_before_it():
+    """A decision stands once on the page."""
+    asked = why("a", "a person must decide: retry it")
+    step = NextStep(action="decide", sentence="a waits.", call="x", task_id=asked.task_id)
+    written = str(briefing(facts(of={"blocked": (asked,), "next_step": step})))
+    assert "To decide" not in written
+    written = str(briefing(facts(of={"blocked": (asked, why("b", "a person must decide"))})))
+    assert "To decide: b: a person must decide" in written
 
 
 def test_trouble_is_told():

@@ -304,11 +304,15 @@ TABLE = {
     ),
     "a decision beside what runs": (
         SessionFacts(counts={RUNNING: 1, BLOCKED: 1}, running=1, decisions=[DECISION]),
-        ("decide", "then decide: a person must decide", "orch.retry_task('a')"),
+        (
+            "decide",
+            "waits for a decision: a person must decide. When you have read this, then decide.",
+            "orch.retry_task('a')",
+        ),
     ),
     "decision": (
         SessionFacts(counts={BLOCKED: 1}, decisions=[DECISION], waiting=DECISION),
-        ("decide", "a cannot go on without a person. When", "orch.retry_task('a')"),
+        ("decide", "a waits for a decision: ", "orch.retry_task('a')"),
     ),
     "nothing can go on": (
         SessionFacts(counts={BLOCKED: 1}, waiting=WAITING),

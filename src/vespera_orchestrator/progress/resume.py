@@ -158,7 +158,9 @@ class Drift:
     replaced: tuple[str, ...] = ()
     """What the reader's tasks build on and has a later version now, in words."""
     relied_on: tuple[str, ...] = ()
-    """The aliases of the reader's tasks."""
+    """The aliases of the reader's tasks that build on others."""
+    are_files_the_same: bool = False
+    """Whether git says so, and the reader has something in hand."""
 
 
 @attrs.frozen(kw_only=True)
@@ -392,8 +394,8 @@ def _drift_lines(drift: Drift | None) -> list[_Line]:
         listed = _list(drift.files, drift.file_count, _FILES_WIDTH)
         if listed:
             parts[-1] += f" ({listed})"
-    elif drift.relied_on:
-        parts.append("the code is as you left it")
+    elif drift.are_files_the_same:
+        parts.append("the files are as you left them")
     relied_on = " and ".join(drift.relied_on)
     if drift.replaced:
         parts.append(f"look again: {drift.replaced[0]}")
@@ -415,7 +417,12 @@ def _date_lines(status: Status) -> list[_Line]:
 
 def _trouble_lines(facts: ResumeFacts) -> list[_Line]:
     status = facts.status
-    decisions = [why for why in status.blocked if why.needs_person]
+    step = status.next_step
+    decisions = [
+        why
+        for why in status.blocked
+        if why.needs_person and (step.action, step.task_id) != ("decide", why.task_id)
+    ]
     texts = [f"Question: {question_line(task)}" for task in status.questions[:1]]
     texts += [f"To decide: {why.alias}: {decision_sentence(why)}" for why in decisions[:2]]
     texts += [f"Blocked: {why}" for why in status.blocked if not why.needs_person][:1]

@@ -360,11 +360,12 @@ class ResumeView:
             for use in self._status.outdated
             if any(mine.task.id == use.task_id for mine in own)
         ]
-        drift = Drift(
-            replaced=tuple(replaced), relied_on=tuple(mine.task.alias for mine in own[:2])
-        )
+        building = [mine.task.alias for mine in own[:2] if mine.task.dependencies]
+        drift = Drift(replaced=tuple(replaced), relied_on=tuple(building))
         old, new = self._moved(last_look)
         if old is None or new is None or old == new:
+            is_known = bool(own) and new is not None
+            drift = attrs.evolve(drift, are_files_the_same=is_known)
             return drift if last_look is not None else None
         compared = self._from_git(lambda: self._rooms.worktrees.changes_between(old, new))
         if compared is None:

@@ -467,8 +467,8 @@ def _decide(facts: SessionFacts) -> NextStep | None:
         return None
     first = facts.decisions[0]
     sentence = (
-        f"{first.alias} cannot go on without a person. When you have read why, then decide: "
-        f"{decision_sentence(first)}"
+        f"{first.alias} waits for a decision: {_ended(decision_sentence(first))} "
+        "When you have read this, then decide."
     )
     return NextStep(
         action="decide",
