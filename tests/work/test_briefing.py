@@ -169,6 +169,20 @@ def test_a_version_from_before_a_conflict_is_not_the_file_as_it_is(orch, project
     assert headed(text, "## Files it may need, each as it is now") == ["- cli.py (by a)"]
 
 
+def test_what_was_decided_is_known_to_everybody_once(orch):
+    """Whoever decided it; what is quoted elsewhere on the page is not repeated."""
+    orch.plan_tasks([{"title": "Format"}, {"title": "Loop", "dependencies": ["format"]}])
+    orch.artifacts.save("Recipes are TOML", "The standard library reads it.", kind="decision")
+    orch.artifacts.save("No colours", "Terminals differ.", kind="decision", task="format")
+    orch.complete_task("format", summary="s", detailed_work="d")
+    text = orch.execute_task("loop").briefing()
+    agreed = text.split("## What the session has agreed on")[1]
+    assert "- decided: Recipes are TOML (a_" in agreed
+    assert "> The standard library reads it." in agreed
+    assert "No colours" not in agreed
+    assert text.count("Terminals differ.") == text.count("Recipes are TOML") == 1
+
+
 def test_texts_of_others_only_if_they_are_clearly_about_it(orch):
     """A sibling's to-dos are not, a decision in an earlier session is."""
     orch.plan_task("Decide the sensor")

@@ -198,7 +198,7 @@ class AgentContext(Record):
             inherited_artifacts=artifacts,
             shared_context=dict(shared),
             conflicts=shared.conflicts,
-            decisions=_decisions(scope.store, session),
+            decisions=decisions_in(scope.store, session),
             home=scope.home.path,
             store=scope.store.identity,
             store_url=scope.store.url,
@@ -207,7 +207,8 @@ class AgentContext(Record):
         )
 
 
-def _decisions(store: Store, session: Session) -> tuple[Artifact, ...]:
+def decisions_in(store: Store, session: Session) -> tuple[Artifact, ...]:
+    """Return what was decided in the session and those above it, the newest first."""
     decisions: list[Artifact] = []
     for each in reversed(ancestry(store, session)):
         query = ArtifactQuery(

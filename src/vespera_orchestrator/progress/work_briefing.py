@@ -167,6 +167,8 @@ class WorkFacts:
     files: Sequence[FileNote] = ()
     agreed: Mapping[str, JsonValue] = attrs.field(factory=dict)
     """What the session has agreed on."""
+    decisions: Sequence[WorkRecord] = ()
+    """The last artifacts of the kind ``decision`` that are not quoted above, the newest first."""
     related: Sequence[RelatedText] = ()
     unread: Sequence[UnreadText] = ()
     """Further texts that cannot be read here."""
@@ -409,10 +411,15 @@ def _attempt_lines(facts: WorkFacts) -> Iterator[str]:
 
 def _record_piece(record: WorkRecord, task: Task) -> Piece:
     """Return a piece that quotes a record of *task*, or names it."""
-    artifact = record.artifact
     line = f"- {_record_name(record, task)}"
     if record.quoted_at:
         return Piece(line=f"{line}: see {record.quoted_at}")
+    return _quotation(record, line)
+
+
+def _quotation(record: WorkRecord, line: str) -> Piece:
+    """Return a piece with the text of an artifact, as far as it was read, or how to read it."""
+    artifact = record.artifact
     if record.problem:
         return Piece(line=f"{line}: {one_line(record.problem, _PROBLEM_WIDTH)}")
     if not record.text:
@@ -512,16 +519,25 @@ def _role_section(facts: WorkFacts) -> Section:
 
 
 def _agreed_section(facts: WorkFacts) -> Section:
-    if not facts.agreed:
-        return Section(heading="", pieces=[])
-    piece = Piece(
-        line="Shared by everybody in the session:",
-        quote=_values(facts.agreed),
-        rest="orch.shared_context()",
-        rank=_AGREED,
-        share=0.3,
-    )
-    return Section(heading="## What the session has agreed on", pieces=[piece])
+    pieces = []
+    if facts.agreed:
+        shared = Piece(
+            line="Shared by everybody in the session:",
+            quote=_values(facts.agreed),
+            rest="orch.shared_context()",
+            rank=_AGREED,
+            share=0.3,
+        )
+        pieces.append(shared)
+    for record in facts.decisions:
+        title = one_line(record.artifact.title, 120)
+        line = f"- decided: {title} ({record.artifact.id}{_by(record.artifact)})"
+        pieces.append(attrs.evolve(_quotation(record, line), rank=_AGREED, share=0.1))
+    return Section(heading="## What the session has agreed on", pieces=pieces)
+
+
+def _by(artifact: Artifact) -> str:
+    return f", by {one_line(artifact.agent, 60)}" if artifact.agent else ""
 
 
 def _files_section(facts: WorkFacts) -> Section:

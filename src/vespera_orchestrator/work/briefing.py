@@ -15,6 +15,7 @@ from vespera_orchestrator._model import (
     TaskStatus,
 )
 from vespera_orchestrator._text import CHARS_PER_TOKEN
+from vespera_orchestrator.agents.context import decisions_in
 from vespera_orchestrator.agents.roles.role import Role, read_roles, role_named
 from vespera_orchestrator.artifacts.content.readable import is_readable
 from vespera_orchestrator.artifacts.input_checks import clean_title
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("vespera_orchestrator")
 
 _MOST_UPSTREAM: Final = 200
+_MOST_DECISIONS: Final = 8
 _READ_AHEAD: Final = 3
 """How many budgets of text are read, at most, to choose from."""
 
@@ -90,6 +92,8 @@ class _TaskRecords:
     upstream: Sequence[tuple[Task, int, Sequence[TaskArtifact]]]
     """What the task builds on, how far it is, and its records: the nearest first."""
     shared: SharedContext
+    decisions: Sequence[Artifact]
+    """What was decided last in the session, and in those above it."""
     usual_time: UsualTime | None
 
 
@@ -120,8 +124,15 @@ class _Collection:
             )
             for task, steps, saved in records.upstream
         ]
+        quoted_above = {record.artifact.id for entry in upstream for record in entry.records}
+        decisions = [each for each in records.decisions if each.id not in quoted_above]
         texts = RelatedTexts(self._rooms, self._artifacts, self._task)
-        related = texts.outside(self._known_tasks(upstream))
+        decided_ids = {each.id for each in decisions}
+        related = [
+            each
+            for each in texts.outside(self._known_tasks(upstream))
+            if each.artifact_id not in decided_ids
+        ]
         return attrs.evolve(
             self._known,
             goal=records.session.goal,
@@ -134,6 +145,7 @@ class _Collection:
             earlier_work=earlier,
             upstream=upstream,
             agreed=dict(records.shared),
+            decisions=[self._record(artifact) for artifact in decisions],
             files=self._files(upstream),
             related=related,
             unread=texts.unread,
@@ -154,6 +166,7 @@ class _Collection:
             earlier_work=self._earlier_work(recovers),
             upstream=self._upstream(),
             shared=self._rooms.shared.peek(session),
+            decisions=decisions_in(store, session)[:_MOST_DECISIONS],
             usual_time=usual_time_of(store, task),
         )
 
