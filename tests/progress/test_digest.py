@@ -51,17 +51,26 @@ def test_a_day_has_as_many_parts_as_hours_are_named(hour, begun, next_one):
 
 def test_news_come_once_and_then_wait(orch, clock):
     """However often one looks: the next ones come in the next part of the day."""
-    assert str(orch.digest()) == "Nothing new. Nothing needs you: rest."
+    assert str(orch.digest()) == LATER
     somebody_does(orch, "Boil")
     assert orch.digest().lines[:2] == (
         "1 thing done since you looked:",
         "  boil: Boil is done (ada)",
     )
     somebody_does(orch, "Pour", "Stir", "Sip", "Wash")
-    assert str(orch.digest()) == "Nothing needs you: rest. The next news: at 13:00."
+    assert str(orch.digest()) == "Nothing new. Nothing needs you: rest. The next news: at 13:00."
     clock.advance(3 * 3600)
     assert orch.digest().lines[0] == "4 things done since you looked, the last:"
     assert not orch.digest().has_news
+
+
+def test_nobody_is_told_to_rest_where_something_waits(orch):
+    """And what one has answered oneself is no news."""
+    orch.plan_task("Tea", question="Green or black?")
+    assert str(orch.digest()) == LATER
+    orch.answer("tea", "green")
+    assert not orch.digest().has_news
+    assert "rest" in str(orch.digest())
 
 
 def test_nobody_is_told_in_the_middle_of_a_task(orch):

@@ -95,7 +95,7 @@ def test_where_we_were_what_changed_what_to_do():
         "Since you looked, 2 days ago: 7 changes, the last:",
         "  a completed: boiled (bob, 2 days ago; a.py:1, b.py and 2 more)",
         "  b blocked: no key (you, 2 days ago)",
-        "Since then: 2 new commits, 1 file changed (a.py:1); what lid builds on is unchanged.",
+        "Since then: what lid builds on is unchanged; 2 new commits, 1 file changed (a.py:1).",
         "To decide: b: a person must decide",
         "Running: run: begun (ada, 10%, saved just now; run.py:3)",
         "Skipped: c (no gas), 2 more",
@@ -144,12 +144,12 @@ SAME = Drift(relied_on=("a",), are_files_the_same=True)
 @pytest.mark.parametrize(
     ("drift", "words"),
     [
-        (SAME, "the files are as you left them; what a builds on is unchanged."),
-        (attrs.evolve(SAME, relied_on=("a", "b")), "what a and b build on is unchanged."),
+        (SAME, "what a builds on is unchanged; the files are as you left them."),
+        (attrs.evolve(SAME, relied_on=("a", "b")), "what a and b build on is unchanged;"),
         (attrs.evolve(SAME, relied_on=()), "Since then: the files are as you left them."),
         (Drift(relied_on=("a",)), "Since then: what a builds on is unchanged."),
         (Drift(commits=1, file_count=1), "Since then: 1 new commit, 1 file changed."),
-        (attrs.evolve(SAME, replaced=("x",)), "as you left them; look again: x."),
+        (attrs.evolve(SAME, replaced=("x",)), "Since then: look again: x; the files are as"),
     ],
 )
 def test_what_is_still_safe_to_rely_on(drift, words):

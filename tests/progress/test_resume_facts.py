@@ -84,8 +84,14 @@ def test_a_lost_agent_is_as_old_as_its_last_sign_of_life(tmp_path, clock):
         orch.plan_task("Walls")
         orch.execute_task("walls", agent="bob")
         clock.advance(hours=11)
-        text = str(orch.resume())
-    assert "walls released: its agent stopped responding (bob, 11 hours ago)" in text
+        assert "walls released: its agent stopped responding (bob, 11 hours ago)" in str(
+            orch.resume()
+        )
+        assert "attempt 1 crashed" in str(orch.next_step())
+        orch.execute_task("walls")
+        clock.advance(hours=11)
+        assert "walls free again: you were away (you, 11 hours ago)" in str(orch.resume())
+        assert "crashed" not in str(orch.next_step())
 
 
 def test_one_step_costs_less_than_the_whole_page(orch):

@@ -105,14 +105,19 @@ class DigestReader:
             )
         told = self._store.last_look(self._session.id, self._name)
         if told is not None and told.at >= self._begun:
-            return self._quiet(f"{REST} The next news: at {self._next_at:%H:%M}.")
+            return self._quiet(f"{self._calm} The next news: at {self._next_at:%H:%M}.")
         seq = self._store.last_seq()
         events = self._news(told)
         if not events:
-            return self._quiet(f"Nothing new. {REST}")
+            return self._quiet(self._calm)
         digest = self._digest(events)
         self._note(seq)
         return digest
+
+    @property
+    def _calm(self) -> str:
+        """What is said where there are no news: whoever could do something is not told to rest."""
+        return _NOTHING_NEW if self._step.call else f"Nothing new. {REST}"
 
     @property
     def _name(self) -> str:
@@ -126,7 +131,16 @@ class DigestReader:
         events = self._store.events(
             seen, session_id=self._session.id, kinds=_NEWS, limit=_MOST_COUNTED, newest_first=True
         )
-        return [event for event in reversed(events) if event.agent != self._reader]
+        return [event for event in reversed(events) if not self._is_own(event)]
+
+    def _is_own(self, event: Event) -> bool:
+        """Tell whether the reader did it: what a person answers is done by nobody's hands."""
+        if event.agent is not None or event.kind != EventKind.TASK_COMPLETED:
+            return event.agent == self._reader
+        answers = self._store.events(
+            task_id=event.task_id, kinds=(EventKind.TASK_ANSWERED,), limit=1, newest_first=True
+        )
+        return any(answer.agent == self._reader for answer in answers)
 
     def _digest(self, events: Sequence[Event]) -> Digest:
         done = [event for event in events if event.kind == EventKind.TASK_COMPLETED]

@@ -60,6 +60,7 @@ CHANGE_WORDS: Final[dict[str, str]] = {
     EventKind.RETRY_SCHEDULED: "did not succeed, is tried again by itself",
 }
 """The events that a briefing reports, with what they did to their task."""
+_AWAY: Final = "free again: you were away"
 _RESTED: Final = "free again: whoever held it has paused"
 _PROCESS_ENDED: Final = "released: its process had ended"
 
@@ -367,11 +368,13 @@ def _news_line(facts: ResumeFacts) -> str:
 
 def _change_line(change: Change, facts: ResumeFacts) -> str:
     state = _age(change.at, facts)
+    is_reader = change.agent == facts.reader
     if change.agent:
-        is_reader = change.agent == facts.reader
         who = "you" if is_reader else one_line(change.agent, _NAME_WIDTH)
         state = f"{who}, {state}"
-    head = f"  {one_line(change.alias, _NAME_WIDTH)} {change.words}"
+    is_own_silence = is_reader and change.words == CHANGE_WORDS[EventKind.LEASE_EXPIRED]
+    words = _AWAY if is_own_silence else change.words
+    head = f"  {one_line(change.alias, _NAME_WIDTH)} {words}"
     return _with_files(head, change.detail, state, change.files, change.file_count)
 
 
@@ -398,10 +401,10 @@ def _drift_lines(drift: Drift | None) -> list[_Line]:
         parts.append("the files are as you left them")
     relied_on = " and ".join(drift.relied_on)
     if drift.replaced:
-        parts.append(f"look again: {drift.replaced[0]}")
+        parts.insert(0, f"look again: {drift.replaced[0]}")
     elif relied_on:
         verb = "builds" if len(drift.relied_on) == 1 else "build"
-        parts.append(f"what {relied_on} {verb} on is unchanged")
+        parts.insert(0, f"what {relied_on} {verb} on is unchanged")
     if not parts:
         return []
     return [_Line(text=_shorten(f"Since then: {'; '.join(parts)}."), rank=_DRIFT)]

@@ -296,10 +296,10 @@ class ResumeView:
                 for change in records.changes
             ],
             new_changes=records.new_changes,
-            drift=self._drift(last_look, own),
+            drift=self._drift(last_look, own, records.documents),
             skipped=[_change(change) for change in records.skipped],
             skipped_count=self._status.counts.get(TaskStatus.SKIPPED, 0),
-            where=self._where(records.worktrees),
+            where=self._where(_own_first(records.worktrees, own)),
         )
 
     def note(self, records: ResumeRecords) -> None:
@@ -354,7 +354,9 @@ class ResumeView:
             return None
         return self._unlanded(task, None)
 
-    def _drift(self, last_look: Look | None, own: Sequence[InHand]) -> Drift | None:
+    def _drift(
+        self, last_look: Look | None, own: Sequence[InHand], documents: Sequence[str]
+    ) -> Drift | None:
         replaced = [
             str(use)
             for use in self._status.outdated
@@ -367,7 +369,9 @@ class ResumeView:
             is_known = bool(own) and new is not None
             drift = attrs.evolve(drift, are_files_the_same=is_known)
             return drift if last_look is not None else None
-        compared = self._from_git(lambda: self._rooms.worktrees.changes_between(old, new))
+        compared = self._from_git(
+            lambda: self._rooms.worktrees.changes_between(old, new, documents=documents)
+        )
         if compared is None:
             return None
         commits, changes = compared
@@ -401,6 +405,12 @@ class ResumeView:
 
     def _missing(self) -> int:
         return self._rooms.worktrees.missing_in_checkout()
+
+
+def _own_first(worktrees: Sequence[Worktree], own: Sequence[InHand]) -> list[Worktree]:
+    """Return the worktrees, those of the reader's tasks first: not all of them are named."""
+    names = {mine.task.worktree for mine in own}
+    return sorted(worktrees, key=lambda worktree: worktree.name not in names)
 
 
 def _worktree_words(record: Worktree, project: Path) -> str:

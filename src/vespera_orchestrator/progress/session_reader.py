@@ -14,6 +14,7 @@ from vespera_orchestrator._model import (
     Agenda,
     ArtifactKind,
     ArtifactQuery,
+    AttemptEnding,
     CauseKind,
     EventKind,
     Task,
@@ -379,7 +380,12 @@ class SessionReader:
     def _setback(self, task: Task) -> str:
         """Return how the latest attempt at a ready task ended, if it came to nothing by itself."""
         attempts = self._store.attempts(task.id) if task.attempts else ()
-        return causes.setback(task, attempts[-1]) if attempts else ""
+        if not attempts:
+            return ""
+        last = attempts[-1]
+        if last.agent == self._scope.agent and last.ending == AttemptEnding.ABANDONED:
+            return ""  # whoever was away knows it, and has not crashed
+        return causes.setback(task, last)
 
     def _without_ready(self, facts: SessionFacts, *, is_idle: bool, is_left: bool) -> SessionFacts:
         """Add what matters only where nothing is ready for the reader.

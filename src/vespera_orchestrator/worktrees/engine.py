@@ -1084,11 +1084,16 @@ class WorktreeEngine:
         """Return what a snapshot has beyond what it shares with the integration branch."""
         return lookback.unlanded_changes(self._repository(), snapshot)
 
-    def changes_between(self, old: str, new: str) -> tuple[int, Changes]:
-        """Return how many commits *new* has that *old* has not, and the files that differ."""
+    def changes_between(
+        self, old: str, new: str, *, documents: Collection[str] = ()
+    ) -> tuple[int, Changes]:
+        """Return how many commits *new* has that *old* has not, and the files that differ.
+
+        See `changes_of` for *documents*.
+        """
         repository = self._repository()
         commits = lookback.commits_between(repository, old, new)
-        return commits, lookback.changes_between(repository, old, new)
+        return commits, lookback.changes_between(repository, old, new, documents=documents)
 
     # removing, and bringing back
 

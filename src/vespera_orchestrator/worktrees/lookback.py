@@ -58,11 +58,14 @@ class Changes:
     """How many files there are in all."""
 
 
-def changes_between(repository: ProjectRepository, old: str, new: str) -> Changes:
-    """Return what changed from the commit *old* to the commit *new*."""
+def changes_between(
+    repository: ProjectRepository, old: str, new: str, *, documents: Collection[str] = ()
+) -> Changes:
+    """Return what changed from the commit *old* to the commit *new*; see `changes_of`."""
     with git_errors(f"compare {old[:12]} with {new[:12]}"):
         repo = repository.open()
-        return _changes(repo, repo[old].peel(pygit2.Tree), repo[new].peel(pygit2.Tree))
+        before, after = (repo[commit].peel(pygit2.Tree) for commit in (old, new))
+        return _changes(repo, before, after, documents)
 
 
 def changes_of(
