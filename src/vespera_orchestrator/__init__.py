@@ -75,19 +75,23 @@ if TYPE_CHECKING:
         ContextConflict as ContextConflict,
         SharedContext as SharedContext,
     )
-    from vespera_orchestrator.artifacts import (
-        ArtifactList as ArtifactList,
-        Artifacts as Artifacts,
-        Collected as Collected,
+    from vespera_orchestrator.artifacts.api import Artifacts as Artifacts
+    from vespera_orchestrator.artifacts.browsing import Exported as Exported
+    from vespera_orchestrator.artifacts.content import Collected as Collected
+    from vespera_orchestrator.artifacts.context import (
         Context as Context,
         ContextPassage as ContextPassage,
-        Damage as Damage,
-        Exported as Exported,
+    )
+    from vespera_orchestrator.artifacts.damage import Damage as Damage
+    from vespera_orchestrator.artifacts.forgetting import (
         Forgotten as Forgotten,
-        Hit as Hit,
-        IndexStatus as IndexStatus,
         Remainder as Remainder,
         RemainderKind as RemainderKind,
+    )
+    from vespera_orchestrator.artifacts.hits import Hit as Hit
+    from vespera_orchestrator.artifacts.search.index import IndexStatus as IndexStatus
+    from vespera_orchestrator.artifacts.showing import (
+        ArtifactList as ArtifactList,
         Shown as Shown,
     )
     from vespera_orchestrator.documents import (
@@ -294,19 +298,23 @@ _HOMES = {
         "ContextConflict",
         "SharedContext",
     ),
-    "artifacts": (
-        "ArtifactList",
-        "Artifacts",
-        "Collected",
+    "artifacts.api": ("Artifacts",),
+    "artifacts.browsing": ("Exported",),
+    "artifacts.content": ("Collected",),
+    "artifacts.context": (
         "Context",
         "ContextPassage",
-        "Damage",
-        "Exported",
+    ),
+    "artifacts.damage": ("Damage",),
+    "artifacts.forgetting": (
         "Forgotten",
-        "Hit",
-        "IndexStatus",
         "Remainder",
         "RemainderKind",
+    ),
+    "artifacts.hits": ("Hit",),
+    "artifacts.search.index": ("IndexStatus",),
+    "artifacts.showing": (
+        "ArtifactList",
         "Shown",
     ),
     "documents": (

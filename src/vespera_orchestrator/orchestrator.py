@@ -394,7 +394,6 @@ class Orchestrator:
             self.artifacts,
             self._completion,
             self._files,
-            overview=self._overview,
             coordination=self._coordination,
             limit=ClaimLimit(self._rooms, self._gauge),
         )

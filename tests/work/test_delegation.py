@@ -148,7 +148,7 @@ def test_a_failing_synthesis_costs_no_work(opened, monkeypatch, caplog, error):
     def fail(*_, **__):
         raise error
 
-    monkeypatch.setattr("vespera_orchestrator.work.delegation.synthesize", fail)
+    monkeypatch.setattr("vespera_orchestrator.work.synthesize.synthesize", fail)
     orch = opened()
     orch.plan_tasks([{"title": "Whole", "children": [{"title": "One"}]}])
     done = orch.complete_task("one", summary="first", detailed_work="The first part.")

@@ -12,10 +12,12 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, TYPE_CHECKING, Final
 
 from vespera_orchestrator import _attrs as attrs
+from vespera_orchestrator import artifacts
 from vespera_orchestrator._model import (
     Artifact,
     ArtifactDraft,
@@ -29,13 +31,10 @@ from vespera_orchestrator._model import (
     utcnow,
 )
 from vespera_orchestrator._rooms import Rooms
-from vespera_orchestrator.artifacts import browsing, drafting, garbage, input_checks
-from vespera_orchestrator.artifacts.browsing import Exported
+from vespera_orchestrator.artifacts import garbage, input_checks
 from vespera_orchestrator.artifacts.content import Collected, pdfs, readable
 from vespera_orchestrator.artifacts.content.media_types import is_text
-from vespera_orchestrator.artifacts.context import Context, candidates, choose, room_for_passages
 from vespera_orchestrator.artifacts.damage import Damage, Verification
-from vespera_orchestrator.artifacts.forgetting import Forgetting, Forgotten
 from vespera_orchestrator.artifacts.hits import (
     Hit,
     SearchHits,
@@ -43,15 +42,12 @@ from vespera_orchestrator.artifacts.hits import (
     note_on_gaps,
     note_on_other_sessions,
 )
-from vespera_orchestrator.artifacts.material import MaterialReader
 from vespera_orchestrator.artifacts.named import named_first
-from vespera_orchestrator.artifacts.redaction import Redaction
 from vespera_orchestrator.artifacts.search.gaps import BY_TITLE, gap_words
 from vespera_orchestrator.artifacts.search.index import ArtifactIndex, IndexStatus, SearchMode
 from vespera_orchestrator.artifacts.search.passages import has_words, quoted_phrases
 from vespera_orchestrator.artifacts.search.table import SearchFilter
 from vespera_orchestrator.artifacts.selection import ALL_SESSIONS, Selection
-from vespera_orchestrator.artifacts.showing import ArtifactList, Shown, bytes_to_show
 from vespera_orchestrator.artifacts.surroundings import Surroundings
 from vespera_orchestrator.artifacts.versions import difference, nothing_before, versions_of
 from vespera_orchestrator.errors import (
@@ -66,6 +62,9 @@ from vespera_orchestrator.home.reading import read_content
 from vespera_orchestrator.home.scope import writes
 from vespera_orchestrator.tasks import arguments
 from vespera_orchestrator.tasks.arguments import callback, moment, text, whole_number
+
+if TYPE_CHECKING:
+    from vespera_orchestrator.artifacts.forgetting import Forgetting
 
 _DAY_S: Final = 86_400.0
 _CATCH_UP_WAIT_S: Final = 60.0
@@ -88,8 +87,13 @@ class Artifacts:
         self._content = rooms.content
         self._index = ArtifactIndex(self._scope, self._content)
         self._verification = Verification(rooms)
-        self._forgetting = Forgetting(rooms, self._index, self.browse)
         garbage.note_foreign_store(self._scope, self._content)
+
+    @cached_property
+    def _forgetting(self) -> Forgetting:
+        from vespera_orchestrator.artifacts.forgetting import Forgetting
+
+        return Forgetting(self._rooms, self._index, self.browse)
 
     def __repr__(self) -> str:
         return "<Artifacts: the full record of the work: save, read, search, list>"
@@ -182,6 +186,8 @@ class Artifacts:
         The record can then become part of another transaction. What is not recorded within a day
         may be collected as garbage. Arguments and errors are those of `save`.
         """
+        from vespera_orchestrator.artifacts import drafting
+
         self._scope.require_open()
         # Every argument is checked before anything is written.
         description = drafting.Description.of(
@@ -217,6 +223,8 @@ class Artifacts:
             SourceFileNotFoundError: It does not exist, is not a regular file, cannot be read,
                 leads out of *root*, or is being written to.
         """
+        from vespera_orchestrator.artifacts import drafting
+
         self._scope.require_open()
         draft = drafting.draft_file(path, root, self._content)
         return attrs.evolve(draft, home_id=self._rooms.keeper)
@@ -313,7 +321,7 @@ class Artifacts:
             )
         return text.text
 
-    def show(self, artifact: str | Artifact) -> Shown:
+    def show(self, artifact: str | Artifact) -> artifacts.Shown:
         """Return the artifact with its content, to print or to view in a notebook.
 
         A notebook renders Markdown and images.
@@ -322,15 +330,17 @@ class Artifacts:
             ArtifactNotFoundError: No artifact has this id.
             CorruptContentError: The bytes are missing, or are not the saved ones.
         """
+        from vespera_orchestrator.artifacts.showing import bytes_to_show
+
         record = self.get(artifact)
         most_bytes = bytes_to_show(record)
         if not most_bytes:
-            return Shown(record, b"")
+            return artifacts.Shown(record, b"")
         if record.size_bytes <= most_bytes:
-            return Shown(record, self.read(record))
+            return artifacts.Shown(record, self.read(record))
         with self.open(record) as stream:
             beginning = stream.read(most_bytes) if is_text(record.media_type) else b""
-        return Shown(record, beginning)
+        return artifacts.Shown(record, beginning)
 
     def list(
         self,
@@ -346,7 +356,7 @@ class Artifacts:
         created_before: datetime | None = None,
         include_superseded: bool = False,
         limit: int | None = None,
-    ) -> ArtifactList:
+    ) -> artifacts.ArtifactList:
         """Return the artifacts that match every filter, the newest first.
 
         The list prints as a table.
@@ -381,15 +391,15 @@ class Artifacts:
             limit=whole_number("limit", limit, least=0),
             newest_first=True,
         )
-        return ArtifactList(self._scope.store.artifacts(query))
+        return artifacts.ArtifactList(self._scope.store.artifacts(query))
 
-    def versions(self, artifact: str | Artifact) -> ArtifactList:
+    def versions(self, artifact: str | Artifact) -> artifacts.ArtifactList:
         """Return every version of the artifact, the oldest first.
 
         You may pass any of them.
         """
         record = self.get(artifact)
-        return ArtifactList(versions_of(self._scope.store, record))
+        return artifacts.ArtifactList(versions_of(self._scope.store, record))
 
     def diff(
         self,
@@ -432,7 +442,7 @@ class Artifacts:
     @writes
     def forget(
         self, artifact: str | Artifact, *, versions: bool = True, reason: str = ""
-    ) -> Forgotten:
+    ) -> artifacts.Forgotten:
         """Remove an artifact for good: what it says is gone, and a tombstone says why.
 
         Gone are its record and bytes, its title in the history, the passages in the search index
@@ -469,7 +479,7 @@ class Artifacts:
         return self._forgetting.forget([each.id for each in series], words)
 
     @writes
-    def forget_text(self, text: str, *, reason: str = "") -> Forgotten:
+    def forget_text(self, text: str, *, reason: str = "") -> artifacts.Forgotten:
         """Put a mark in the place of a text, wherever it is kept: a password, a name.
 
         It is looked for, letter by letter, in everything that people and agents wrote: tasks with
@@ -491,18 +501,20 @@ class Artifacts:
             DocumentError: A document cannot be read or written. Safe to repeat.
             StoreError: Something could not be changed. Safe to repeat.
         """
+        from vespera_orchestrator.artifacts.redaction import Redaction
+
         words = (arguments.text("reason", reason) or "").strip()
         return Redaction(self._rooms, self._forgetting).forget(text, words)
 
     @writes
-    def finish_forgetting(self) -> builtins.list[Forgotten]:
+    def finish_forgetting(self) -> builtins.list[artifacts.Forgotten]:
         """Do what killed calls of `forget` left to do; `Orchestrator.repair` calls it."""
         return self._forgetting.finish_all()
 
     # as files
 
     @writes
-    def browse(self) -> Exported:
+    def browse(self) -> artifacts.Exported:
         """Write the current artifacts of all sessions as plain files, and return where.
 
         They are below ``browse/`` in the home, by session, task and title, for a person to read.
@@ -522,7 +534,7 @@ class Artifacts:
         session: str | Session | None = None,
         task: str | Task | None = None,
         include_superseded: bool = False,
-    ) -> Exported:
+    ) -> artifacts.Exported:
         """Write artifacts as plain files for a person.
 
         There is a folder for each session and task, and a file for each title. Names are made
@@ -542,16 +554,18 @@ class Artifacts:
             InvalidInputError: The folder holds other things.
             StoreError: It cannot be written.
         """
+        from vespera_orchestrator.artifacts import browsing
+
         selection = Selection.of(self._scope, task, session)
         query = ArtifactQuery(
             session_id=selection.session_id,
             task_ids=selection.task_ids,
             include_superseded=include_superseded,
         )
-        artifacts = self._scope.store.artifacts(query)
+        records = self._scope.store.artifacts(query)
         return browsing.export(
             Path(path).absolute(),
-            browsing.paths_of(self._scope.store, artifacts),
+            browsing.paths_of(self._scope.store, records),
             self._content,
             lock=None if self._scope.readonly else self._scope.home.locks / "export.lock",
         )
@@ -695,13 +709,17 @@ class Artifacts:
         surroundings: Surroundings,
     ) -> builtins.list[Hit]:
         answer = self._index.search(query, search_filter, mode=mode)
-        hits = hits_of(
-            answer.ranked,
-            self._scope.store,
-            surroundings=surroundings,
-            mode=answer.mode,
-            limit=search_filter.limit,
-            include_superseded=search_filter.include_superseded,
+        store = self._scope.store
+        # In one transaction: to begin one for each of its many records would take longer.
+        hits = store.read_together(
+            lambda: hits_of(
+                answer.ranked,
+                store,
+                surroundings=surroundings,
+                mode=answer.mode,
+                limit=search_filter.limit,
+                include_superseded=search_filter.include_superseded,
+            )
         )
         return named_first(query, hits, search_filter, self._scope.store, self._content)
 
@@ -730,7 +748,7 @@ class Artifacts:
         task: str | Task | None = None,
         session: str | Session | None = None,
         budget_tokens: int = 4000,
-    ) -> Context:
+    ) -> artifacts.Context:
         """Choose what to read for a piece of work: passages that matter to it, within a budget.
 
         They are chosen by how well they answer *query*, by how near they are to *task* in the
@@ -752,6 +770,9 @@ class Artifacts:
         Raises:
             InvalidInputError: An argument cannot be used.
         """
+        from vespera_orchestrator.artifacts import context as contexts
+        from vespera_orchestrator.artifacts.material import MaterialReader
+
         query = input_checks.search_query(query)
         input_checks.check_budget(budget_tokens)
         store = self._scope.store
@@ -759,11 +780,13 @@ class Artifacts:
         reader = MaterialReader(store, self._content, self._index, self._verification)
         is_narrow = session is not None and session != ALL_SESSIONS
         material = reader.read(query, surroundings, budget_tokens, is_narrow=is_narrow)
-        free_tokens = room_for_passages(material.unread, budget_tokens)
-        passages = candidates(material, surroundings, now=utcnow(), budget_tokens=budget_tokens)
-        context = Context(
+        free_tokens = contexts.room_for_passages(material.unread, budget_tokens)
+        passages = contexts.candidates(
+            material, surroundings, now=utcnow(), budget_tokens=budget_tokens
+        )
+        context = contexts.Context(
             query=query,
-            passages=tuple(choose(passages, free_tokens)),
+            passages=tuple(contexts.choose(passages, free_tokens)),
             budget_tokens=budget_tokens,
             unread=material.unread,
         )

@@ -8,10 +8,8 @@ from typing import TYPE_CHECKING, Final
 from vespera_orchestrator._model import Agenda, EventKind, NextStep, TaskQuery
 from vespera_orchestrator._text import one_line
 from vespera_orchestrator.errors import NothingReadyError, VesperaError
-from vespera_orchestrator.progress.overview import Overview
 from vespera_orchestrator.progress.startable import has_subtasks
 from vespera_orchestrator.tasks import effort, lifecycle
-from vespera_orchestrator.work.synthesize import synthesize
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -121,6 +119,9 @@ class Gathering:
             log.exception("the results below %s are not brought together", task.alias)
 
     def _bring_together(self, parent_id: str) -> None:
+        from vespera_orchestrator.progress.overview import Overview
+        from vespera_orchestrator.work.synthesize import synthesize
+
         parent = self._rooms.store.find_task(parent_id, None)
         if parent is not None and self._is_due(parent):
             overview = Overview(self._rooms)

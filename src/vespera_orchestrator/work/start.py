@@ -138,7 +138,6 @@ class Starter:
         completion: Completion,
         files: WorkFiles,
         *,
-        overview: Overview,
         coordination: Coordination,
         limit: ClaimLimit,
     ) -> None:
@@ -146,12 +145,18 @@ class Starter:
         self._artifacts = artifacts
         self._completion = completion
         self._files = files
-        self._overview = overview
         self._coordination = coordination
         self._limit = limit
         self._unstartable_ids: set[str] = set()
         """Tasks that this home cannot go on with: their files, or what they need, are elsewhere."""
         self._works: dict[str, Work] = {}
+
+    @property
+    def _overview(self) -> Overview:
+        """What says why nothing is started; whoever starts a task does without."""
+        from vespera_orchestrator.progress.overview import Overview
+
+        return Overview(self._rooms)
 
     def start(self, request: StartRequest) -> Work:
         """Claim the task, and give the attempt its worktree.

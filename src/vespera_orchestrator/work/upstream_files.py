@@ -43,6 +43,8 @@ class UpstreamFiles:
 
     def notes(self, upstream: Sequence[Task]) -> list[FileNote]:
         """Return one note for each file that the tasks brought, those of the first task first."""
+        if not upstream:
+            return []
         changes = list(self._newest_first())
         recorded = {change.task_id for change in changes if change.artifact_id is None}
         for task in upstream:

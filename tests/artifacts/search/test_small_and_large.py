@@ -106,6 +106,9 @@ with vespera_orchestrator.open(sys.argv[1]) as orch:
     with orch.execute_task("read_the_sensor") as work:
         assert str(work.briefing())
         assert "numpy" not in sys.modules  # until something is to be indexed
+        ours = {"artifacts.forgetting", "artifacts.context", "progress.status"}
+        needless = {"yaml", *(f"vespera_orchestrator.{name}" for name in ours)}
+        assert needless.isdisjoint(sys.modules)
         assert orch.artifacts.context("sensor", task=work.task).passages
         work.complete(summary="s", detailed_work="The sensor reads 93 degrees.")
     assert orch.artifacts.search("93 degrees")[0].title == "Read the sensor"

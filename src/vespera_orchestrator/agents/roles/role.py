@@ -1,6 +1,6 @@
-"""Reading roles: those in this folder, then the project's own, which go before them.
+"""Reading roles: those of the library, then the project's own, which go before them.
 
-A role is advice for whoever does a task. It is read from YAML: short texts and lists of them,
+A role is advice for whoever does a task. A project's own are YAML: short texts and lists of them,
 nothing else. So a file from somebody else can say something wrong, and do nothing.
 """
 
@@ -13,6 +13,7 @@ from typing import Any, Final
 from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator._records import JsonForm, Record
 from vespera_orchestrator._text import one_line
+from vespera_orchestrator.agents.roles.packaged import PACKAGED
 from vespera_orchestrator.errors import InvalidInputError
 from vespera_orchestrator.home.files import translate_os_error
 from vespera_orchestrator.home.reading import read_small_file
@@ -20,7 +21,6 @@ from vespera_orchestrator.home.yaml_text import YamlMistakeError, read_plain_yam
 
 PROJECT_FILE: Final = Path("roles", "project_roles.yaml")
 """Where the project's own roles are, below its home."""
-_PACKAGED_FILE: Final = Path(__file__).with_name("packaged.yaml")
 _MAX_BYTES: Final = 200_000
 _MAX_TEXT: Final = 2000
 _LISTS: Final = ("expertise", "approach")
@@ -83,12 +83,11 @@ def read_roles(home: Path | None) -> dict[str, Role]:
         InvalidInputError: The file cannot be understood. Names the role and the key.
         StoreError: The file cannot be read.
     """
-    roles: dict[str, Role] = {}
-    files = [_PACKAGED_FILE] if home is None else [_PACKAGED_FILE, home / PROJECT_FILE]
-    for path in files:
-        for name, fields in _read_file(path).items():
-            known = roles.get(name) or Role(name=name)
-            roles[name] = attrs.evolve(known, **fields)
+    roles = {name: Role(name=name, **fields) for name, fields in PACKAGED.items()}
+    own = {} if home is None else _read_file(home / PROJECT_FILE)
+    for name, fields in own.items():
+        known = roles.get(name) or Role(name=name)
+        roles[name] = attrs.evolve(known, **fields)
     return roles
 
 

@@ -38,7 +38,8 @@ INSTALL_STATIC = "pip install 'vespera-orchestrator[vectors]'"
 _MODEL = "l2_supercat_256"
 _TOKENIZER = "l2_supercat_tokenizer_config.json"
 _MATRIX = "embedding.weight"
-_VOCABULARY = '"vocab":'
+_VOCABULARY = b'"vocab":'
+_MERGES = b'"merges":'
 _SPACE = "\u2581"
 """What the model's pieces have for a space; every text begins with one."""
 _NO_PIECE = 1 << 30
@@ -267,11 +268,13 @@ def _words(text: str) -> list[str]:
 def _pieces(file: Path) -> Mapping[str, int]:
     """Return the numbers of the model's pieces of words.
 
-    The rest of the file, most of it, follows from them; see `_tokens`.
+    The rest of the file, most of it, follows from them and is not even decoded; see `_tokens`.
     """
-    text = file.read_bytes().decode("utf-8")
-    start = text.index("{", text.index(_VOCABULARY))
-    pieces, _ = json.JSONDecoder().raw_decode(text, start)
+    content = file.read_bytes()
+    start = content.index(b"{", content.index(_VOCABULARY))
+    end = content.find(_MERGES, start)
+    text = content[start : end if end > 0 else None].decode("utf-8")
+    pieces, _ = json.JSONDecoder().raw_decode(text)
     if not isinstance(pieces, dict) or _SPACE not in pieces:
         raise ValueError(f"{file} has no pieces of words")
     return pieces

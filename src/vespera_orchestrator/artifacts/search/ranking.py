@@ -22,7 +22,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from functools import lru_cache
-from itertools import pairwise
+from itertools import chain, compress, pairwise
 from typing import TYPE_CHECKING, Any
 
 from vespera_orchestrator import _attrs as attrs
@@ -113,8 +113,7 @@ _BEST_PASSAGE_NEARNESS = 0.6
 
 def terms(text: str) -> list[str]:
     """Return the words of *text* in order: identifiers taken apart, lower case, stemmed."""
-    words = WORD.findall(text)
-    return [term for word in words for term in _word_terms(word)]
+    return list(chain.from_iterable(map(_word_terms, WORD.findall(text))))
 
 
 @lru_cache(maxsize=50_000)
@@ -413,9 +412,9 @@ class _QueryWords:
 
     def _positions_in(self, text: str) -> dict[str, list[int]]:
         """Return where each of the query's terms stands in *text*, in order."""
-        distinct = self._distinct
-        # Most words of a text are not in the query. A comprehension passes over them much faster.
-        hits = [(place, term) for place, term in enumerate(terms(text)) if term in distinct]
+        words = terms(text)
+        # Most words of a text are not in the query. `compress` passes over them fastest.
+        hits = compress(enumerate(words), map(self._distinct.__contains__, words))
         positions: dict[str, list[int]] = {}
         for place, term in hits:
             positions.setdefault(term, []).append(place)
