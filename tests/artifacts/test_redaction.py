@@ -116,3 +116,44 @@ def test_what_is_too_common_is_refused(orch, text):
     with pytest.raises(InvalidInputError, match=r"^text: "):
         orch.artifacts.forget_text(text)
     assert orch._store.last_seq() == last_seq
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "utf-32", "cp1252"])
+def test_it_is_taken_out_of_texts_of_windows(tmp_path, encoding):
+    """Such a log is searched, so its text can be forgotten, too."""
+    with vespera.open(tmp_path) as orch:
+        orch.initialize_session("Logs")
+        content = "The key is Grüße_2026, as always in the log.\n".encode(encoding)
+        log = orch.artifacts.save("run.log", content, media_type="text/plain")
+        assert "Grüße_2026" in orch.artifacts.text(log)
+        proof = orch.artifacts.forget_text("Grüße_2026")
+        assert log.id in proof.artifact_ids
+        assert orch.artifacts.text(log) == f"The key is {MARK}, as always in the log.\n"
+
+
+def test_names_that_have_it_are_told(tmp_path):
+    """What others refer to by a name, an alias or a key, keeps it; the proof says where."""
+    with vespera.open(tmp_path, agent="kestrel77") as orch:
+        orch.initialize_session("Names", context={"kestrel77": 1})
+        orch.plan_task("Ask kestrel77", specialist_type="who knows kestrel77")
+        with orch.execute_task("ask_kestrel77") as work:
+            work.once("mail to kestrel77", lambda: 1)
+        proof = orch.artifacts.forget_text("Kestrel77".lower())
+        kept = {each.name for each in proof.remainders if each.kind is RemainderKind.NAME}
+        assert {"tasks.alias", "sessions.context", "effects.key", "attempts.agent"} <= kept
+        assert "tasks.title" not in kept
+        assert orch.get_task("ask_kestrel77").specialist_type == f"who knows {MARK}"
+        assert "beyond reach: tasks.alias: " in str(proof)
+
+
+def test_an_alias_is_known_in_its_own_spelling(tmp_path):
+    """It has no capitals and no spaces."""
+    with vespera.open(tmp_path) as orch:
+        orch.initialize_session("Names")
+        orch.plan_task("Ask Doctor Kestrel")
+        proof = orch.artifacts.forget_text("Doctor Kestrel")
+        kept = [each for each in proof.remainders if each.name == "tasks.alias"]
+        assert [each.kind for each in kept] == [RemainderKind.NAME]
+        orch.update_task("ask_doctor_kestrel", alias="ask_somebody")
+        proof = orch.artifacts.forget_text("Doctor Kestrel")
+        assert "tasks.alias" not in {each.name for each in proof.remainders}

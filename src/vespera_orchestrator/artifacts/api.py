@@ -486,7 +486,8 @@ class Artifacts:
         their summaries and outputs, the history, checkpoints, shared values, and the contents of
         artifacts that are text, which stay the artifacts they are. Documents are updated, and their
         older versions that have it are removed; so are the search index and the files for browsing.
-        The answer says what was changed, and what cannot be reached from here.
+        The answer says what was changed, and what cannot be reached from here. Names by which
+        others refer to something stay, and the answer says where: an alias, an agent, a key.
 
         It reads everything that was ever saved in this home; others wait meanwhile. A call that was
         killed is finished by the same call. The text itself is written nowhere.

@@ -69,6 +69,8 @@ class RemainderKind(StrEnum):
     """Another artifact was made from it."""
     TASK = "task"
     """A task quotes it."""
+    NAME = "name"
+    """Rows of the store have it in what names them: an alias, a key, an agent."""
     BACKUP = "backup"
     GIT = "git"
     """Commits may have it."""

@@ -11,6 +11,7 @@ import json
 import re
 import secrets
 from collections import Counter
+from contextlib import suppress
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,7 +19,7 @@ from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator import _model
 from vespera_orchestrator._codec import dump_json, dump_time
 from vespera_orchestrator._model import ArtifactQuery, EventKind, find_ids
-from vespera_orchestrator._text import show_value
+from vespera_orchestrator._text import plural, show_value
 from vespera_orchestrator.artifacts.content.media_types import is_text
 from vespera_orchestrator.artifacts.content.readable import has_readable_beginning, readable_text
 from vespera_orchestrator.artifacts.forgetting import (
@@ -31,6 +32,7 @@ from vespera_orchestrator.artifacts.forgetting import (
 from vespera_orchestrator.contracts import TABLES
 from vespera_orchestrator.errors import CorruptContentError, InvalidInputError
 from vespera_orchestrator.home.reading import read_content
+from vespera_orchestrator.tasks.aliases import slug
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -50,7 +52,7 @@ _FREE_TEXT: Final[Mapping[str, tuple[str, ...]]] = {
     "sessions": ("goal", "context"),
     "tasks": (
         *("title", "description", "acceptance", "summary", "reason", "question"),
-        *("context", "outputs", "answer"),
+        *("specialist_type", "context", "outputs", "answer"),
     ),
     "attempts": ("error",),
     "checkpoints": ("note", "state", "left_out"),
@@ -62,6 +64,8 @@ _FREE_TEXT: Final[Mapping[str, tuple[str, ...]]] = {
     "forgotten": ("reason",),
 }
 """The columns that hold what people and agents wrote. No id, status or path is among them."""
+_ENCODINGS: Final = ("utf-8", "utf-16-le", "utf-16-be", "utf-32-le", "cp1252")
+"""Those of the texts that are searched; see `content.decoding`."""
 _DIGEST: Final = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _OUR_WORDS: Final = frozenset(
     str(word)
@@ -103,8 +107,17 @@ class Literal:
     def without_in_bytes(self, content: bytes) -> bytes:
         """Return a content with the mark in its place, also where it is written as in JSON."""
         for form in (self.text, json.dumps(self.text)[1:-1]):
-            content = content.replace(form.encode("utf-8", "surrogatepass"), MARK.encode())
+            for encoding in _ENCODINGS:
+                with suppress(UnicodeEncodeError):  # Windows-1252 has few characters
+                    content = content.replace(form.encode(encoding), MARK.encode(encoding))
         return content
+
+    def is_named_in(self, value: object) -> bool:
+        """Tell whether a stored value has it, also in the spelling of an alias."""
+        if not isinstance(value, str):
+            return False
+        alias = slug(self.text)
+        return self.text in value or (len(alias) >= _SHORTEST and alias in value)
 
     def without_in_json(self, value: JsonValue) -> JsonValue:
         """Return a value with the mark in the place of the text, in whatever it consists of.
@@ -170,6 +183,7 @@ class Redaction:
         (stone,) = self._rooms.store.tombstones(ids=[head])
         removed_views, problems = self._forgetting.remove_copies(stone, literal)
         problems += self._unreachable(literal)
+        problems += self._names(literal)
         proof = proof_as_json({**removed, **removed_views}, problems, artifact_ids=changed)
         return self._forgetting.complete_text(stone, proof)
 
@@ -222,6 +236,24 @@ class Redaction:
             if has_it:
                 problem = f"{artifact.media_type}, not plain text, and has it; forget it as a whole"
                 yield Remainder(kind=kind, name=name, problem=problem)
+
+    def _names(self, literal: Literal) -> Iterator[Remainder]:
+        """Yield where rows have it in a name, by which others refer to them."""
+        with self._rooms.store.ledger() as ledger:
+            for table in TABLES:
+                counts = Counter(
+                    column
+                    for row in ledger.rows(table)
+                    for column, value in row.items()
+                    if literal.is_named_in(value)
+                )
+                for column, count in counts.items():
+                    yield Remainder(
+                        kind=RemainderKind.NAME,
+                        name=f"{table}.{column}",
+                        problem=f"{plural(count, 'row')} with a name or a key that has it; "
+                        "orch.update_task(…, alias=…) changes an alias",
+                    )
 
     def _still_has(self, artifact: Artifact, literal: Literal) -> bool:
         """Tell whether the text is in the bytes, or in what a PDF or a notebook says."""
