@@ -157,3 +157,30 @@ def test_an_alias_is_known_in_its_own_spelling(tmp_path):
         orch.update_task("ask_doctor_kestrel", alias="ask_somebody")
         proof = orch.artifacts.forget_text("Doctor Kestrel")
         assert "tasks.alias" not in {each.name for each in proof.remainders}
+
+
+def test_a_task_loses_all_that_was_written_into_it(tmp_path):
+    """In its own rows and where others quote it; what others wrote in few words stays."""
+    lane = "She lives at 12 Harbour Lane."
+    with vespera.open(tmp_path) as orch:
+        orch.initialize_session("Visits", project_type="software_development")
+        task = orch.plan_task("Ask her", lane, alias="visit", context={"phone": 4711, "who": "Eve"})
+        with orch.execute_task("visit") as work:
+            work.checkpoint({"heard": "a dog"}, "at the door")
+            work.complete(
+                summary=lane, detailed_work=f"Done. {lane}", outputs={"who": "Eve", "n": 3}
+            )
+        orch.plan_task("Ask her and Eve again")
+        orch.documents.update()
+        proof = orch.artifacts.forget_text(orch.get_task("visit"), reason="she asked for it")
+        after = orch.get_task(task.id)
+        assert (after.title, after.description, after.summary) == (MARK, MARK, MARK)
+        assert after.context == {"phone": MARK, "who": MARK}
+        assert after.outputs == {"who": MARK, "n": MARK}
+        assert orch.artifacts.text(orch.artifacts.list()[0]) == f"Done. {MARK}"
+        assert orch.query_tasks()[-1].title == "Ask her and Eve again"
+        assert proof.is_complete
+        assert orch.check().is_clean
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    for trace in (b"Harbour Lane", b"4711", b"a dog", b"at the door"):
+        assert [path for path in files if trace in path.read_bytes()] == [], trace

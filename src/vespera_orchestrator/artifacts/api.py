@@ -479,7 +479,7 @@ class Artifacts:
         return self._forgetting.forget([each.id for each in series], words)
 
     @writes
-    def forget_text(self, text: str, *, reason: str = "") -> artifacts.Forgotten:
+    def forget_text(self, text: str | Task, *, reason: str = "") -> artifacts.Forgotten:
         """Put a mark in the place of a text, wherever it is kept: a password, a name.
 
         It is looked for, letter by letter, in everything that people and agents wrote: tasks with
@@ -489,11 +489,16 @@ class Artifacts:
         The answer says what was changed, and what cannot be reached from here. Names by which
         others refer to something stay, and the answer says where: an alias, an agent, a key.
 
+        Of a task goes all that was written into it, its title and its checkpoints, too; what of
+        that has 20 characters or more goes wherever else it is quoted. Its artifacts stay, and so
+        does what it depends on: `forget` removes those, one by one.
+
         It reads everything that was ever saved in this home; others wait meanwhile. A call that was
-        killed is finished by the same call. The text itself is written nowhere.
+        killed is finished by the same call, for a task with the same record. The text itself is
+        written nowhere.
 
         Args:
-            text: What to look for, six characters or more.
+            text: What to look for, six characters or more; or the record of a task.
             reason: Why.
 
         Raises:

@@ -11,6 +11,7 @@ import json
 import re
 import secrets
 from collections import Counter
+from collections.abc import Mapping
 from contextlib import suppress
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator import _model
 from vespera_orchestrator._codec import dump_json, dump_time
-from vespera_orchestrator._model import ArtifactQuery, EventKind, find_ids
+from vespera_orchestrator._model import ArtifactQuery, EventKind, Task, find_ids
 from vespera_orchestrator._text import plural, show_value
 from vespera_orchestrator.artifacts.content.media_types import is_text
 from vespera_orchestrator.artifacts.content.readable import has_readable_beginning, readable_text
@@ -35,7 +36,7 @@ from vespera_orchestrator.home.reading import read_content
 from vespera_orchestrator.tasks.aliases import slug
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator
 
     from vespera_orchestrator._model import Artifact, JsonValue
     from vespera_orchestrator._rooms import Rooms
@@ -46,6 +47,10 @@ MARK: Final = "[forgotten]"
 """Stands where the text was."""
 _SHORTEST: Final = 6
 """What is shorter is part of ordinary words."""
+_SHORTEST_OF_TASK: Final = 20
+"""The same for a text of a task, where it is looked for in the work of others."""
+_ONE_TASK: Final = frozenset({"tasks", "attempts", "checkpoints", "effects"})
+"""Tables whose rows say what one task is about, and nothing else."""
 _MAX_ROUNDS: Final = 5
 """How often to look again for what was saved meanwhile."""
 _FREE_TEXT: Final[Mapping[str, tuple[str, ...]]] = {
@@ -77,9 +82,14 @@ _OUR_WORDS: Final = frozenset(
 
 @attrs.frozen(kw_only=True)
 class Literal:
-    """A text to be forgotten, as it is looked for."""
+    """Texts to be forgotten, as they are looked for."""
 
-    text: str
+    texts: tuple[str, ...]
+    """Looked for everywhere."""
+    task_id: str = ""
+    """The task that they are of; empty for a text by itself."""
+    own_texts: tuple[str, ...] = ()
+    """Shorter ones, too, looked for only in what is of that task."""
 
     @classmethod
     def of(cls, text: object) -> Literal:
@@ -89,35 +99,68 @@ class Literal:
             InvalidInputError: It is not a text, or too common to be looked for.
         """
         if not isinstance(text, str) or len(text.strip()) < _SHORTEST:
-            problem = f"should be a text of {_SHORTEST} characters or more"
+            problem = f"should be a task, or a text of {_SHORTEST} characters or more"
             raise InvalidInputError("text", problem)
-        if text in _OUR_WORDS or find_ids(text) or _DIGEST.fullmatch(text):
+        if _is_ours(text) or find_ids(text):
             problem = f"{show_value(text)} is a word or an id of the library's own"
             raise InvalidInputError("text", problem)
-        return cls(text=text)
+        return cls(texts=(text,))
+
+    @classmethod
+    def of_task(cls, task: Task, rows: Iterable[tuple[str, Mapping[str, Any]]]) -> Literal:
+        """Return what people and agents wrote into a task.
+
+        Args:
+            task: Its record. A killed call may have blanked the rows already.
+            rows: The rows that are about it alone, each with its table.
+        """
+        said: set[str | None] = {task.title, task.description, task.summary, task.reason}
+        said.update(_leaves(task.context), _leaves(task.outputs))
+        for table, row in rows:
+            for name in _FREE_TEXT[table]:
+                said.update(_leaves(_value(table, name, row)))
+        own = {text for text in said if text and len(text) >= _SHORTEST and not _is_ours(text)}
+        texts = tuple(text for text in own if len(text) >= _SHORTEST_OF_TASK)
+        return cls(texts=texts, task_id=task.id, own_texts=tuple(own))
+
+    def in_row(self, table: str, row: Mapping[str, Any]) -> Literal | None:
+        """Return what to look for in a row; ``None`` where all that was written in it goes."""
+        if not self.task_id or not _is_of(self.task_id, table, row):
+            return self
+        if table in _ONE_TASK:
+            return None
+        return attrs.evolve(self, texts=self.own_texts)
 
     def are_in(self, text: str) -> bool:
         """Tell whether *text* has it, also with the backslashes that Markdown needs."""
-        return self.text in text or self.text in text.replace("\\", "")
+        plain = text.replace("\\", "")
+        return any(each in text or each in plain for each in self.texts)
 
     def without(self, text: str) -> str:
         """Return *text* with the mark in its place."""
-        return text.replace(self.text, MARK)
+        for each in self._longest_first:
+            text = text.replace(each, MARK)
+        return text
 
     def without_in_bytes(self, content: bytes) -> bytes:
         """Return a content with the mark in its place, also where it is written as in JSON."""
-        for form in (self.text, json.dumps(self.text)[1:-1]):
-            for encoding in _ENCODINGS:
-                with suppress(UnicodeEncodeError):  # Windows-1252 has few characters
-                    content = content.replace(form.encode(encoding), MARK.encode(encoding))
+        for text in self._longest_first:
+            for form in (text, json.dumps(text)[1:-1]):
+                for encoding in _ENCODINGS:
+                    with suppress(UnicodeEncodeError):  # Windows-1252 has few characters
+                        content = content.replace(form.encode(encoding), MARK.encode(encoding))
         return content
+
+    @property
+    def _longest_first(self) -> list[str]:
+        return sorted(self.texts, key=len, reverse=True)
 
     def is_named_in(self, value: object) -> bool:
         """Tell whether a stored value has it, also in the spelling of an alias."""
         if not isinstance(value, str):
             return False
-        alias = slug(self.text)
-        return self.text in value or (len(alias) >= _SHORTEST and alias in value)
+        aliases = [alias for alias in map(slug, self.texts) if len(alias) >= _SHORTEST]
+        return any(each in value for each in (*self.texts, *aliases))
 
     def without_in_json(self, value: JsonValue) -> JsonValue:
         """Return a value with the mark in the place of the text, in whatever it consists of.
@@ -129,10 +172,49 @@ class Literal:
         if isinstance(value, list):
             return [self.without_in_json(item) for item in value]
         if isinstance(value, str):
-            is_ours = value in _OUR_WORDS or find_ids(value) == [value] or _DIGEST.fullmatch(value)
-            return value if is_ours else self.without(value)
+            return value if _is_ours(value) else self.without(value)
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        return MARK if is_number and str(value) == self.text else value
+        return MARK if is_number and str(value) in self.texts else value
+
+
+def _is_of(task_id: str, table: str, row: Mapping[str, Any]) -> bool:
+    return row.get("id" if table == "tasks" else "task_id") == task_id
+
+
+def _value(table: str, name: str, row: Mapping[str, Any]) -> Any:
+    """Return what a column holds: a text, or what its JSON says."""
+    text = row.get(name)
+    if isinstance(text, str) and name in TABLES[table].structures:
+        return json.loads(text)
+    return text
+
+
+def _is_ours(text: str) -> bool:
+    """Tell whether it is a word, an id or a digest of the library's own."""
+    if text in _OUR_WORDS or find_ids(text) == [text]:
+        return True
+    return _DIGEST.fullmatch(text) is not None
+
+
+def _leaves(value: object) -> Iterator[str]:
+    """Yield the texts in a value that JSON can hold."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from _leaves(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _leaves(item)
+
+
+def _blank(value: JsonValue) -> JsonValue:
+    """Return a value that says nothing: with the mark for every text and number in it."""
+    if isinstance(value, dict):
+        return {name: _blank(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_blank(item) for item in value]
+    return value if value is None or isinstance(value, bool) or value == "" else MARK
 
 
 @attrs.frozen(kw_only=True)
@@ -156,9 +238,9 @@ class Redaction:
         self._rooms = rooms
         self._forgetting = forgetting
 
-    def forget(self, text: str, reason: str) -> Forgotten:
+    def forget(self, text: str | Task, reason: str) -> Forgotten:
         """Put a mark wherever the text is; see `Artifacts.forget_text`."""
-        literal = Literal.of(text)
+        literal = self._of_task(text) if isinstance(text, Task) else Literal.of(text)
         reason = literal.without(reason)
         now = dump_time(self._rooms.clock())
         head = f"{TEXT}{secrets.token_hex(6)}"
@@ -186,6 +268,16 @@ class Redaction:
         problems += self._names(literal)
         proof = proof_as_json({**removed, **removed_views}, problems, artifact_ids=changed)
         return self._forgetting.complete_text(stone, proof)
+
+    def _of_task(self, task: Task) -> Literal:
+        with self._rooms.store.ledger() as ledger:
+            rows = [
+                (table, row)
+                for table in _ONE_TASK
+                for row in ledger.rows(table)
+                if _is_of(task.id, table, row)
+            ]
+        return Literal.of_task(task, rows)
 
     def _event(self, reason: str, now: int) -> Mapping[str, JsonValue]:
         return {
@@ -260,7 +352,7 @@ class Redaction:
         content = self._bytes_of(artifact)
         if literal.without_in_bytes(content) != content:
             return True
-        return literal.text in readable_text(self._rooms.content, artifact).text
+        return literal.are_in(readable_text(self._rooms.content, artifact).text)
 
 
 def _redact_rows(ledger: Ledger, literal: Literal) -> int:
@@ -282,17 +374,13 @@ def _redact_rows(ledger: Ledger, literal: Literal) -> int:
 def _redacted(
     table: str, columns: tuple[str, ...], row: Mapping[str, Any], literal: Literal
 ) -> Iterator[tuple[str, str]]:
+    here = literal.in_row(table, row)
     for name in columns:
-        text = row.get(name)
-        if not isinstance(text, str):
-            continue
-        if name in TABLES[table].structures:
-            value = json.loads(text)
-            redacted = literal.without_in_json(value)
-            if redacted != value:
-                yield name, dump_json(redacted, name)
-        elif literal.text in text:
-            yield name, literal.without(text)
+        value = _value(table, name, row)
+        redacted = _blank(value) if here is None else here.without_in_json(value)
+        if redacted != value:
+            is_json = name in TABLES[table].structures
+            yield name, dump_json(redacted, name) if is_json else redacted
 
 
 def _replace_contents(ledger: Ledger, changes: list[_Change]) -> None:
