@@ -1037,6 +1037,7 @@ OPERATIONS = [
         begin=_take_and_go_on,
         repository=True,
         tidy=_with_true_documents,
+        heals=True,
     ),
     Operation("complete and land", _land, on=landed, begin=_take_and_go_on, repository=True),
     Operation(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
@@ -344,6 +345,27 @@ def test_a_heartbeat_that_a_checkpoint_names_meanwhile_is_kept(project, trees):
     third.pin()
     with pytest.raises(RefMovedError):
         named.pin()
+
+
+def test_a_save_that_succeeded_is_none_that_failed(project, trees, monkeypatch):
+    """Its ref has moved; that old evidence cannot be removed on a full disk changes nothing."""
+    folder = Path(trees.create("work").path)
+    project.write({"n.txt": "1"}, folder)
+    trees.snapshot("work", passing=True)
+    project.write({"n.txt": "2"}, folder)
+    unlink = Path.unlink
+
+    def refuse(path, **kwargs):
+        if path.name == "passing":
+            raise OSError(errno.ENOSPC, "no room", str(path))
+        unlink(path, **kwargs)
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    named = trees.snapshot("work")
+    project.write({"n.txt": "3"}, folder)
+    trees.snapshot("work")
+    history = project.git("log", "-1", "--format=%B", "refs/vespera/history/work").splitlines()
+    assert [line.split()[2] for line in history if line.startswith(named.commit)] == ["named"]
 
 
 # --- what git takes away beside us --------------------------------------------------

@@ -256,12 +256,17 @@ class SnapshotIndex:
             return False
 
     def mark(self, commit: str, *, passing: bool) -> None:
-        """Leave evidence that nobody learned the latest snapshot's name, or remove it."""
-        with suppress(FileNotFoundError):  # the worktree was removed meanwhile
-            if passing:
+        """Leave evidence that nobody learned the latest snapshot's name, or remove it.
+
+        The evidence says which snapshot it is about, so that of an earlier one may stay.
+        """
+        if passing:
+            with suppress(
+                OSError
+            ):  # a full disk, or a worktree that was removed: it counts as named
                 self._passing.write_text(commit, "ascii")
-            else:
-                self._passing.unlink()
+        elif self.is_passing(commit):
+            self._passing.unlink(missing_ok=True)
 
 
 def _stamp(path: Path) -> _Stamp:
