@@ -568,3 +568,24 @@ def test_a_run_does_not_wait_for_files_of_another_home(clones):
     report = two.run(lambda _: DONE)
     assert (report.ending, report.completed) == ("waiting", ("second",))
     assert "git fetch" in str(report.next_step)
+
+
+@pytest.mark.parametrize("merge", [None, "later"])
+def test_a_machine_that_is_gone_for_good_holds_up_nothing(clones, merge):
+    """Neither what it held nor what it was about to merge; the calls are those of the page."""
+    one, two = clones
+    one.plan_task("Task")
+    work = one.execute_task("task", worktree=True)
+    (work.path / "task.txt").write_text("by ada")
+    if merge is None:
+        work.checkpoint({})
+        two.worktrees.create("task", resume=False)
+        two.end_attempt("task", "its machine is gone")
+    else:
+        work.complete(**DONE, merge=merge)
+    with pytest.raises(vespera.WorktreeElsewhereError):
+        two.execute_task("task", take_over=True)  # a held one is not pulled away
+    two.worktrees.create("task", resume=False)
+    work = two.execute_task("task", take_over=True)
+    assert not (work.path / "task.txt").exists()
+    assert work.complete(**DONE).status == "completed"

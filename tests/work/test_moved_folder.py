@@ -71,3 +71,34 @@ def test_a_lost_folder_is_where_it_was(work):
     assert work.path == before
     work.checkpoint({})
     assert str(before) in work.not_saved
+
+
+def rename(folder):
+    """Give the folder another name."""
+    folder.rename(folder.with_name("renamed"))
+
+
+def delete(folder):
+    """Delete the folder."""
+    shutil.rmtree(folder)
+
+
+def replace(folder):
+    """Put a folder of one's own in its place."""
+    rename(folder)
+    folder.mkdir()
+    (folder / "mine.txt").write_text("a person's own")
+
+
+@pytest.mark.parametrize("change", [rename, delete, replace])
+def test_what_happens_to_the_folder_while_its_landing_is_checked(team, work, change):
+    """What was checked lands, the worktree goes, and nothing of anybody else's."""
+    folder = work.path
+    work.complete(**DONE, merge="later")
+    orch = team.open("a")
+    orch.worktrees.merge("task", check=lambda _: change(folder) or True)
+    assert orch.get_task("task").status == "completed"
+    assert git(orch.project, "show", "integration:new.txt") == "saved"
+    left = [path.name for path in folder.parent.rglob("*") if path.is_file()]
+    assert left == (["mine.txt"] if change is replace else [])
+    assert orch.check().findings == ()

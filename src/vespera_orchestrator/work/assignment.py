@@ -84,8 +84,10 @@ class Assignments:
         return self._rooms.last_worktree(task)
 
     def start_over_here(self, task: Task, worktree: Worktree) -> None:
-        """Let the task go on in *worktree*, whatever another home has of it."""
-        if task.status is not TaskStatus.IN_PROGRESS:
+        """Let the task go on in *worktree*, whatever another home has of it, unless it is held."""
+        attempt = self._rooms.store.situation(task.id).attempt
+        is_held = attempt is not None and attempt.ended_at is None
+        if not is_held:
             self._remember(task, worktree)
 
     def refuse_elsewhere(self, task: Task) -> None:
