@@ -28,7 +28,7 @@ from vespera_orchestrator.worktrees.staging import Staging
 from vespera_orchestrator.worktrees.tree_merge import tree_with
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
 _WORDS = (
     "the",
@@ -163,17 +163,8 @@ def merging(project: Path, files: list[str], count: str, scale: Scale) -> list[R
         session = orch.initialize_session("merge")
         lines = _Lines(orch, project, files, session.id)
         lines.add(scale.pick(10, 4))
-        landed = alternate(scale.pick(9, 2), ours=lines.land, git=lines.git_land)
         what = f"land a snapshot in {count}: merge, commit, move the branch"
-        found.append(
-            Row.of(
-                what,
-                landed["ours"],
-                "git merge-tree, commit-tree, update-ref, synced",
-                landed["git"],
-                at_most=1.2,
-            )
-        )
+        found.append(_landing(lines, what, scale))
         for number in (scale.pick(10, 4), scale.pick(30, 6)):
             lines.add(number - len(lines.saved))
             costs = alternate(scale.pick(5, 1), ours=lines.forecast, git=lines.git_forecast)
@@ -194,7 +185,16 @@ def merging(project: Path, files: list[str], count: str, scale: Scale) -> list[R
                     reached=told,
                 )
             )
+        lines.let_another_land()
+        what = f"land a snapshot in {count}, after another's"
+        found.append(_landing(lines, what, scale))
     return found
+
+
+def _landing(lines: _Lines, what: str, scale: Scale) -> Row:
+    landed = alternate(scale.pick(9, 2), ours=lines.land, git=lines.git_land)
+    against = "git merge-tree, commit-tree, update-ref, synced"
+    return Row.of(what, landed["ours"], against, landed["git"], at_most=1.2)
 
 
 def make_repository(folder: Path, count: int) -> list[str]:
@@ -393,6 +393,8 @@ class _Lines:
         self.orch, self.project, self.files, self.session_id = orch, project, files, session_id
         self.choice = random.Random(7)
         self.base = git(project, "rev-parse", "main")
+        self.tip = self.base
+        """Where the integration branch is before each landing."""
         git(project, "update-ref", "refs/heads/integration", self.base)
         for ref in git(
             project,
@@ -403,6 +405,7 @@ class _Lines:
         ).splitlines():
             git(project, "update-ref", "-d", ref)
         self.saved: list[str] = []
+        self.touched: set[str] = set()
         self.number = 0
         self.stall_ms = 0.0
 
@@ -411,7 +414,10 @@ class _Lines:
         repo = pygit2.Repository(str(self.project))
         for _ in range(number):
             name = f"line_{len(self.saved)}"
-            self.saved.append(self._commit(repo, name))
+            chosen = self.choice.sample(self.files[:60], 3)
+            chosen += self.choice.sample(self.files[60:], 5)
+            self.touched.update(chosen)
+            self.saved.append(self._commit(repo, name, chosen))
             repo.references.create(f"refs/vespera/wip/{name}", self.saved[-1])
             record = Worktree(
                 name=name,
@@ -428,10 +434,9 @@ class _Lines:
             )
             self.orch._store.put_worktree(record, "worktree_created")  # noqa: SLF001 - a forecast needs records and snapshots, no folders
 
-    def _commit(self, repo: pygit2.Repository, name: str) -> str:
+    def _commit(self, repo: pygit2.Repository, name: str, chosen: Iterable[str]) -> str:
         index = pygit2.Index()
         index.read_tree(repo[self.base].peel(pygit2.Tree))
-        chosen = [*self.choice.sample(self.files[:60], 3), *self.choice.sample(self.files[60:], 5)]
         for path in chosen:
             lines = (self.project / path).read_text("utf-8").splitlines(keepends=True)
             lines[self.choice.randrange(len(lines))] = f"{name} was here\n"
@@ -448,8 +453,14 @@ class _Lines:
         who = pygit2.Signature("Bench", "bench@example.org")
         return str(repo.create_commit(None, who, who, name, index.write_tree(repo), [self.base]))
 
+    def let_another_land(self) -> None:
+        """Put other work on the branch, so that the lines have to be merged, without a conflict."""
+        others = [path for path in self.files if path not in self.touched]
+        repo = pygit2.Repository(str(self.project))
+        self.tip = self._commit(repo, "another", others[:: max(1, len(others) // 8)])
+
     def _start_again(self) -> str:
-        git(self.project, "update-ref", "refs/heads/integration", self.base)
+        git(self.project, "update-ref", "refs/heads/integration", self.tip)
         self.number += 1
         return self.saved[self.number % len(self.saved)]
 
@@ -470,9 +481,9 @@ class _Lines:
         with metered() as meter:
             words = ("merge-tree", "--write-tree", "integration", commit)
             tree = git(self.project, *_SYNCED, *words)
-            words = ("commit-tree", "-p", self.base, "-m", "work", tree)
+            words = ("commit-tree", "-p", self.tip, "-m", "work", tree)
             made = git(self.project, *_SYNCED, *words)
-            words = ("update-ref", "refs/heads/integration", made, self.base)
+            words = ("update-ref", "refs/heads/integration", made, self.tip)
             git(self.project, *_SYNCED, *words)
         return meter.per(1)
 

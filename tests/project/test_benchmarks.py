@@ -52,7 +52,7 @@ def test_landing_and_forecast_are_measured(tmp_path):
     )
     command = [sys.executable, "-c", code, str(tmp_path)]
     done = subprocess.run(command, cwd=RUN.parent, capture_output=True, text=True, check=False)
-    assert done.stdout == "3\n", done.stderr
+    assert done.stdout == "4\n", done.stderr
 
 
 def test_help_and_mistakes_name_the_subjects():

@@ -51,6 +51,7 @@ class RefLock:
         self._ref = ref
         self._file = common / ref
         self._lock = Path(f"{self._file}.lock")
+        self._handle: OpenHandle | None = None
         self._is_locked = False
 
     def __enter__(self) -> Self:
@@ -65,6 +66,7 @@ class RefLock:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._handle = None  # closed: Windows removes and moves no file that is open
         if self._is_locked:
             self._is_locked = False
             self._lock.unlink(missing_ok=True)
@@ -92,14 +94,19 @@ class RefLock:
         """
         if not os.path.lexists(self._file):
             self._refuse_clash()
-        os.write(self._handle.number, f"{commit}\n".encode("ascii"))
-        if durable:
-            sync_open_file(self._lock, self._handle.number)
-        del self._handle  # closed: Windows moves no file that is open
+        self._write_lock(commit, durable=durable)
+        self._handle = None
         if self._file.is_dir():
             remove_empty_folders(self._file)
         self._lock.replace(self._file)
         self._is_locked = False
+
+    def _write_lock(self, commit: str, *, durable: bool) -> None:
+        if self._handle is None:
+            raise RuntimeError(f"{self._ref} is not locked")
+        os.write(self._handle.number, f"{commit}\n".encode("ascii"))
+        if durable:
+            sync_open_file(self._lock, self._handle.number)
 
     def _refuse_clash(self) -> None:
         """Refuse to make a ref where a packed one has a part of its path for its name.
