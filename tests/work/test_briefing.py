@@ -6,6 +6,7 @@ import pytest
 
 import vespera_orchestrator as vespera
 from support.homes import content_file
+from vespera_orchestrator.artifacts.search.vectors import VectorMaker
 
 
 @pytest.fixture
@@ -202,8 +203,9 @@ def test_texts_of_others_only_if_they_are_clearly_about_it(orch):
     assert "TODO" not in text
 
 
-def test_in_a_large_home_the_search_is_asked(orch):
-    """With the same measure: what is clearly about it, and nothing else."""
+def test_in_a_large_home_the_search_is_asked(orch, monkeypatch):
+    """With the same measure: what is clearly about it, and nothing else. It loads no model."""
+    monkeypatch.setattr(VectorMaker, "of_query", lambda *_: pytest.fail("vectors were asked for"))
     for number in range(110):
         orch.artifacts.save(f"Note {number}", f"Item {number} of the list.")
     orch.artifacts.save("Sensors", "The thermistor hangs on pin 4 of the board.")

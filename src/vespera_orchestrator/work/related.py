@@ -1,7 +1,8 @@
 """Texts that are clearly about a task, though the task does not build on them.
 
-Where little has been saved, everything is compared directly. So the search index, and the model
-that makes its vectors, are needed only where there is much.
+Where little has been saved, everything is compared directly. So the search index is needed only
+where there is much. It is asked by words alone: what shares none with the task is not about it, and
+to load the model that makes vectors would take a new process as long as all the rest.
 """
 
 from __future__ import annotations
@@ -84,8 +85,10 @@ class RelatedTexts:
     def _few_candidates(self, known: frozenset[str]) -> list[Artifact] | None:
         """Return what may help, the newest first; ``None`` if there is more than can be compared.
 
-        A large home shows that in its newest records already.
+        A large home shows that in its newest records already, and a large session in their number.
         """
+        if self._rooms.store.count_artifacts(self._task.session_id) > _MOST_LISTED:
+            return None
         for limit in (2 * _MOST_COMPARED, _MOST_LISTED):
             newest = ArtifactQuery(newest_first=True, limit=limit)
             listed = self._rooms.store.artifacts(newest)
@@ -116,7 +119,9 @@ class RelatedTexts:
     def _found(self, known: frozenset[str]) -> Iterator[tuple[Artifact, str]]:
         query = f"{self._task.title} {self._task.description}"[:_QUERY_CHARS]
         try:
-            hits = self._artifacts.search(query, session=ALL_SESSIONS, limit=_MOST_HITS)
+            hits = self._artifacts.search(
+                query, session=ALL_SESSIONS, limit=_MOST_HITS, mode="text"
+            )
         except (ArtifactIndexError, ReadOnlyError, MissingDependencyError) as exc:
             log.warning("the briefing is written without searching: %s", exc)
             return
