@@ -250,12 +250,14 @@ class Rooms:
         return self._from_git(lambda: self.worktrees.unlandable(worktree))
 
     def landing_obstacle(self, task: Task) -> WorktreeError | None:
-        """Return what is in the way of landing the handed-in work of a task. Asks git."""
+        """Return what is in the way of landing the handed-in work of a task. Asks git.
+
+        A folder that is gone is none: landing makes it again.
+        """
         worktree = self.last_worktree(task)
         if worktree is None or self.is_elsewhere(worktree):
             return None
-        lost = self.lost_folder(task)
-        return lost or self._from_git(lambda: self.worktrees.dirty_checkout(worktree))
+        return self._from_git(lambda: self.worktrees.dirty_checkout(worktree))
 
     def _from_git(self, ask: Callable[[], _T]) -> _T | None:
         """Return what git says; nothing where it cannot answer: the call itself says why."""

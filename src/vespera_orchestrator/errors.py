@@ -844,8 +844,6 @@ class WorktreeFolderLostError(GitFailedError):
     """The worktree's name."""
     path: str
     """Where its folder should be."""
-    remedy: str = ""
-    """The call that makes it again."""
 
 
 @attrs.define(slots=False, repr=False)

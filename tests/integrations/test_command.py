@@ -6,6 +6,7 @@ import io
 import json
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from functools import partial
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 
 import vespera_orchestrator as vespera
-from support.git_project import git
+from support.git_project import git, make_repository
 from vespera_orchestrator.documents.sections import section_contents
 from vespera_orchestrator.integrations import follow_ups
 from vespera_orchestrator.integrations.command import main
@@ -992,3 +993,30 @@ def test_there_is_one_way_to_hand_in(run):
     page = run("start", "lid")[1]
     assert page.count(" done lid ") == 1
     assert "A longer report" in page
+
+
+def test_lost_folders_are_no_dead_end_in_a_shell(tmp_path):
+    """The steps are commands, and each of them works."""
+    project = make_repository(tmp_path / "k", {"a.txt": "one\n"})
+
+    def run(*words):
+        out = io.StringIO()
+        code = main(["--project", str(project), *words], out=out, err=out)
+        return code, out.getvalue()
+
+    run("new", "Tea")
+    run("plan", "Lid")
+    run("start", "lid", "--worktree")
+    folder = tmp_path / "worktrees" / "lid"
+    (folder / "lid.txt").write_text("round")
+    run("save", "lid", "half")
+    shutil.rmtree(folder)
+    assert run("next")[1].splitlines()[0].endswith(f"--project {project} start lid")
+    assert run("start", "lid")[0] == 0
+    with vespera.open(project) as orch:
+        orch.complete_task("lid", summary="s", detailed_work="d", merge="later")
+    shutil.rmtree(folder)
+    assert run("next")[1].splitlines()[0].endswith(f"--project {project} merge lid")
+    code, landed = run("merge", "lid")
+    assert (code, landed.startswith("lid → integration ")) == (0, True)
+    assert git(project, "show", "integration:lid.txt") == "round"

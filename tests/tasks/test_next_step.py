@@ -87,14 +87,22 @@ TABLE = {
             counts={RUNNING: 1},
             running=1,
             own=holding("b", is_here=True, note="half"),
-            own_obstacle="its folder is gone",
-            own_obstacle_call="orch.worktrees.create('b')",
+            own_obstacle="/b has a rebase",
         ),
         (
             "decide",
-            "You were at: half. It cannot be handed in yet: its folder is gone. When that is done,",
-            "orch.worktrees.create('b')",
+            "You were at: half. It cannot be handed in yet: /b has a rebase. When that is done,",
+            "",
         ),
+    ),
+    "held here, and its folder is lost": (
+        SessionFacts(
+            counts={RUNNING: 1},
+            running=1,
+            own=holding("b", is_here=True),
+            own_lost_folder="/b",
+        ),
+        ("execute", "stands in its place: /b. When you have read this,", "orch.work('b')"),
     ),
     "begun by a command": (
         ready(running=1, own=holding("b", is_between_calls=True)),

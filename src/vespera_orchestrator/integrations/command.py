@@ -15,6 +15,7 @@ import shlex
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from operator import attrgetter
 from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple
 
 import vespera_orchestrator as vespera
@@ -27,6 +28,7 @@ from vespera_orchestrator.home.locate import Home
 from vespera_orchestrator.home.machine import passing
 from vespera_orchestrator.integrations import follow_ups, task_words
 from vespera_orchestrator.integrations.shell_calls import TEXT_FLAGS, WORDS, flag, in_commands
+from vespera_orchestrator.integrations.tools.signatures import function_of
 from vespera_orchestrator.integrations.tools.table import PREFIX, TABLE, ToolSpec
 from vespera_orchestrator.tasks import dates
 
@@ -202,7 +204,7 @@ def _call(
 ) -> int:
     """Make the call of a row of the table, and print what it returns."""
     spec = _COMMANDS[options.command]
-    function = getattr(orch, spec.path)
+    function = attrgetter(spec.path)(orch)
     names = inspect.signature(function).parameters
     values = {name: value for name, value in vars(options).items() if name in names}
     if "progress" in names and err.out.isatty():
@@ -756,6 +758,7 @@ _HELP: Final = {
     "status": "where the session stands",
     "why": "what holds a task up",
     "history": "what happened, a line each, the latest last",
+    "merge": "land the work of a task that is done and waits",
     "digest": "what is new, at most three times a day",
     "energy": "say how much you can take on: low, or normal",
     "pressure": "how close to too much it is, why, and what follows",
@@ -771,8 +774,8 @@ _VARIADIC: Final = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIO
 
 def _offer_call(spec: ToolSpec, parser: argparse.ArgumentParser) -> None:
     """Offer what the call needs as words, and what it may take as flags."""
-    function = getattr(vespera.Orchestrator, spec.path)
-    for name, parameter in inspect.signature(function).parameters.items():
+    function = function_of(spec.path)
+    for name, parameter in inspect.signature(function).parameters.items():  # type: ignore[arg-type] # it exists
         if name == "self" or parameter.kind in _VARIADIC:
             continue
         if parameter.default is inspect.Parameter.empty:

@@ -146,7 +146,9 @@ class Overview:
         obstacle = self._rooms.handing_in_obstacle(own.task, was_refused=own.was_refused)
         if obstacle is None:
             return facts
-        return attrs.evolve(facts, own_obstacle=str(obstacle), own_obstacle_call=_remedy(obstacle))
+        if isinstance(obstacle, WorktreeFolderLostError):
+            return attrs.evolve(facts, own_lost_folder=obstacle.path)
+        return attrs.evolve(facts, own_obstacle=str(obstacle))
 
     def _with_merge_obstacle(self, facts: SessionFacts) -> SessionFacts:
         """Put work first that can be merged; say what is in the way where none can."""
@@ -157,8 +159,7 @@ class Overview:
                 others = [other for other in facts.unmerged if other.id != task.id]
                 return attrs.evolve(facts, unmerged=[task, *others])
             obstacles.append(obstacle)
-        first = obstacles[0]
-        return attrs.evolve(facts, merge_obstacle=str(first), merge_obstacle_call=_remedy(first))
+        return attrs.evolve(facts, merge_obstacle=str(obstacles[0]))
 
     def _landed(self) -> LandedWork | None:
         """Return where the session's work has landed, and what the checkout lacks."""
@@ -310,11 +311,6 @@ class Overview:
     def subtask_results(self, parent: Task) -> SubtaskResults:
         """Return the subtasks of *parent*, what they produced, and what keeps the open ones."""
         return self._in_one_state(parent.session_id, lambda reader: reader.subtask_results(parent))
-
-
-def _remedy(obstacle: WorktreeError) -> str:
-    """Return the call that removes an obstacle; empty where somebody must do it in a folder."""
-    return obstacle.remedy if isinstance(obstacle, WorktreeFolderLostError) else ""
 
 
 def _merge_order(forecast: Forecast, worktrees: Iterable[Worktree]) -> dict[str | None, int]:

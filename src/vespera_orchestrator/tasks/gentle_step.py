@@ -37,6 +37,8 @@ def gently(step: NextStep, facts: SessionFacts) -> NextStep:
 
 def _execute(step: NextStep, facts: SessionFacts) -> NextStep:
     own, unfinished, ready = facts.own, facts.unfinished, facts.ready
+    if facts.own_lost_folder:
+        return step
     if own is not None and own.task.id == step.task_id:
         return _go_on(step, own.task, own.note)
     if unfinished is not None and unfinished.id == step.task_id:

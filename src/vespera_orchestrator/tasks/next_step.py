@@ -99,9 +99,9 @@ class SessionFacts:
     own_words: str = ""
     """What the reader meant to do next when they paused, in their words."""
     own_obstacle: str = ""
-    """Why that task cannot be handed in as things are, such as a folder that is gone."""
-    own_obstacle_call: str = ""
-    """The call that helps; empty where somebody must do something in a folder."""
+    """What somebody must do in a folder before that task can be handed in."""
+    own_lost_folder: str = ""
+    """The folder of its files, if it is gone, or another one stands there."""
     unfinished: Task | None = None
     """A ready task that the reader had in hand last, with work saved."""
     unfinished_note: str = ""
@@ -134,8 +134,6 @@ class SessionFacts:
     """Tasks whose work is done and waits to be merged here, the first to merge first."""
     merge_obstacle: str = ""
     """What is in the way of merging any of them, such as changed files in a checkout."""
-    merge_obstacle_call: str = ""
-    """The call that helps; empty where a person must do something in a folder."""
     unmerged_elsewhere: Sequence[tuple[Task, str]] = ()
     """Such tasks whose files are in a worktree of another home, and where that is."""
     running: int = 0
@@ -293,10 +291,17 @@ def _hand_in_own(facts: SessionFacts) -> NextStep | None:
     title = one_line(own.task.title, _TITLE_WIDTH)
     sentence = f"You hold {title!r}.{was_at(own.note)}"
     call = f"orch.complete_task({own.task.alias!r}, summary=…, detailed_work=…)"
+    if facts.own_lost_folder:
+        sentence += (
+            f" The folder of its files is gone, or another one stands in its place: "
+            f"{one_line(facts.own_lost_folder, _OBSTACLE_WIDTH)}. When you have read this, then "
+            "make it again, with the files of the last save."
+        )
+        return _step_on(own.task, "execute", sentence, f"orch.work({own.task.alias!r})")
     if facts.own_obstacle:
         sentence += f" It cannot be handed in yet: {_obstacle_words(facts.own_obstacle)}"
         sentence += f" When that is done, then hand it in: {call}"
-        return _step_on(own.task, "decide", sentence, facts.own_obstacle_call)
+        return _step_on(own.task, "decide", sentence, "")
     sentence += " When the work is done, then hand it in."
     return _step_on(own.task, "wait", sentence, call)
 
@@ -432,7 +437,7 @@ def _merge(facts: SessionFacts) -> NextStep | None:
     if facts.merge_obstacle:
         sentence += f" Something is in the way: {_obstacle_words(facts.merge_obstacle)}"
         sentence += f" When that is done, then merge it: {call}"
-        return _step_on(task, "decide", sentence, facts.merge_obstacle_call)
+        return _step_on(task, "decide", sentence, "")
     sentence += " When you have read this, then merge it."
     return _step_on(task, "merge", sentence, call)
 

@@ -224,6 +224,8 @@ class Worktrees:
             if not tasks:
                 raise self._nothing_to_merge(record, worktree)
             record = self._engine.reopen(record)
+        elif tasks and self._engine.lost_folder(record) is not None:
+            record = self._engine.reopen(record)  # all that was handed in is in its last save
         if not tasks:
             self._rooms.team.refuse_conflict(record.session_id, lands=True)
             message = message or self._message(record, owner)

@@ -195,7 +195,6 @@ def _lost(
         _lost_reason(repository, worktree, place),
         worktree.name,
         str(place.folder),
-        recreation_call(worktree),
     )
 
 
@@ -283,12 +282,7 @@ def _lost_reason(repository: ProjectRepository, worktree: Worktree, place: Place
     )
 
 
-def recreation_call(worktree: Worktree) -> str:
-    """Return the call that makes the folder again."""
-    owner = f"agent={worktree.agent!r}" if worktree.task_id is None else repr(worktree.task_id)
-    return f"orch.worktrees.create({owner})"
-
-
 def recreation_remedy(worktree: Worktree) -> str:
     """Say what makes the folder again."""
-    return f"{recreation_call(worktree)} makes it again with the files of the last save"
+    owner = f"agent={worktree.agent!r}" if worktree.task_id is None else repr(worktree.task_id)
+    return f"orch.worktrees.create({owner}) makes it again with the files of the last save"

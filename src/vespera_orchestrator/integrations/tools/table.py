@@ -145,7 +145,13 @@ _WORKTREES = _rows(
     _look("list_worktrees", "worktrees.list", items="worktrees", is_core=False),
     _look("worktree_forecast", "worktrees.forecast", is_core=False),
     # The check is a command, and a caller over the wire must not choose what runs.
-    _row("merge_worktree", "worktrees.merge", is_repeatable=True, without=("check",)),
+    _row(
+        "merge_worktree",
+        "worktrees.merge",
+        is_repeatable=True,
+        without=("check",),
+        command="merge",
+    ),
     _row("snapshot_worktree", "worktrees.snapshot", is_repeatable=True, is_core=False),
     _row("remove_worktree", "worktrees.remove", destroys=True, is_repeatable=True, is_core=False),
     _look("rescued_worktrees", "worktrees.rescue", items="worktrees", is_core=False),
