@@ -80,6 +80,10 @@ def test_a_change_is_told_once_and_by_its_verb(make_project):
         "Remove harden runner from publish workflow",
         "Upgrade Python formatter ruff",
         "Update requirements.txt (#816)",
+        "TST: Adjust for the new lid",
+        "MAINT: sweep",
+        "Update release notes",
+        "Migrate dependency management to uv",
         "Boil at once. (#817)",
         "[fix] Close the lid (#818)",
     ):
@@ -244,6 +248,30 @@ def test_the_api_is_what_can_be_imported(make_project):
     project.home.project.joinpath("src/kettle/consts.py").unlink()
     project.documents.update()
     assert "kettle.consts" not in project.text("API_REFERENCE.md"), "what is gone, is gone"
+
+
+def test_what_only_presents_other_modules_is_the_api(make_project):
+    """A package that takes all of its modules in, and a module that defines nothing itself."""
+    project = make_project()
+    for path, text in {
+        "tea/__init__.py": "from .pots import *\n",
+        "tea/pots.py": "from tea._core import Leaf\n"
+        + "".join(f"def pour_{number}(): ...\n" for number in range(10)),
+        "tea/objects.py": "from tea._core import Brew\n",
+        "tea/_core.py": "class Brew: ...\nclass Leaf: ...\n",
+        "tools/release.py": "VERSION = 1\n",
+    }.items():
+        project.write(path, text)
+    project.documents.update()
+    api = section_contents(project.text("API_REFERENCE.md"))["api"]
+    titles = [line for line in api.split("\n") if line.startswith("###")]
+    assert titles == [
+        "### `tea`",
+        *(f"#### `pour_{number}`" for number in range(10)),
+        "### `tea.objects`",
+        "#### `Brew`",
+        "### Further modules",
+    ]
 
 
 def test_the_architecture_is_what_imports_what(make_project):

@@ -38,11 +38,11 @@ _SHORT_SUMMARY: Final = 3
 
 _WORDS: Final[dict[str, str]] = {
     "Added": "add added adds implement implemented introduce introduced create created creates "
-    "new support supports write wrote build built feature feat enhancement",
+    "new support supports write wrote build built feature feat enhancement enh",
     "Fixed": "fix fixed fixes repair repaired resolve resolved correct corrected bug bugfix "
     "hotfix prevent prevented",
     "Removed": "remove removed removes delete deleted drop dropped removal",
-    "Deprecated": "deprecate deprecated deprecates deprecation",
+    "Deprecated": "deprecate deprecated deprecates deprecation depr",
     "Security": "security cve harden hardened vulnerability",
     "Changed": "change changed changes update updated improve improved rename renamed replace "
     "replaced move moved perf performance speed optimize optimized breaking",
@@ -51,7 +51,8 @@ _WORDS: Final[dict[str, str]] = {
     "understand look check plan planning discuss evaluate audit triage reproduce synthesis "
     "synthesise synthesize decision adr design summarise summarize recovery spike none skip false "
     "lint linter typo typos whitespace grammar wording merge wip bump dev deps dependabot tox nox "
-    "mypy pyright ruff precommit benchmark benchmarks reformat format formatting",
+    "mypy pyright ruff precommit benchmark benchmarks reformat format formatting tst maint doc "
+    "bld sty typ",
 }
 _CATEGORY_OF: Final = {word: category for category, text in _WORDS.items() for word in text.split()}
 _NOT_NOTICED: Final = re.compile(
@@ -61,7 +62,10 @@ _NOT_NOTICED: Final = re.compile(
     r"|nightly (?:build|test|workflow)s?|(?:unit|integration) tests?|start(?:ed)? testing"
     r"|test (?:suite|coverage|file|case|run|extra|requirement|matrix)s?|tests? (?:for|that)"
     r"|(?:publish|publishing|release|build) workflow|trusted publishing|release tooling"
-    r"|codeowners|makefile|(?:issue|pull request) template)\b"
+    r"|codeowners|makefile|(?:issue|pull request) template|release notes|contributing\.md"
+    r"|license\.md|typo ?fix(?:es)?|doc (?:tweak|update|fix|dependenc(?:y|ie))s?|dev setup)\b"
+    r"|^\W*(?:migrate|switch|move)[ds]? (?:\S+ ){0,3}"
+    r"(?:linting|type checking|dependency management|packaging)\b"
     r"|\b(?:upgrade|update|bump|pin|unpin|move|disable|ignore)[ds]? (?:\S+ ){0,4}"
     r"(?:mypy|pyright|ruff|flake8|pylint|isort|pytest|sphinx|tox)\b"
     r"|^\W*(?:upgrade|update|bump)[ds]? (?:dev |python )?"

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
 _SUFFIXES: Final = (".py", ".pyi")
 _NO_API_FOLDERS: Final = frozenset(
-    {"tests", "test", "testing_data", "docs", "doc", "examples", "example", "benchmarks", "scripts"}
+    {"tests", "test", "testing_data", "docs", "doc", "examples", "example", "benchmarks"}
+    | {"scripts", "ci", "tools", "devtools"}
 )
 _NO_API_FILES: Final = frozenset(
     {"conftest.py", "setup.py", "noxfile.py", "tasks.py", "fabfile.py"}
@@ -267,7 +268,8 @@ class _Packages:
         """Tell whether a module only serves those that present the API of its package."""
         top, _, rest = name.partition(".")
         file = self._files[name]
-        presents_itself = file.exports is not None or bool(file.reexports)
+        is_facade = bool(file.reexports) or not file.definitions
+        presents_itself = file.exports is not None or is_facade
         if not rest or presents_itself or top not in self._files:
             return False
         parent, _, own_name = name.rpartition(".")
@@ -367,7 +369,7 @@ class _Packages:
         """Tell whether an import makes a name public where there is no ``__all__``.
 
         That is so when it is imported as itself. Where nothing is, a package also brings out what
-        it imports from its private modules.
+        it imports from its private modules, and so does a module that defines nothing of its own.
         """
         file = self._files[module]
         if name.startswith("_"):
@@ -378,12 +380,18 @@ class _Packages:
         if name in file.typing_imports:
             return False
         source, _, _ = file.imports[name].rpartition(".")
-        return module in self._packages and source in self._files and not _is_public_module(source)
+        presents_others = module in self._packages or not file.definitions
+        return presents_others and source in self._files and not _is_public_module(source)
 
     def _from_wildcards(self, module: str) -> list[str]:
+        """Return what a module brings out of others as a whole.
+
+        A package does so with its public modules as well: nobody needs all of their names inside.
+        """
         names = []
         for source in self._files[module].wildcards:
-            if source in self._files and not _is_public_module(source):
+            is_brought_out = module in self._packages or not _is_public_module(source)
+            if source in self._files and is_brought_out:
                 names += [name for name, _ in self._public_names(source)]
         return names
 
