@@ -53,6 +53,45 @@ def test_a_holder_that_lives_loses_nothing(agent):
         agent("child").checkpoint("lid", {"n": 2})
 
 
+def test_what_a_lost_holder_brings_is_kept_once(agent):
+    """If the refusal ends its block, no second artifact tells of it; any other error does."""
+    lead, child = agent("lead"), agent("child")
+    lead.initialize_session("Goal")
+    lead.plan_task("Lid")
+
+    def lose(error=None):
+        with child.execute_task("lid") as work:
+            lead.end_attempt("lid", "it does not answer")
+            if error is not None:
+                raise error
+            work.complete(summary="s", detailed_work="all of it")
+
+    with pytest.raises(vespera.LeaseLostError) as late:
+        lose()
+    [only] = lead.artifacts.list()
+    assert only.id == late.value.kept_artifact_id
+    with pytest.raises(ValueError, match="boom"):
+        lose(ValueError("boom"))
+    assert any("boom" in lead.artifacts.text(each) for each in lead.artifacts.list())
+
+
+def test_a_refusal_about_another_task_ends_this_one_as_any_error_does(agent):
+    """The task of the block is blocked, and does not stay in the hands of nobody."""
+    lead, child = agent("lead"), agent("child")
+    lead.initialize_session("Goal")
+    lead.plan_tasks([{"title": "Lid"}, {"title": "Rim"}])
+    other = child.execute_task("rim")
+    lead.end_attempt("rim", "it does not answer")
+
+    def confuse():
+        with child.execute_task("lid"):
+            other.complete(summary="s", detailed_work="all of it")
+
+    with pytest.raises(vespera.LeaseLostError):
+        confuse()
+    assert lead.get_task("lid").status is vespera.TaskStatus.BLOCKED
+
+
 def test_it_asks_for_a_reason_and_for_a_holder(agent):
     """Nobody is robbed by a slip: neither who took the task meanwhile, nor without a word."""
     lead, child = agent("lead"), agent("child")

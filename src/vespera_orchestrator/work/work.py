@@ -641,6 +641,11 @@ class Work:
         latest = self._completion.attempts.get(self.task.id)
         return latest == self.attempt.number
 
+    def _is_kept(self, refusal: LeaseLostError) -> bool:
+        """Tell whether a refusal is about this attempt, and its work is in an artifact already."""
+        is_own = (refusal.task_id, refusal.attempt) == (self.task.alias, self.attempt.number)
+        return is_own and refusal.kept_artifact_id is not None
+
     def __enter__(self) -> Self:
         return self
 
@@ -654,6 +659,8 @@ class Work:
             return
         if exc is None and not self._is_held():
             return  # it was completed by name, or another agent has it: nothing to give back
+        if isinstance(exc, LeaseLostError) and self._is_kept(exc):
+            return  # there is no more of it than what was refused
         try:
             self._leave(exc)
         except VesperaError as also:
