@@ -159,8 +159,16 @@ def test_an_alias_is_known_in_its_own_spelling(tmp_path):
         assert "tasks.alias" not in {each.name for each in proof.remainders}
 
 
-def test_a_task_loses_all_that_was_written_into_it(tmp_path):
-    """In its own rows and where others quote it; what others wrote in few words stays."""
+@pytest.mark.parametrize("killed_at", [None, "remove_copies", "_remove_contents"])
+def test_a_task_loses_all_that_was_written_into_it(tmp_path, monkeypatch, killed_at):
+    """In its own rows and where others quote it; what others wrote in few words stays.
+
+    A killed call is finished by the same one, with the record from before.
+    """
+
+    def killed(*_, **__):
+        raise KeyboardInterrupt
+
     lane = "She lives at 12 Harbour Lane."
     with vespera.open(tmp_path) as orch:
         orch.initialize_session("Visits", project_type="software_development")
@@ -172,7 +180,13 @@ def test_a_task_loses_all_that_was_written_into_it(tmp_path):
             )
         orch.plan_task("Ask her and Eve again")
         orch.documents.update()
-        proof = orch.artifacts.forget_text(orch.get_task("visit"), reason="she asked for it")
+        before = orch.get_task("visit")
+        if killed_at is not None:
+            with monkeypatch.context() as patched:
+                patched.setattr(orch.artifacts._forgetting, killed_at, killed)
+                with pytest.raises(KeyboardInterrupt):
+                    orch.artifacts.forget_text(before)
+        proof = orch.artifacts.forget_text(before, reason="she asked for it")
         after = orch.get_task(task.id)
         assert (after.title, after.description, after.summary) == (MARK, MARK, MARK)
         assert after.context == {"phone": MARK, "who": MARK}
