@@ -14,6 +14,7 @@ from pygit2.enums import ObjectType
 import vespera_orchestrator as vespera
 from support.git_project import git
 from vespera_orchestrator.errors import UnsavedFilesError, VesperaError
+from vespera_orchestrator.worktrees import engine, lost_objects
 
 DONE = {"summary": "s", "detailed_work": "d"}
 DRIVERS = """
@@ -189,6 +190,65 @@ def test_rows_of_a_database_name_no_folder_of_yours(project, name):
     assert (yours / "precious").read_text() == "kept"
     assert git(yours, "status", "--porcelain") == "?? precious"
     assert git(yours, "branch", "--show-current") == "mine"
+
+
+# --- commits that git would not have written -------------------------------------------
+
+COMMITS = {
+    "an encoding that nobody knows": {"extra": b"encoding zzz\n"},
+    "an encoding that is none of text": {"extra": b"encoding rot13\n"},
+    "no author": {"author": b""},
+    "a time of twenty digits": {"author": b"Eve <e@x> 99999999999999999999 +0000"},
+    "words of ours": {"message": b"snapshot\n\nNested: zz\nOperation: zz\nMarked: zz\n"},
+}
+
+
+def commit_of(repo, *, author=b"Eve <e@x> 1700000000 +0000", extra=b"", message=b"\xff evil\n"):
+    """Write a commit on top of HEAD with the same files, whatever the words are."""
+    head = repo.head.peel(pygit2.Commit)
+    lines = f"tree {head.tree_id}\nparent {head.id}\n".encode()
+    lines += b"author " + author + b"\ncommitter " + author + b"\n" + extra + b"\n" + message
+    return str(repo.write(ObjectType.COMMIT, lines))
+
+
+@pytest.mark.parametrize(
+    ("ref", "words"),
+    [
+        ("heads/main", "no author"),
+        ("heads/main", "an encoding that nobody knows"),
+        ("heads/integration", "a time of twenty digits"),
+        ("heads/feature/a", "an encoding that nobody knows"),
+        ("vespera/wip/a", "an encoding that nobody knows"),
+        ("vespera/wip/a", "an encoding that is none of text"),
+        ("vespera/history/a", "words of ours"),
+        ("vespera/landed/a", "words of ours"),
+    ],
+)
+def test_a_commit_of_somebody_breaks_no_call(project, monkeypatch, ref, words):
+    """Nobody looks at commits when they are fetched; each call works, or says what is wrong."""
+    monkeypatch.setattr(engine, "_PAUSES_S", ())
+    monkeypatch.setattr(lost_objects, "_PAUSES_S", ())
+    with vespera.open(project.folder, durability="normal") as orch:
+        orch.initialize_session("x")
+        orch.plan_tasks([{"title": "A"}, {"title": "B"}])
+        work = orch.execute_task("a", worktree=True)
+        (work.path / "f").write_text("1")
+        work.checkpoint({})
+        commit = commit_of(pygit2.Repository(project.folder), **COMMITS[words])
+        file = project.folder / ".git" / "refs" / ref
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(f"{commit}\n")
+        for call in (
+            orch.worktrees.forecast,
+            lambda: work.checkpoint({"a": 1}),
+            lambda: orch.worktrees.catch_up("a"),
+            lambda: orch.execute_task("b", worktree=True),
+            lambda: orch.worktrees.merge("a", style="merge"),
+            orch.repair,
+        ):
+            with contextlib.suppress(VesperaError):
+                call()
+        assert orch.get_task("a").title == "A"
 
 
 # --- trees that git would not have written ---------------------------------------------

@@ -16,6 +16,7 @@ from support.git_project import git
 from vespera_orchestrator.errors import UnsupportedRepositoryError
 from vespera_orchestrator.worktrees import tree_merge
 from vespera_orchestrator.worktrees.compatibility import CompatibilityCheck
+from vespera_orchestrator.worktrees.crossed_histories import merge_bases
 from vespera_orchestrator.worktrees.durability import new_in_tree
 from vespera_orchestrator.worktrees.tree_survey import TreeSurvey, read_blob
 
@@ -110,6 +111,47 @@ def test_what_a_tree_holds_is_summed_up(repo):
     assert survey.size_bytes(repo, tree) == 3 * 4 + 2 * len(b"* text\n")
 
 
+def crossed(repo, *levels):
+    """Commit the trees of the first level, then each tree of the next as a merge of all, and so on.
+
+    Return two commits of the last level.
+    """
+    ada = pygit2.Signature("Ada", "ada@example.org")
+    tips = [repo.head.target]
+    for number, trees in enumerate(levels):
+        tips = [
+            repo.create_commit(None, ada, ada, f"{number} {place}", tree, tips)
+            for place, tree in enumerate(trees)
+        ]
+    return str(tips[0]), str(tips[1])
+
+
+@pytest.mark.parametrize("place", [0, 1])
+@pytest.mark.parametrize("verb", ["merge", "catch_up"])
+def test_a_bomb_among_the_bases_of_crossed_histories_is_refused(project, trees, place, verb):
+    """Neither side has it any more, and libgit2 merges what both have had."""
+    worktree = trees.create("work")
+    repo = pygit2.Repository(project.folder)
+    one, two, old = (folder_of(repo, (name, repo.create_blob(b"1"))) for name in "abc")
+    before = [old, old]
+    before[place] = folder_of(repo, ("zz", wide_and_deep(repo)))
+    ours, theirs = crossed(repo, before, [one, two])
+    git(project.folder, "update-ref", "refs/heads/integration", ours)
+    git(worktree.path, "reset", "-q", "--hard", theirs)
+    with pytest.raises(UnsupportedRepositoryError, match="more than 1,000,000 files"):
+        getattr(trees, verb)("work")
+
+
+def test_the_bases_of_crossed_histories_are_all_found_and_counted(project):
+    """Those of two branches, also one level further down; of three, more than libgit2 can merge."""
+    repo = pygit2.Repository(project.folder)
+    tree = repo.head.peel(pygit2.Tree).id
+    assert len(merge_bases(repo, *crossed(repo, *[[tree] * 2] * 2), "main")) == 3
+    assert len(merge_bases(repo, *crossed(repo, *[[tree] * 2] * 3), "main")) == 5
+    with pytest.raises(UnsupportedRepositoryError, match=r"24 commits.* merge the branch 'main'"):
+        merge_bases(repo, *crossed(repo, *[[tree] * 3] * 40), "main")
+
+
 def test_a_large_file_is_not_read(repo):
     """Its size is known before."""
     (entry,) = repo[giant(repo, "big")]
@@ -127,6 +169,24 @@ def test_comparing_and_holding_a_bomb_ends(repo, bomb, monkeypatch):
     with pytest.raises(pygit2.GitError, match="differ"):
         tree_merge.changes(repo, repo[empty], repo[tree])
     assert len(list(new_in_tree(repo, tree.raw, [empty.raw]))) < 400
+
+
+@pytest.mark.parametrize("depth", ["wide", "deep"])
+def test_a_bomb_with_a_hole_keeps_nobody_busy(project, trees, depth):
+    """A ref that says to be ours may name one: nobody counts what it lacks, or writes the rest."""
+    trees.create("work")
+    repo = pygit2.Repository(project.folder)
+    tree = raw_tree(repo, (b"100644", "f", pygit2.Oid(hex="12" * 20)))
+    for _ in range({"wide": 10, "deep": 2000}[depth]):
+        names = "0123456789" if depth == "wide" else "0"
+        tree = folder_of(repo, *((name, tree) for name in names))
+    message = "snapshot\n\nWorktree: work\nBranch: feature/work\n"
+    commit = git(project.folder, "commit-tree", str(tree), "-p", "HEAD", "-m", message)
+    git(project.folder, "update-ref", "refs/vespera/wip/work", commit)
+    tally = Tally()
+    for verb in ("repair", "forecast", "list"):
+        tally.call(verb, getattr(trees, verb))
+    tally.judge("a bomb with a hole")
 
 
 def test_a_bomb_on_the_branch_stops_no_call(project):

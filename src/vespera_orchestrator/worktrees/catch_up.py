@@ -175,6 +175,7 @@ def _find_news(
     repository.refuse_giants(repo, tip, base.commit, snapshot.commit, with_files=True)
     ours = repo[snapshot.commit].peel(pygit2.Commit)
     if base.by_history:
+        repository.refuse_giant_bases(repo, tip, snapshot.commit)
         index = repo.merge_commits(ours, repo[tip])
     else:
         index = repo.merge_trees(base_tree, ours.tree, theirs)

@@ -13,7 +13,7 @@ import pygit2
 from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator.worktrees.git_config import read_signatures
 from vespera_orchestrator.worktrees.operation import own_line
-from vespera_orchestrator.worktrees.repository import has_ancestor
+from vespera_orchestrator.worktrees.repository import has_ancestor, message_of
 
 if TYPE_CHECKING:
     from vespera_orchestrator._model import Worktree
@@ -48,7 +48,7 @@ class LandedMark:
         if commit is None:
             return None
         stored = repo[commit].peel(pygit2.Commit)
-        notes = [line.partition(": ") for line in stored.message.splitlines()]
+        notes = [line.partition(": ") for line in message_of(repo, commit).splitlines()]
         origins = [value for key, _, value in notes if key == "Origin"]
         marked = [json.loads(value) for key, _, value in notes if key == "Marked"]
         return cls(

@@ -28,7 +28,7 @@ from vespera_orchestrator.worktrees.landed_mark import LandedMark, merge_base, o
 from vespera_orchestrator.worktrees.nested import nested_commit, own_parents
 from vespera_orchestrator.worktrees.operation import operation_of
 from vespera_orchestrator.worktrees.refs import LANDED
-from vespera_orchestrator.worktrees.repository import ProjectRepository, has_ancestor
+from vespera_orchestrator.worktrees.repository import ProjectRepository, has_ancestor, message_of
 from vespera_orchestrator.worktrees.reverts import Revert
 from vespera_orchestrator.worktrees.snapshot import Snapshot, is_snapshot_message
 from vespera_orchestrator.worktrees.staging import Held, Staging
@@ -134,7 +134,8 @@ class Landing(Record):
             placed = {below + path: content for path, content in files.items()}
             tree = tree_with(repo, self.tree, placed)
             present = repo[self.commit].peel(pygit2.Commit)
-            parents, message = [str(parent) for parent in present.parent_ids], present.message
+            parents = [str(parent) for parent in present.parent_ids]
+            message = message_of(repo, self.commit)
             if self._keeps_commits:
                 parents, message = [self.commit], "Update the documents\n"
             commit = _write_commit(self._staging, repo, tree, parents, message)
@@ -374,9 +375,7 @@ class _LandingCommits:
         return self._commit(tree, heads)
 
     def _is_snapshot(self, commit: str) -> bool:
-        message = self._repo[commit].peel(pygit2.Commit).message
-        worktree = self._snapshot.worktree
-        return is_snapshot_message(message, worktree)
+        return is_snapshot_message(message_of(self._repo, commit), self._snapshot.worktree)
 
     def _tree_of(self, commit: str) -> str:
         tree = self._repo[commit].peel(pygit2.Tree)

@@ -14,7 +14,6 @@ import re
 import time
 from contextlib import suppress
 from functools import cached_property
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -32,13 +31,18 @@ from vespera_orchestrator.worktrees.operation import operation_line, operation_o
 from vespera_orchestrator.worktrees.ownership import find_place
 from vespera_orchestrator.worktrees.paths import display_paths
 from vespera_orchestrator.worktrees.refs import HISTORY, LANDED, RESCUE, WIP
-from vespera_orchestrator.worktrees.repository import is_sound
+from vespera_orchestrator.worktrees.repository import is_sound, message_of
 from vespera_orchestrator.worktrees.rescue import name_saved_again
 from vespera_orchestrator.worktrees.retention import EarlierSnapshot, read_history, write_history
 from vespera_orchestrator.worktrees.snapshot import is_snapshot_message
 from vespera_orchestrator.worktrees.snapshot_index import SnapshotIndex
 from vespera_orchestrator.worktrees.translation import OBJECT_ERRORS, git_errors
-from vespera_orchestrator.worktrees.tree_entries import MOST_LEVELS, MOST_PATHS
+from vespera_orchestrator.worktrees.tree_entries import (
+    FOLDER,
+    MOST_LEVELS,
+    MOST_PATHS,
+    read_entries,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -112,6 +116,7 @@ class _Looking:
         self._repository = repository
         self._thorough = thorough
         self._whole: set[str] = set()
+        self._counts: dict[bytes, int] = {}
 
     @cached_property
     def _known(self) -> list[str]:
@@ -212,11 +217,26 @@ class _Looking:
 
     def lost_files(self, commit: pygit2.Commit) -> Iterator[tuple[bytes, str]]:
         """Yield path and object of what is gone; a dot, or a path with a slash, is a folder."""
-        yield from islice(self._lost_in(str(commit.tree_id), b""), MOST_PATHS)
+        if not self._thorough or self._paths_in(commit.tree_id.raw) <= MOST_PATHS:
+            yield from self._lost_in(str(commit.tree_id), b"")
+
+    def _paths_in(self, tree: bytes, level: int = 0) -> int:
+        """Count the files and folders that are there; what is too deep counts as too many.
+
+        A giant is nothing that was saved here.
+        """
+        if level > MOST_LEVELS:
+            return MOST_PATHS + 1
+        if tree not in self._counts:
+            with suppress(*_DAMAGE):
+                entries = read_entries(self.repo, tree)
+                folders = [entry for mode, _, entry in entries if mode == FOLDER]
+                below = sum(self._paths_in(folder, level + 1) for folder in folders)
+                self._counts[tree] = len(entries) + below
+        return self._counts.get(tree, 0)
 
     def _lost_in(self, name: str, folder: bytes) -> Iterator[tuple[bytes, str]]:
-        is_too_deep = folder.count(b"/") > MOST_LEVELS  # then it is nothing that was saved here
-        if name in self._whole or is_too_deep:
+        if name in self._whole:
             return
         tree = self.tree(name)
         if tree is None:
@@ -428,7 +448,8 @@ class _Mending:
         return [
             EarlierSnapshot(commit=str(commit.id), at=commit.commit_time, named=True)
             for commit in commits
-            if commit is not None and is_snapshot_message(commit.message, self._worktree.name)
+            if commit is not None
+            and is_snapshot_message(message_of(repo, str(commit.id)), self._worktree.name)
         ]
 
     def _lost_head(self) -> str | None:
@@ -521,6 +542,8 @@ class _Salvage:
         self._looking = looking
         self._repo = looking.repo
         self._stand_in = stand_in
+        self._sound: dict[str, str | None] = {}
+        """What is left of each folder."""
 
     def rewritten(self, name: str) -> str | None:
         """Return the commit if it is whole, else one with all that is left of it.
@@ -556,7 +579,9 @@ class _Salvage:
         """Return the message, without what it says of commits that were kept beside the files."""
         gone = [str(each) for each in commit.parent_ids[1:] if not self._is_whole(str(each))]
         lines = [
-            line for line in commit.message.splitlines() if not any(each in line for each in gone)
+            line
+            for line in message_of(self._repo, str(commit.id)).splitlines()
+            if not any(each in line for each in gone)
         ]
         operation = operation_of(self._repo, str(commit.id)) if gone else None
         if operation is not None:
@@ -565,6 +590,11 @@ class _Salvage:
 
     def _sound_tree(self, name: str) -> str | None:
         """Return a tree without what is gone of it; ``None`` where all of it is."""
+        if name not in self._sound:
+            self._sound[name] = self._rewritten_tree(name)
+        return self._sound[name]
+
+    def _rewritten_tree(self, name: str) -> str | None:
         tree = self._looking.tree(name)
         if tree is None:
             return None

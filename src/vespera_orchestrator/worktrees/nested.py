@@ -33,6 +33,7 @@ from vespera_orchestrator.home.reading import read_json
 from vespera_orchestrator.worktrees import libgit2, torn
 from vespera_orchestrator.worktrees.opening import open_repository
 from vespera_orchestrator.worktrees.paths import display_path, folders_above
+from vespera_orchestrator.worktrees.repository import message_of
 from vespera_orchestrator.worktrees.tree_entries import files_below
 from vespera_orchestrator.worktrees.tree_switch import read_file
 
@@ -100,8 +101,7 @@ def has_own_work(repo: pygit2.Repository) -> bool:
 
 def nested_commit(repo: pygit2.Repository, snapshot: str) -> str | None:
     """Return the nested commit of a snapshot; ``None`` where it has none."""
-    message: str = repo[snapshot].peel(pygit2.Commit).message
-    for line in message.splitlines():
+    for line in message_of(repo, snapshot).splitlines():
         if line.startswith(_TRAILER):
             return line.removeprefix(_TRAILER)
     return None

@@ -25,7 +25,7 @@ from vespera_orchestrator.worktrees.git_command import run_git
 from vespera_orchestrator.worktrees.nested import own_parents
 from vespera_orchestrator.worktrees.paths import display_path
 from vespera_orchestrator.worktrees.ref_files import read_text_if_present
-from vespera_orchestrator.worktrees.repository import has_ancestor
+from vespera_orchestrator.worktrees.repository import has_ancestor, message_of
 from vespera_orchestrator.worktrees.tree_entries import files_below
 from vespera_orchestrator.worktrees.tree_merge import empty_tree, index_entry, tree_with
 from vespera_orchestrator.worktrees.tree_survey import read_blob
@@ -267,7 +267,7 @@ def _commit_named(repo: pygit2.Repository, word: str) -> str | None:
 
 def operation_of(repo: pygit2.Repository, commit: str) -> GitOperation | None:
     """Return the operation that was under way when the snapshot *commit* was taken, or ``None``."""
-    for line in repo[commit].peel(pygit2.Commit).message.splitlines():
+    for line in message_of(repo, commit).splitlines():
         if line.startswith(_TRAILER):
             return GitOperation(line.removeprefix(_TRAILER))
     return None

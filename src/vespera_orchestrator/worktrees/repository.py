@@ -31,6 +31,7 @@ from vespera_orchestrator.home.files import (
 from vespera_orchestrator.home.locate import git_common_dir
 from vespera_orchestrator.home.reading import read_small_file
 from vespera_orchestrator.worktrees.compatibility import CompatibilityCheck
+from vespera_orchestrator.worktrees.crossed_histories import merge_bases
 from vespera_orchestrator.worktrees.durability import KnownCommits, hold_objects, sync_tree
 from vespera_orchestrator.worktrees.libgit2 import check_out_as_stored
 from vespera_orchestrator.worktrees.locks import LOCK_PATIENCE_S, LOCK_POLL_S, exclusive
@@ -198,6 +199,15 @@ class ProjectRepository:
                 for name in names:
                     self._compatibility.size_bytes(repo, name)
 
+    def refuse_giant_bases(self, repo: pygit2.Repository, one: str, two: str) -> None:
+        """Check what libgit2 merges first, where the histories of two commits have crossed.
+
+        Raises:
+            UnsupportedRepositoryError: It is too much, see `refuse_giants`, or too many commits.
+        """
+        bases = merge_bases(repo, one, two, self.integration_branch)
+        self.refuse_giants(repo, *bases, with_files=True)
+
     def refuse_lack_of_room(self, repo: pygit2.Repository, tree: str, folder: Path) -> None:
         """Check that the disk has room for the files of *tree*.
 
@@ -248,9 +258,10 @@ class ProjectRepository:
         Raises:
             NotARepositoryError: There is no commit yet.
         """
-        if repo.head_is_unborn:
-            raise NotARepositoryError(str(self.home.project), _NO_COMMIT)
-        return str(repo.head.peel(pygit2.Commit).id)
+        with git_errors("read HEAD"):
+            if repo.head_is_unborn:
+                raise NotARepositoryError(str(self.home.project), _NO_COMMIT)
+            return str(repo.head.peel(pygit2.Commit).id)
 
     def worktree_head(self, name: str) -> str | None:
         """Return the commit that is checked out in the worktree of this name.
@@ -626,6 +637,16 @@ def is_sound(repo: pygit2.Repository, name: str) -> bool:
         return False
     needed = [commit.tree_id] if repo.is_shallow else [commit.tree_id, *commit.parent_ids]
     return all(each in repo for each in needed)
+
+
+def message_of(repo: pygit2.Repository, commit: str) -> str:
+    """Return the message of a commit, read as UTF-8.
+
+    Whoever writes a commit can name any encoding, and pygit2 raises where Python knows none of
+    that name.
+    """
+    raw: bytes = repo[commit].peel(pygit2.Commit).raw_message
+    return raw.decode("utf-8", "replace")
 
 
 def has_ancestor(repo: pygit2.Repository, commit: str, ancestor: str) -> bool:

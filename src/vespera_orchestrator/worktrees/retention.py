@@ -7,9 +7,11 @@ dropped without changing the name of another.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final, Self
 
 from vespera_orchestrator import _attrs as attrs
+from vespera_orchestrator.worktrees.repository import message_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -27,6 +29,8 @@ _FOLDED: Final = 300
 """A commit with more than _MOST_PARENTS parents becomes slow to rewrite.
 
 Then the oldest _FOLDED go below a commit of their own."""
+_ENTRY: Final = re.compile("[0-9a-f]{40} [0-9]{1,12} (named|passing)")
+"""A line of the list. A commit that somebody else put there may say anything."""
 
 
 @attrs.frozen(kw_only=True)
@@ -57,8 +61,8 @@ def read_history(repo: pygit2.Repository, tip: str | None) -> list[EarlierSnapsh
     """Return the snapshots that the history commit *tip* holds, the oldest first."""
     if tip is None:
         return []
-    _, _, lines = repo[tip].message.partition("\n\n")
-    return [EarlierSnapshot.parse(line) for line in lines.splitlines()]
+    _, _, lines = message_of(repo, tip).partition("\n\n")
+    return [EarlierSnapshot.parse(line) for line in lines.splitlines() if _ENTRY.fullmatch(line)]
 
 
 def thin_out(snapshots: Iterable[EarlierSnapshot], now: int) -> list[EarlierSnapshot]:

@@ -13,7 +13,7 @@ import pygit2
 
 from vespera_orchestrator.worktrees.left_out import LeftOut, LeftOutKind
 from vespera_orchestrator.worktrees.ref_files import read_text_if_present
-from vespera_orchestrator.worktrees.repository import has_ancestor
+from vespera_orchestrator.worktrees.repository import has_ancestor, message_of
 from vespera_orchestrator.worktrees.tree_merge import empty_tree
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def _stashed(
             continue
         commit, _, message = entry.groups()
         if message == _AUTOSTASH and commit in repo:
-            message = repo[commit].peel(pygit2.Commit).message
+            message = message_of(repo, commit)
         branch = _BRANCH.match(message)
         if branch is not None and branch[1] in branches:
             yield number, commit
@@ -90,6 +90,7 @@ def _is_deserted(
     if has_ancestor(repo, head, own):
         return False
     base = repo.merge_base(own, head)
-    sides = (repo[each].peel(pygit2.Tree) for each in (base or worktree.base, tree, own))
-    merged = repo.merge_trees(*sides)
+    sides = [str(each) for each in (base or worktree.base, tree, own)]
+    repository.refuse_giants(repo, *sides, with_files=True)
+    merged = repo.merge_trees(*(repo[side].peel(pygit2.Tree) for side in sides))
     return merged.conflicts is None and str(merged.write_tree(repo)) != tree

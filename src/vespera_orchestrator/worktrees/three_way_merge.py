@@ -12,6 +12,7 @@ from vespera_orchestrator.worktrees.conflict_report import (
     ConflictReport,
     conflict_paths,
 )
+from vespera_orchestrator.worktrees.crossed_histories import shared_beyond
 from vespera_orchestrator.worktrees.tree_merge import FileMerges, merged_tree
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ class ThreeWayMerge:
     """A three-way merge: the branch is ours, the snapshot is theirs.
 
     Raises:
-        UnsupportedRepositoryError: One side, or the base, is more than libgit2 can go through.
+        UnsupportedRepositoryError: One side, or a base, is more than libgit2 can go through.
     """
 
     def __init__(
@@ -87,15 +88,8 @@ class ThreeWayMerge:
 
     def _is_only_base(self) -> bool:
         """Tell whether the histories did not cross: then all that both have is in the base."""
-        ours = self._since_base(self._tip)
-        return ours.isdisjoint(self._since_base(self._snapshot.commit))
-
-    def _since_base(self, commit: str) -> set[pygit2.Oid]:
-        start = pygit2.Oid(hex=commit)
-        walk = self._repo.walk(start)
-        base = pygit2.Oid(hex=self._base.commit)
-        walk.hide(base)
-        return {commit.id for commit in walk}
+        sides = (self._tip, self._snapshot.commit)
+        return not shared_beyond(self._repo, *sides, self._base.commit)
 
     def _merge_whole(self) -> pygit2.Index:
         index = self._merge_by_libgit2()
@@ -106,6 +100,7 @@ class ThreeWayMerge:
         repo, theirs = self._repo, self._snapshot
         sides = (self._tip, theirs.tree, self._base.commit)
         self._repository.refuse_giants(repo, *sides, with_files=True)
-        if self._base.by_history:  # finds a virtual base where histories crossed
+        if self._base.by_history:
+            self._repository.refuse_giant_bases(repo, self._tip, theirs.commit)
             return repo.merge_commits(self._tip, theirs.commit)
         return repo.merge_trees(self.base_tree, self.our_tree, theirs.tree)

@@ -81,7 +81,7 @@ def git_errors(doing: str) -> Iterator[None]:
         yield
     except VesperaError:
         raise
-    except (pygit2.GitError, KeyError, ValueError, OSError) as exc:
+    except (pygit2.GitError, LookupError, ValueError, OSError) as exc:
         raise _translate(doing, exc) from exc
 
 
