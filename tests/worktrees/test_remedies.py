@@ -346,3 +346,23 @@ def test_a_project_without_a_repository_or_a_commit(tmp_path, project):
             subprocess.run(command, shell=True, cwd=folder, check=True, capture_output=True)
         assert Path(orch.worktrees.create("work").path, "a.txt").exists()
     assert project.folder.exists()
+
+
+def test_a_branch_s_name_is_one_word_of_every_command(project):
+    """A cloned home says how the integration branch is called, and git allows nearly any sign."""
+    name, mark = "x;touch${IFS}mark", project.folder / "mark"
+    home = project.folder / ".task_orchestrator"
+    home.mkdir()
+    (home / "config.toml").write_text(f"[worktrees]\nintegration_branch = '{name}'\n")
+    with vespera.open(project.folder, durability="normal") as orch:
+        orch.initialize_session("x")
+        orch.plan_task("A")
+        with orch.execute_task("a", worktree=True) as work:
+            (work.path / "f").write_text("1")
+            work.complete(summary="s", detailed_work="d")
+        project.git("update-ref", "-d", f"refs/heads/{name}")
+        said = str(orch.check())
+    (command,) = re.findall(r"Bring it back: (git branch .*?)\. If", said)
+    subprocess.run(command, shell=True, cwd=project.folder, check=True)
+    assert not mark.exists()
+    assert project.git("rev-parse", "--verify", f"refs/heads/{name}")

@@ -97,7 +97,7 @@ class Whereabouts:
         target = shlex.quote(str(Path(content.folder, digest[:2])))
         copy = f"cp {source}"
         if home.machine != machine_name():
-            copy = f"scp {home.machine}:{source}"
+            copy = f"scp {shlex.quote(home.machine)}:{source}"
         return f"mkdir -p {target} && {copy} {target}/"
 
     def _keepers(self, artifact: Artifact) -> set[str]:

@@ -8,6 +8,7 @@ names one call. It works, and it leads on: never back to the question that it an
 from __future__ import annotations
 
 import re
+import shlex
 from typing import TYPE_CHECKING, Final
 
 from vespera_orchestrator import _attrs as attrs
@@ -727,9 +728,10 @@ def _branch_hint(facts: SessionFacts) -> str:
     if not landed.missing:
         return f" The work is on the branch {landed.branch!r}, and {target} has all of it."
     commits = plural(landed.missing, "commit")
+    command = f"git merge {shlex.quote(landed.branch)}"
     return (
         f" The work is on the branch {landed.branch!r}; {target} lacks {commits} of it. When you "
-        f"want it there, then run, in {landed.folder}: git merge {landed.branch}"
+        f"want it there, then run, in {landed.folder}: {command}"
     )
 
 

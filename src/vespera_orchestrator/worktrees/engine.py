@@ -249,7 +249,7 @@ class WorktreeEngine:
     def _merge_command(self, source: str) -> str:
         """Return the command that brings what has landed in another repository."""
         repository = self._repository()
-        branch = repository.integration_branch
+        branch = shlex.quote(repository.integration_branch)
         if repository.tip(repository.integration_ref) is None:
             return f"git fetch {source} {branch}:{branch}"
         return f"git switch {branch} && git pull --no-rebase {source} {branch}"
@@ -565,7 +565,7 @@ class WorktreeEngine:
             reason = (
                 f"it depends on {needed.alias}, "
                 f"whose work (commit {short}) is no longer on {branch!r}. "
-                f"Bring it back (git switch {branch} && git cherry-pick {short}), "
+                f"Bring it back (git switch {shlex.quote(branch)} && git cherry-pick {short}), "
                 "or remove the dependency (orch.remove_dependency)"
             )
             raise GitFailedError(f"make a worktree for {draft.name}", reason)

@@ -101,7 +101,7 @@ def _problem_of_note(
     if is_known(store, worktree):
         return _warning(subject=name, sentence=sentence)
     folder = shlex.quote(str(place.folder))
-    drop = f"git worktree unlock {name}; git worktree prune"
+    drop = f"git worktree unlock {shlex.quote(name)}; git worktree prune"
     if place.is_ours:
         drop = f"git worktree repair {folder}; git worktree remove --force --force {folder}"
     remedy = f"no session here knows it: take what you need out of the folder, then: {drop}"
@@ -170,7 +170,7 @@ def _forgotten_landing(
             sentence=f"{what} is not on {branch} any more",
             remedy=(
                 "if somebody took it out on purpose, nothing is wrong; "
-                f"otherwise: git switch {branch} && git merge {last[:12]}"
+                f"otherwise: git switch {shlex.quote(branch)} && git merge {last[:12]}"
             ),
         )
 
@@ -181,7 +181,8 @@ def _problems_of_removed(repository: ProjectRepository, record: Worktree) -> Ite
     if is_lost and record.saved is not None and repository.has_sound(record.saved):
         sentence = f"{rescue_ref} is gone, which kept the removed worktree {name}"
         yield _warning(subject=name, sentence=sentence)
-    elif is_lost:
+    elif rescue_ref is not None and is_lost:
+        quoted = shlex.quote(rescue_ref)
         yield _warning(
             subject=name,
             sentence=(
@@ -189,7 +190,7 @@ def _problems_of_removed(repository: ProjectRepository, record: Worktree) -> Ite
             ),
             remedy=(
                 "if another clone has it, fetch it from there: "
-                f"git fetch CLONE {rescue_ref}:{rescue_ref}; otherwise its task starts anew"
+                f"git fetch CLONE {quoted}:{quoted}; otherwise its task starts anew"
             ),
         )
     prefixes = (WIP,) if record.unlanded else (WIP, LANDED)
@@ -259,17 +260,18 @@ def _lost_objects(repository: ProjectRepository, record: Worktree) -> Iterator[F
 
 
 def _loss(loss: Loss, advice: str) -> Finding:
+    remedy = advice.format(ref=shlex.quote(loss.ref))
     return _warning(
         severity=Severity.ERROR,
         subject=loss.worktree,
         sentence=loss.sentence,
-        remedy=f"{advice.format(ref=loss.ref)}; orch.repair() keeps the rest and goes on",
+        remedy=f"{remedy}; orch.repair() keeps the rest and goes on",
     )
 
 
 def _lost_landing(repository: ProjectRepository, record: Worktree) -> Iterator[Finding]:
     if record.landed is not None and record.landed not in repository.open():
-        commit, branch = record.landed[:12], repository.integration_branch
+        commit, branch = record.landed[:12], shlex.quote(repository.integration_branch)
         yield _warning(
             subject=record.name,
             sentence=f"the commit {commit}, which landed the worktree {record.name}, is missing",

@@ -5,6 +5,7 @@ No checkout of an agent's is touched.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Final, Self, get_args
 
@@ -490,9 +491,9 @@ def _would_change_nothing(
 def branch_remedy(branch: str, landed: str) -> str:
     """Say how to bring the integration branch back, with the commit that landed last."""
     return (
-        f"Bring it back: git branch {branch} {landed[:12]}. "
+        f"Bring it back: git branch {shlex.quote(branch)} {landed[:12]}. "
         "If it has another name now, set worktrees.integration_branch in config.toml. "
-        f"If HEAD has it all: git branch {branch} HEAD"
+        f"If HEAD has it all: git branch {shlex.quote(branch)} HEAD"
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
@@ -97,7 +98,7 @@ def _translate(doing: str, exc: Exception) -> WorktreeError:
     foreign = re.search("'(.+)' is not owned by current user", text)
     if foreign:
         folder = foreign[1]
-        trust = f"git config --global --add safe.directory {folder}"
+        trust = f"git config --global --add safe.directory {shlex.quote(folder)}"
         reason = f"{folder} belongs to another user; if you trust it: {trust}"
         return GitFailedError(doing, reason)
     if _UNREADABLE_OBJECT.search(text):
