@@ -601,8 +601,8 @@ def test_nothing_of_the_users_is_touched(orch, project, monkeypatch, what):
 
 
 def test_refused_because_of_a_checkout_is_told_by_the_next_step(orch, project):
-    """The work is handed in and waits; the next step names the reason and the call, and once that
-    is settled the call completes it.
+    """The work is handed in and waits; the next step names the reason, and the call that completes
+    it once that is settled.
     """
     for name in ("two", "three"):
         orch.cancel_task(name)
@@ -613,7 +613,8 @@ def test_refused_because_of_a_checkout_is_told_by_the_next_step(orch, project):
         finish(work)
     assert orch.get_task("one").status == "in_progress"
     step = orch.next_step()
-    assert (step.action, step.call) == ("merge", "orch.worktrees.merge('one')")
+    assert (step.action, step.call) == ("decide", "")
+    assert "orch.worktrees.merge('one')" in str(step)
     for text in (str(step), str(orch.get_status()), str(orch.why("one"))):
         assert "have changes: a.txt" in text
     with pytest.raises(vespera.DirtyCheckoutError):
