@@ -565,20 +565,23 @@ _COMMAND_FUNCTIONS: Final[dict[str, _Command]] = {
 
 
 class _CommandParser(argparse.ArgumentParser):
-    """Reads the words of one command. It is made when one is read: of thirty, a person needs one.
+    """Reads the words of one command, and learns them when it is used: one of thirty is needed.
 
-    Making them all takes longer than most commands.
+    Teaching them all takes longer than most commands.
     """
 
     def __init__(self, *, offer: _Offer = None, **options: Any) -> None:
-        self._offer = offer
-        self._options = options
+        super().__init__(**options, add_help=False)
+        self._offers = [_offer_help] if offer is None else [_offer_help, offer]
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
-        super().__init__(**self._options)
-        if self._offer is not None:
-            self._offer(self)
+        while self._offers:
+            self._offers.pop(0)(self)
         return super().parse_known_args(args, namespace)
+
+
+def _offer_help(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-h", "--help", action="help", help="show this help message and exit")
 
 
 def _parser() -> argparse.ArgumentParser:
