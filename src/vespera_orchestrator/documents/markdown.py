@@ -313,6 +313,8 @@ def _disarmed(line: str) -> str:
 
 def _ends_by_itself(text: str) -> bool:
     """Tell whether a marker behind *text* is one: nothing in the text swallows it."""
+    if not any(mark in text for mark in ("<", "```", "~~~")):
+        return True  # only HTML and fences go on behind an empty line
     from markdown_it import MarkdownIt
 
     parser = MarkdownIt("commonmark").disable(["inline"])

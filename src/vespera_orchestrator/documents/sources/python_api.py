@@ -264,6 +264,7 @@ class _Packages:
             names=tuple(code(entry.name) for entry in entries),
         )
 
+    @functools.cache  # noqa: B019 - as for `_surface`
     def _is_brief(self, name: str) -> bool:
         """Tell whether a module only serves those that present the API of its package."""
         top, _, rest = name.partition(".")
