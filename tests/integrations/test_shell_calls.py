@@ -96,6 +96,13 @@ def test_every_hint_that_a_person_can_read_is_a_command(every_hint):
             assert json.loads([*words, "{}"][2]).keys() <= schema["properties"].keys(), shown
 
 
+def test_a_command_is_read_alone_as_among_all():
+    """Only the one that is called has to be made; behind an option it may be any."""
+    words = ["tasks", "--ready", "--limit", "3"]
+    assert _parser("tasks").parse_args(words) == _parser().parse_args(words)
+    assert _parser("--readonly").parse_args(["--readonly", *words]).limit == 3
+
+
 def test_every_hint_may_be_a_next_step_of_a_tool(every_hint):
     """Its answer is data for a program, whatever has to be thought of in the call."""
     for hint in every_hint:

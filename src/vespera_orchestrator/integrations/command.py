@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from operator import attrgetter
-from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple
+from typing import IO, TYPE_CHECKING, Final, NamedTuple
 
 import vespera_orchestrator as vespera
 from vespera_orchestrator import _attrs as attrs
@@ -130,7 +130,7 @@ def main(
         0, 1 with warnings, 2 with errors; those of ``hook`` are what coding agents expect.
     """
     words = sys.argv[1:] if arguments is None else list(arguments)
-    parser = _parser()
+    parser = _parser(words[0] if words else _BY_DEFAULT)
     options = parser.parse_args(words)
     if options.command is None:
         options = parser.parse_args([*words, _BY_DEFAULT])
@@ -564,27 +564,13 @@ _COMMAND_FUNCTIONS: Final[dict[str, _Command]] = {
 # --- the words ------------------------------------------------------------------
 
 
-class _CommandParser(argparse.ArgumentParser):
-    """Reads the words of one command, and learns them when it is used: one of thirty is needed.
+def _parser(first: str = "") -> argparse.ArgumentParser:
+    """Return what reads the words of a command.
 
-    Teaching them all takes longer than most commands.
+    Args:
+        first: The first word. If it is a command, only that one is read: to learn the words of
+            thirty takes longer than most of them.
     """
-
-    def __init__(self, *, offer: _Offer = None, **options: Any) -> None:
-        super().__init__(**options, add_help=False)
-        self._offers = [_offer_help] if offer is None else [_offer_help, offer]
-
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
-        while self._offers:
-            self._offers.pop(0)(self)
-        return super().parse_known_args(args, namespace)
-
-
-def _offer_help(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-h", "--help", action="help", help="show this help message and exit")
-
-
-def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=_PROGRAM, description="Where the work stands.")
     parser.add_argument(
         "--project", default=".", metavar="FOLDER", help="a folder of the project; by default here"
@@ -592,25 +578,23 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--readonly", action="store_true", help="only look: write nothing at all in the home"
     )
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_CommandParser)
-    for name, spec in _COMMANDS.items():
-        _add(commands, name, _HELP[name], partial(_offer_call, spec))
-    for name, (text, offer) in _WORDS_OF_THEIR_OWN.items():
-        _add(commands, name, text, offer)
-    for name, (text, offer) in _FOR_AGENTS.items():
-        commands.add_parser(name, help=text, description=text, offer=offer)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    offers = _offers()
+    names = [first] if first in offers else offers
+    for name in names:
+        text, offer = offers[name]
+        command = commands.add_parser(name, help=text, description=text)
+        if name not in _FOR_AGENTS:
+            command.add_argument("--json", action="store_true", help="print JSON")
+        if offer is not None:
+            offer(command)
     return parser
 
 
-def _add(commands: Any, name: str, text: str, offer: _Offer) -> None:
-    """Add a command that can print JSON."""
-    commands.add_parser(name, help=text, description=text, offer=partial(_offer_json, offer))
-
-
-def _offer_json(offer: _Offer, parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    if offer is not None:
-        offer(parser)
+def _offers() -> dict[str, tuple[str, _Offer]]:
+    """Return by its name what each command is for, and what offers its words."""
+    calls = {name: (_HELP[name], partial(_offer_call, spec)) for name, spec in _COMMANDS.items()}
+    return {**calls, **_WORDS_OF_THEIR_OWN, **_FOR_AGENTS}
 
 
 def _offer_start(parser: argparse.ArgumentParser) -> None:
