@@ -2198,4 +2198,4 @@ def _told(progress: Callable[[str], None] | None) -> Callable[[str], None]:
 
 
 def _absolute(path: str | os.PathLike[str]) -> Path:
-    return arguments.path("path", path).absolute()
+    return arguments.absolute_path("path", path)

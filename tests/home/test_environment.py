@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -102,3 +103,29 @@ def test_a_hook_s_environment_reaches_neither_us_nor_our_children(
     landed = git(project, "ls-tree", "--name-only", "integration").split()
     assert landed == ["one.txt", "project.txt", "two.txt"]
     assert git(project, "fsck", "--strict", "--no-dangling") == ""
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda orch: orch.backup("kept"),
+        lambda orch: orch.export("all.jsonl"),
+        lambda orch: orch.artifacts.export("files"),
+        lambda orch: orch.worktrees.restore("HEAD", "files"),
+    ],
+)
+def test_a_current_folder_that_is_gone(project, tmp_path, call):
+    """A relative path leads nowhere then; everything else works."""
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    before = Path.cwd()
+    with vespera.open(project.folder) as orch:
+        orch.initialize_session("x")
+        os.chdir(gone)
+        gone.rmdir()
+        try:
+            orch.plan_task("Task")
+            with pytest.raises(vespera.InvalidInputError, match="current folder is gone"):
+                call(orch)
+        finally:
+            os.chdir(before)

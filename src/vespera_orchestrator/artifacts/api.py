@@ -570,7 +570,7 @@ class Artifacts:
         )
         records = self._scope.store.artifacts(query)
         return browsing.export(
-            Path(path).absolute(),
+            arguments.absolute_path("path", path),
             browsing.paths_of(self._scope.store, records),
             self._content,
             lock=None if self._scope.readonly else self._scope.home.locks / "export.lock",

@@ -271,6 +271,18 @@ def path(name: str, value: Any) -> Path:
     return wanted
 
 
+def absolute_path(name: str, value: Any) -> Path:
+    """Return a path like `path` does, absolute. It is taken from the current folder."""
+    wanted = path(name, value)
+    try:
+        return wanted.absolute()
+    except OSError as exc:
+        problem = (
+            f"{show_value(value)} is relative, and the current folder is gone ({exc.strerror})"
+        )
+        raise InvalidInputError(name, problem) from exc
+
+
 def moment(name: str, value: object) -> datetime | None:
     """Return a time as an aware datetime in UTC.
 

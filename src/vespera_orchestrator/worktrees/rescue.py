@@ -101,7 +101,7 @@ def restore(
     """
     named = wanted.ref if isinstance(wanted, Rescued) else wanted
     ref = arguments.needed_text("ref", named, f"name what was kept; {_WHICH}")
-    folder = arguments.path("path", path).absolute()
+    folder = arguments.absolute_path("path", path)
     is_free = not os.path.lexists(folder) or is_empty_folder(folder)
     if not is_free:
         reason = f"{str(folder)!r} is there already and not empty"
