@@ -1012,7 +1012,11 @@ def test_lost_folders_are_no_dead_end_in_a_shell(tmp_path):
     run("save", "lid", "half")
     shutil.rmtree(folder)
     assert run("next")[1].splitlines()[0].endswith(f"--project {project} start lid")
-    assert run("start", "lid")[0] == 0
+    refusal = run("done", "lid", "round")[1]
+    assert "orch." not in refusal
+    [remedy] = re.findall(rf"--project {project} (start \S+) makes it again", refusal)
+    assert run(*remedy.split())[0] == 0
+    assert (folder / "lid.txt").read_text() == "round"
     with vespera.open(project) as orch:
         orch.complete_task("lid", summary="s", detailed_work="d", merge="later")
     shutil.rmtree(folder)

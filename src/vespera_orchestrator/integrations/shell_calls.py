@@ -31,8 +31,11 @@ _CALL: Final = re.compile(r"\b(print\()?orch\.([a-z_]+(?:\.[a-z_]+)?)\(")
 _ATTRIBUTES: Final = re.compile(r"(?:\.[a-z_]+)+\b(?!\()")
 _CLOSING: Final = {")": -1, "]": -1, "}": -1, "(": 1, "[": 1, "{": 1}
 _SPECS: Final = {spec.path: spec for spec in TABLE}
-_SAME_TOOL: Final = {"artifacts.read": "artifacts.text"}
-"""Calls for which a shell has the tool of another one: it shows bytes as text."""
+_SAME_TOOL: Final = {"artifacts.read": "artifacts.text", "worktrees.create": "work"}
+"""Calls for which a shell has the command of another one.
+
+It shows bytes as text, and whoever takes up a task has its folder made again.
+"""
 _DONE_WORDS: Final = "what you did"
 _FIELDS: Final = {argument: field for field, argument in task_words.FIELDS.items()}
 
