@@ -53,6 +53,16 @@ def test_a_day_is_a_day_where_the_person_is(orch, clock):
         assert "overdue" not in str(work.briefing())
 
 
+def test_when_another_agent_fell_silent_is_told_by_the_person_s_clock(orch, clock):
+    """As any other moment: what is stored names no clock."""
+    orch.plan_task("Call")
+    orch.execute_task("call", agent="ada", lease_s=60)
+    clock.advance(hours=1)
+    words = "attempt 1 crashed: no sign of life, last heard of on 10 June 2026, 10:00"
+    assert words in str(orch.next_step())
+    assert orch.why("call").setback == words
+
+
 @pytest.mark.parametrize(
     ("zone", "moment", "day"),
     [

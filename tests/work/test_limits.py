@@ -148,7 +148,7 @@ def test_stalled_and_crashed_are_told_apart(orch, clock):
     stuck.heartbeat()
     clock.advance(minutes=2)
     assert orch.why("stuck").setback == "attempt 1 stalled: nothing new for 10 minutes"
-    assert orch.why("gone").setback.startswith("attempt 1 crashed: no sign of life since")
+    assert orch.why("gone").setback.startswith("attempt 1 crashed: no sign of life")
     assert "stalled: nothing new for 10 minutes" in str(orch.history("stuck"))
 
 

@@ -385,7 +385,8 @@ class SessionReader:
         last = attempts[-1]
         if last.agent == self._scope.agent and last.ending == AttemptEnding.ABANDONED:
             return ""  # whoever was away knows it, and has not crashed
-        return causes.setback(task, last)
+        zone = self._rooms.by_clock_here(last.last_sign_at).tzinfo
+        return causes.setback(task, last, zone)
 
     def _without_ready(self, facts: SessionFacts, *, is_idle: bool, is_left: bool) -> SessionFacts:
         """Add what matters only where nothing is ready for the reader.

@@ -19,7 +19,7 @@ from vespera_orchestrator._model import (
 )
 from vespera_orchestrator._text import ago, duration, plural
 from vespera_orchestrator.tasks import conditions
-from vespera_orchestrator.tasks.dates import rest_words
+from vespera_orchestrator.tasks.dates import moment_words, rest_words
 from vespera_orchestrator.tasks.lifecycle import (
     HAVE_BUILT,
     OUTCOME_WORDS,
@@ -32,7 +32,7 @@ from vespera_orchestrator.tasks.lifecycle import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from datetime import datetime
+    from datetime import datetime, tzinfo
 
     from vespera_orchestrator._model import Attempt, Dependency, JsonValue, Situation
 
@@ -53,7 +53,8 @@ def why(situation: Situation) -> Why:
     result = _why(task, _causes(situation), note)
     if task.status is not TaskStatus.PENDING or situation.attempt is None or result.causes:
         return result
-    return attrs.evolve(result, setback=setback(task, situation.attempt))
+    zone = situation.as_of.tzinfo
+    return attrs.evolve(result, setback=setback(task, situation.attempt, zone))
 
 
 def _outdated_note(situation: Situation) -> str:
@@ -152,15 +153,24 @@ _SETBACKS: Final[dict[str, str]] = {
 }
 
 
-def setback(task: Task, attempt: Attempt) -> str:
-    """Say how the latest attempt at a pending task ended, if it came to nothing by itself."""
+def setback(task: Task, attempt: Attempt, zone: tzinfo | None = None) -> str:
+    """Say how the latest attempt at a pending task ended, if it came to nothing by itself.
+
+    Args:
+        task: The task.
+        attempt: Its latest attempt.
+        zone: Where the reader is. ``None``, where nobody knows, leaves out when it crashed.
+    """
     words = _SETBACKS.get(attempt.ending or "")
     if words is None:
         return ""
     number = str(attempt.number)
     if task.failures:
         number += f" ({task.failures} of {task.max_attempts} failures)"
-    return f"attempt {number} {words}: {short_reason(attempt.error) or 'no reason given'}"
+    result = f"attempt {number} {words}: {short_reason(attempt.error) or 'no reason given'}"
+    if attempt.ending == AttemptEnding.ABANDONED and zone is not None:
+        result += f", last heard of on {moment_words(attempt.last_sign_at, zone)}"
+    return result
 
 
 def _causes(situation: Situation) -> list[Cause]:

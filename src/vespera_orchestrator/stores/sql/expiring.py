@@ -208,8 +208,8 @@ def _end(tx: Transaction, attempt: Attempt, taken_by: str, dead: Collection[str]
     elif _is_reached(attempt.stalls_at, attempt, tx.now):
         _stall(tx, task, attempt)
     else:
-        error = f"no sign of life since {attempt.last_sign_at:%Y-%m-%d %H:%M:%S} UTC"
-        _crash(tx, task, attempt, error, {})
+        # When it was is in `Attempt.last_sign_at`: whoever tells it knows the reader's clock.
+        _crash(tx, task, attempt, "no sign of life", {})
 
 
 def _is_reached(limit: datetime | None, attempt: Attempt, now: int) -> bool:
