@@ -96,6 +96,21 @@ def test_a_night_after_a_pause_is_no_silence(orch, clock, tmp_path):
     assert "an agent stopped responding once" in cause.sentence
 
 
+def test_going_home_without_a_word_is_no_crash(orch, clock):
+    """Nor is going on in the morning a retry. A task that is lost again in the same day counts."""
+    orch.plan_task("Held")
+    orch.execute_task("held")
+    clock.advance(10 * 3600)
+    orch.get_status()  # ends the lease
+    assert kinds(orch.pressure()) == set()
+    orch.execute_task("held")
+    assert kinds(orch.pressure()) == set()
+    clock.advance(3600)
+    orch.get_status()
+    [cause] = orch.pressure().causes
+    assert "an agent stopped responding once" in cause.sentence
+
+
 def test_today_begins_in_the_morning(orch, clock):
     """What was done late yesterday is not told as done today; after midnight it still is."""
     finish(orch, orch.plan_task("One"), "main")

@@ -232,15 +232,29 @@ class _LogReader:
         )
 
     def _lost_holders(self) -> list[Event]:
-        """Return where an agent fell silent; who had paused before has only gone to bed."""
-        return [event for event in self._recent(_LOST_HOLDERS) if not event.data.get("paused")]
+        """Return where an agent fell silent; whoever has only gone home has not."""
+        at_home = {event.seq for event in self._went_home}
+        return [event for event in self._recent(_LOST_HOLDERS) if event.seq not in at_home]
+
+    @cached_property
+    def _went_home(self) -> list[Event]:
+        """Where somebody left off for the day: after a pause, or, the person, without a word.
+
+        A program that was closed and one that crashed look alike. So the first time in a day that
+        the person's own agent falls silent at a task is no crash, and the second is one.
+        """
+        expired = self._recent((EventKind.LEASE_EXPIRED,))
+        paused = [event for event in expired if event.data.get("paused")]
+        unpaused = [event for event in expired if not event.data.get("paused")]
+        first = {event.task_id: event for event in unpaused if event.agent == DEFAULT_AGENT}
+        return [*paused, *first.values()]
 
     def _retries(self, started: Iterable[Event]) -> int:
         """Count attempts that were not the first at their task, unless the last was handed back."""
         later = [event for event in started if _attempt_of(event) > 1]
         if not later:
             return 0
-        handed_back = self._newest(_HANDED_BACK, _MOST)
+        handed_back = [*self._newest(_HANDED_BACK, _MOST), *self._went_home]
         planned = {(event.task_id, _attempt_of(event) + 1) for event in handed_back}
         return sum((event.task_id, _attempt_of(event)) not in planned for event in later)
 
