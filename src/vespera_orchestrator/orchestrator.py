@@ -58,7 +58,7 @@ from vespera_orchestrator.home.consent import refuse_elsewhere, withheld_warning
 from vespera_orchestrator.home.files import remove_folder
 from vespera_orchestrator.home.identity import machine_name
 from vespera_orchestrator.home.locate import Home
-from vespera_orchestrator.home.scope import Scope, writes
+from vespera_orchestrator.home.scope import Scope, find_type_name, writes
 from vespera_orchestrator.home.timezone import zone_name
 from vespera_orchestrator.stores import caller_store, durability_in, open_store
 from vespera_orchestrator.tasks import arguments, dates, lifecycle, plans
@@ -1078,6 +1078,7 @@ class Orchestrator:
         """Return the roles that a specialist can have, by name.
 
         Those of the library, changed and extended by ``roles/project_roles.yaml`` in the home.
+        Where a session is active, they suit its ``project_type``.
 
         Raises:
             InvalidInputError: That file cannot be understood. Names the role and the key.
@@ -1085,7 +1086,11 @@ class Orchestrator:
         from vespera_orchestrator.agents.roles.role import read_roles
 
         self._require_open()
-        return read_roles(self._scope.home.instructing)
+        try:
+            project_type = find_type_name(self._scope.session(), self._store.find_session)
+        except SessionNotFoundError:
+            project_type = None
+        return read_roles(self._scope.home.instructing, project_type)
 
     # --- looking ------------------------------------------------------------
 

@@ -156,6 +156,27 @@ def test_a_failing_synthesis_costs_no_work(opened, monkeypatch, caplog, error):
     assert "not brought together" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("project_type", "words"),
+    [
+        (None, "order of work"),
+        ("software_development", "data models"),
+        ("research_project", "methods"),
+        ("creative_writing", "plot"),
+    ],
+)
+def test_who_is_chosen_for_heavy_work_suits_the_project(opened, project_type, words):
+    """Also in a session below it. A garden has no interfaces, and a novel no data models."""
+    orch = opened()
+    above = orch.initialize_session("A whole", project_type=project_type)
+    orch.initialize_session("A part", parent_session=above)
+    work = orch.execute_task(orch.plan_task("Dig the beds", complexity="hard"), agent="ada")
+    briefing = str(work.briefing())
+    assert words in briefing
+    assert words in str(orch.roles()["architect"])
+    assert ("data models" in briefing) is (project_type == "software_development")
+
+
 def test_roles_can_be_looked_at(opened):
     """Those of the library and the project's own."""
     orch = opened()

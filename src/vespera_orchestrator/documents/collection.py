@@ -19,7 +19,7 @@ from vespera_orchestrator._model import (
     TaskQuery,
     TaskStatus,
 )
-from vespera_orchestrator.documents.project_types import find_type_name
+from vespera_orchestrator.home.scope import find_type_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

@@ -18,11 +18,10 @@ from vespera_orchestrator.documents.place import file_stamp
 from vespera_orchestrator.errors import TemplateError
 from vespera_orchestrator.home.links import refuse_links
 from vespera_orchestrator.home.reading import read_small_file
+from vespera_orchestrator.home.scope import find_type_name
 from vespera_orchestrator.home.yaml_text import YamlMistakeError, read_plain_yaml
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from vespera_orchestrator._model import Session
     from vespera_orchestrator.contracts import Store
 
@@ -129,24 +128,6 @@ def packaged_types() -> Mapping[str, ProjectType]:
 def packaged_names() -> tuple[str, ...]:
     """Return the names of the documents of these types."""
     return tuple(name for kind in packaged_types().values() for name in kind.documents)
-
-
-def find_type_name(session: Session, find_session: Callable[[str], Session | None]) -> str | None:
-    """Return the name of the type of the session's project.
-
-    It is the session's own, or that of the nearest session above it that has one.
-
-    Args:
-        session: The session.
-        find_session: Returns the session of an id; ``None`` if there is none.
-    """
-    visited = set()
-    nearest: Session | None = session
-    while nearest is not None and nearest.project_type is None and nearest.id not in visited:
-        visited.add(nearest.id)
-        parent_id = nearest.parent_session_id
-        nearest = find_session(parent_id) if parent_id else None
-    return None if nearest is None else nearest.project_type
 
 
 # --- reading ------------------------------------------------------------------

@@ -378,3 +378,21 @@ def task_name(argument: str, ref: object) -> str:
 def _require_name(kind: str, ref: object, right: str) -> None:
     if not isinstance(ref, str):
         raise InvalidInputError(kind, f"{show_value(ref)} does not name one; give {right}")
+
+
+def find_type_name(session: Session, find_session: Callable[[str], Session | None]) -> str | None:
+    """Return the name of the type of the session's project.
+
+    It is the session's own, or that of the nearest session above it that has one.
+
+    Args:
+        session: The session.
+        find_session: Returns the session of an id; ``None`` if there is none.
+    """
+    visited = set()
+    nearest: Session | None = session
+    while nearest is not None and nearest.project_type is None and nearest.id not in visited:
+        visited.add(nearest.id)
+        parent_id = nearest.parent_session_id
+        nearest = find_session(parent_id) if parent_id else None
+    return None if nearest is None else nearest.project_type

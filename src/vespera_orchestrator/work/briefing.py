@@ -26,6 +26,7 @@ from vespera_orchestrator.errors import (
     StoreError,
     VesperaError,
 )
+from vespera_orchestrator.home.scope import find_type_name
 from vespera_orchestrator.progress.usual_time import usual_time_of
 from vespera_orchestrator.progress.work_briefing import (
     MOST_FILES,
@@ -113,7 +114,7 @@ class _Collection:
     def facts(self) -> WorkFacts:
         records = self._rooms.store.read_together(self._records)
         self._rooms.shared.note(records.session, records.shared)
-        role, role_problem = self._role()
+        role, role_problem = self._role(records.session)
         earlier = [self._record(artifact) for artifact in records.earlier_work]
         aliases = {task.id: task.alias for task, *_ in records.upstream}
         upstream = [
@@ -173,12 +174,13 @@ class _Collection:
     def _other(self, task_id: str | None) -> Task | None:
         return None if task_id is None else self._rooms.store.find_task(task_id, None)
 
-    def _role(self) -> tuple[Role | None, str]:
+    def _role(self, session: Session) -> tuple[Role | None, str]:
         specialist = self._task.specialist_type
         if not specialist:
             return None, ""
         try:
-            roles = read_roles(self._rooms.scope.home.instructing)
+            project_type = find_type_name(session, self._rooms.store.find_session)
+            roles = read_roles(self._rooms.scope.home.instructing, project_type)
         except (InvalidInputError, StoreError) as exc:
             log.warning("the project's own roles are left out: %s", exc)
             return role_named({}, specialist), str(exc)

@@ -13,7 +13,7 @@ from typing import Any, Final
 from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator._records import JsonForm, Record
 from vespera_orchestrator._text import one_line
-from vespera_orchestrator.agents.roles.packaged import PACKAGED
+from vespera_orchestrator.agents.roles.packaged import BY_PROJECT_TYPE, PACKAGED
 from vespera_orchestrator.errors import InvalidInputError
 from vespera_orchestrator.home.files import translate_os_error
 from vespera_orchestrator.home.reading import read_small_file
@@ -70,14 +70,17 @@ class Role(Record):
         return "\n".join(lines)
 
 
-def read_roles(home: Path | None) -> dict[str, Role]:
+def read_roles(home: Path | None, project_type: str | None = None) -> dict[str, Role]:
     """Return all roles by name: those of the library, changed and extended by the project's own.
+
+    Those of the library say what suits the type of the project, and without one what suits any.
 
     A role of the project replaces only what it says. So a project can give the coder another
     ``output_format``, and keep the rest.
 
     Args:
         home: The home's folder. Its file need not exist. ``None`` for the library's roles alone.
+        project_type: The session's. One that the library does not know is like none.
 
     Raises:
         InvalidInputError: The file cannot be understood. Names the role and the key.
@@ -85,9 +88,10 @@ def read_roles(home: Path | None) -> dict[str, Role]:
     """
     roles = {name: Role(name=name, **fields) for name, fields in PACKAGED.items()}
     own = {} if home is None else _read_file(home / PROJECT_FILE)
-    for name, fields in own.items():
-        known = roles.get(name) or Role(name=name)
-        roles[name] = attrs.evolve(known, **fields)
+    for changes in (BY_PROJECT_TYPE.get(project_type or "", {}), own):
+        for name, fields in changes.items():
+            known = roles.get(name) or Role(name=name)
+            roles[name] = attrs.evolve(known, **fields)
     return roles
 
 
