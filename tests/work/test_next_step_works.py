@@ -345,6 +345,23 @@ def test_the_next_step_leads_to_the_end(orch, state):
         assert again.check().errors == ()
 
 
+def test_what_others_have_landed_is_in_nobody_s_way(orch):
+    """A file that only they have changed stays as it is when the work is merged."""
+    project = orch.test_project
+    waits_for_merge(orch)
+    orch.plan_task("other")
+    other = orch.execute_task("other", worktree=True)
+    project.write({"other.txt": "landed\n"}, other.path)
+    other.complete(**DONE)
+    project.git("checkout", "-q", "integration")
+    project.write({"other.txt": "edited\n"})
+    step = orch.next_step()
+    assert (step.action, step.alias) == ("merge", "a")
+    follow(orch, step)
+    assert project.git("show", "integration:a.txt").strip() == "mine"
+    assert (project.folder / "other.txt").read_text() == "edited\n"
+
+
 # --- random lives --------------------------------------------------------------
 
 

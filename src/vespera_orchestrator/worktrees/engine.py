@@ -57,6 +57,7 @@ from vespera_orchestrator.worktrees import (
 from vespera_orchestrator.worktrees.catch_up import catch_up
 from vespera_orchestrator.worktrees.changed_paths import changed_by
 from vespera_orchestrator.worktrees.integration import refuse_unsafe
+from vespera_orchestrator.worktrees.landed_mark import own_changes
 from vespera_orchestrator.worktrees.naming import plain_name
 from vespera_orchestrator.worktrees.ownership import find_place, lost_folder, require_folder
 from vespera_orchestrator.worktrees.peek import is_in_place
@@ -1057,16 +1058,17 @@ class WorktreeEngine:
     def dirty_checkout(self, worktree: Worktree) -> DirtyCheckoutError | None:
         """Return what is in the way of landing what was last saved of the worktree.
 
-        Changes nothing, and merges nothing: it also names files that a checkout has changes of and
-        only others have changed. A conflict is no obstacle, because landing plans a recovery.
+        Changes nothing, and merges nothing: what the worktree has changed counts, and not what only
+        others have. A conflict is no obstacle, because landing plans a recovery.
         """
         repository = self._repository()
         saved = self.last_saved(worktree.name)
         tip = repository.tip(repository.integration_ref)
         if saved is None or tip is None:
             return None
+        own = own_changes(repository, worktree, tip, saved)
         try:
-            refuse_unsafe(repository, tip, saved)
+            refuse_unsafe(repository, tip, saved, own)
         except DirtyCheckoutError as exc:
             return exc
         return None

@@ -32,14 +32,14 @@ from vespera_orchestrator.home.reading import MOST_GIT_BYTES, read_json, read_sm
 from vespera_orchestrator.worktrees import libgit2
 from vespera_orchestrator.worktrees.opening import open_repository
 from vespera_orchestrator.worktrees.operation import operation_in
-from vespera_orchestrator.worktrees.paths import display_path, display_paths
+from vespera_orchestrator.worktrees.paths import display_path, display_paths, folders_above
 from vespera_orchestrator.worktrees.refs import RESCUE, unlink_if_older
 from vespera_orchestrator.worktrees.repository import leads_to, linked_folder
 from vespera_orchestrator.worktrees.translation import git_errors
 from vespera_orchestrator.worktrees.tree_switch import TreeSwitch, room_beside
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     from vespera_orchestrator.worktrees.repository import ProjectRepository
     from vespera_orchestrator.worktrees.staging import Held
@@ -90,15 +90,23 @@ def advance(
             _recover(repository)
 
 
-def refuse_unsafe(repository: ProjectRepository, old: str, new: str) -> None:
+def refuse_unsafe(
+    repository: ProjectRepository, old: str, new: str, paths: Collection[str] | None = None
+) -> None:
     """Check, without a lock and so without promise, that `advance` would go through.
+
+    Args:
+        repository: The repository.
+        old: Where the integration branch is.
+        new: A commit that has what is to come.
+        paths: What is to come of it; ``None`` for all that is different.
 
     Raises:
         DirtyCheckoutError: It would not. Names the place, what is in the way, and the remedy.
     """
     checkout = _Checkout.find(repository, old, new)
     if checkout is not None:
-        checkout.refuse_unsafe()
+        checkout.refuse_unsafe(paths)
 
 
 def recover_landing(repository: ProjectRepository) -> str | None:
@@ -312,8 +320,12 @@ class _Checkout:
 
     # proving
 
-    def refuse_unsafe(self) -> None:
-        """Raise `DirtyCheckoutError` where something of its owner's would be touched."""
+    def refuse_unsafe(self, among: Collection[str] | None = None) -> None:
+        """Raise `DirtyCheckoutError` where something of its owner's would be touched.
+
+        Args:
+            among: The paths that count; ``None`` for all that are different.
+        """
         with git_errors(f"look at the checkout {self._folder}"):
             operation = operation_in(self.git_dir)
             if operation is not None:
@@ -321,11 +333,12 @@ class _Checkout:
                 self.refuse(f"a git {operation} is under way in it", ways)
             if not self.git_dir.joinpath("index").is_file():
                 self.refuse("it has no index", "Make one (git reset)")
-            submodules = self._submodules()
+            submodules = _among(self._submodules(), among)
             if submodules:
                 what = f"these submodules would change: {display_paths(submodules)}"
                 self.refuse(what, f"Run {_DETACH} there; you update them when you switch back")
-            for what, paths in self._obstacles():
+            for what, all_paths in self._obstacles():
+                paths = _among(all_paths, among)
                 if paths:
                     self.refuse(f"{what}: {display_paths(paths)}")
 
@@ -471,3 +484,11 @@ def _content(place: Path) -> bytes | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     return None if stat.S_ISDIR(mode) else b""
+
+
+def _among(paths: list[str], wanted: Collection[str] | None) -> list[str]:
+    """Return the paths that are wanted, or are a folder of one that is."""
+    if wanted is None:
+        return paths
+    names = {*wanted, *(folder for path in wanted for folder in folders_above(path))}
+    return [path for path in paths if path in names]

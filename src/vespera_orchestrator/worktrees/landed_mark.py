@@ -13,10 +13,16 @@ import pygit2
 from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator.worktrees.git_config import read_signatures
 from vespera_orchestrator.worktrees.operation import own_line
+from vespera_orchestrator.worktrees.refs import LANDED
 from vespera_orchestrator.worktrees.repository import has_ancestor, message_of
+from vespera_orchestrator.worktrees.translation import git_errors
+from vespera_orchestrator.worktrees.tree_merge import changes
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from vespera_orchestrator._model import Worktree
+    from vespera_orchestrator.worktrees.repository import ProjectRepository
 
 
 @attrs.frozen(kw_only=True)
@@ -111,6 +117,26 @@ def starting_commit(
     landed = LandedMark.read(repo, mark)
     base = merge_base(repo, worktree, tip, snapshot, landed)
     return base.commit
+
+
+def own_changes(
+    repository: ProjectRepository, worktree: Worktree, tip: str, saved: str
+) -> Collection[str]:
+    """Return the paths that a worktree has changed since it and the integration branch parted.
+
+    Args:
+        repository: The repository.
+        worktree: The worktree.
+        tip: Where the integration branch is.
+        saved: What was last saved of the worktree.
+    """
+    with git_errors(f"look for what {worktree.name} has changed"):
+        repo = repository.open()
+        mark = repository.tip(LANDED + worktree.name)
+        base = starting_commit(repo, worktree, tip, saved, mark)
+        repository.refuse_giants(repo, base, saved)
+        trees = [repo[commit].peel(pygit2.Tree) for commit in (base, saved)]
+        return changes(repo, *trees).keys()
 
 
 def origin_tree(
