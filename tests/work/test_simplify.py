@@ -199,6 +199,20 @@ def test_what_others_build_on_is_not_taken_back(orch, other, whole):
         orch.undo_simplify("tea")
 
 
+def test_a_piece_begins_with_its_own_part(orch):
+    """Its description is that of the whole, whose first part may be done."""
+    orch.plan_task("Lead", "- find the story\n- write it\n- cut it\n- send it", complexity="hard")
+    finish_piece, other = orch.simplify("lead", grain=1)
+    orch.complete_task(finish_piece, summary="s", detailed_work="d")
+    orch.set_energy("low")
+    gentle = str(orch.next_step())
+    orch.set_energy("normal")
+    for step in (gentle, str(orch.next_step())):
+        assert other.title in step
+        assert "It begins: cut it" in step
+        assert "find the story" not in step.partition("start")[2]
+
+
 def test_an_answered_piece_counts_as_begun(orch):
     """A person may answer a piece instead of having it done; that is not thrown away."""
     orch.plan_task("Tea", LISTED)

@@ -8,7 +8,7 @@ from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator._records import Record
 from vespera_orchestrator._text import one_line, plural
 from vespera_orchestrator.tasks.effort import is_heavy
-from vespera_orchestrator.tasks.next_step import first_words
+from vespera_orchestrator.tasks.next_step import beginning
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -73,7 +73,7 @@ def begun(task: Task, folder: Path | None, note: str) -> str:
         folder: Where to work, if it is in a worktree.
         note: The note of its last checkpoint.
     """
-    first = first_words(task.description)
+    first = beginning(task)
     title = one_line(task.title, _GOAL_WIDTH)
     lines = [
         f"{title}: it is begun. That counts, and ten minutes are enough.",

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator._model import CauseKind, NextStep, Session, Task, TaskStatus, Why
 from vespera_orchestrator._text import ago, duration, first_names, one_line, plural
-from vespera_orchestrator.tasks import causes, dates, effort
+from vespera_orchestrator.tasks import causes, dates, effort, simplifying
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -387,8 +387,12 @@ def _start(facts: SessionFacts) -> NextStep | None:
 
 
 def beginning(task: Task) -> str:
-    """Return what its description says to do first, unless its title has said that."""
-    words = first_words(task.description)
+    """Return what its description says to do first, unless its title has said that.
+
+    That of a piece describes the whole, and what is its own part is when it is done.
+    """
+    is_piece = simplifying.MARK in task.context and task.acceptance
+    words = first_words(task.acceptance if is_piece else task.description)
     return "" if words.casefold() == task.title.casefold() else words
 
 
