@@ -97,16 +97,24 @@ def test_a_night_after_a_pause_is_no_silence(orch, clock, tmp_path):
 
 
 def test_going_home_without_a_word_is_no_crash(orch, clock):
-    """Nor is going on in the morning a retry. A task that is lost again in the same day counts."""
+    """Nor is going on a retry, also after a weekend."""
     orch.plan_task("Held")
     orch.execute_task("held")
     clock.advance(10 * 3600)
     orch.get_status()  # ends the lease
     assert kinds(orch.pressure()) == set()
+    clock.advance(20 * 3600)
     orch.execute_task("held")
     assert kinds(orch.pressure()) == set()
-    clock.advance(3600)
-    orch.get_status()
+
+
+def test_a_task_that_is_lost_again_in_the_same_day_counts(orch, clock):
+    """A program that goes on crashing is not somebody who goes home."""
+    orch.plan_task("Held")
+    for _ in range(2):
+        orch.execute_task("held")
+        clock.advance(3600)
+        orch.get_status()
     [cause] = orch.pressure().causes
     assert "an agent stopped responding once" in cause.sentence
 

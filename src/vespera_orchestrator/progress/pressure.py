@@ -232,30 +232,27 @@ class _LogReader:
         )
 
     def _lost_holders(self) -> list[Event]:
-        """Return where an agent fell silent; whoever has only gone home has not."""
-        at_home = {event.seq for event in self._went_home}
-        return [event for event in self._recent(_LOST_HOLDERS) if event.seq not in at_home]
+        """Return where an agent fell silent; whoever has only gone home has not.
 
-    @cached_property
-    def _went_home(self) -> list[Event]:
-        """Where somebody left off for the day: after a pause, or, the person, without a word.
-
-        A program that was closed and one that crashed look alike. So the first time in a day that
-        the person's own agent falls silent at a task is no crash, and the second is one.
+        The first time in a day that the person's own agent falls silent at a task may be that, and
+        the second is not.
         """
-        expired = self._recent((EventKind.LEASE_EXPIRED,))
-        paused = [event for event in expired if event.data.get("paused")]
-        unpaused = [event for event in expired if not event.data.get("paused")]
-        first = {event.task_id: event for event in unpaused if event.agent == DEFAULT_AGENT}
-        return [*paused, *first.values()]
+        silences = [each for each in self._recent(_LOST_HOLDERS) if not each.data.get("paused")]
+        went_home = {each.task_id: each.seq for each in silences if _may_have_gone_home(each)}
+        return [each for each in silences if each.seq != went_home.get(each.task_id)]
 
     def _retries(self, started: Iterable[Event]) -> int:
         """Count attempts that were not the first at their task, unless the last was handed back."""
         later = [event for event in started if _attempt_of(event) > 1]
         if not later:
             return 0
-        handed_back = [*self._newest(_HANDED_BACK, _MOST), *self._went_home]
-        planned = {(event.task_id, _attempt_of(event) + 1) for event in handed_back}
+        # Before a weekend, too: only the new attempt must be of this day.
+        handed_back = self._newest((*_HANDED_BACK, EventKind.LEASE_EXPIRED), _MOST)
+        planned = {
+            (event.task_id, _attempt_of(event) + 1)
+            for event in handed_back
+            if event.kind in _HANDED_BACK or _may_have_gone_home(event)
+        }
         return sum((event.task_id, _attempt_of(event)) not in planned for event in later)
 
     def _newest(self, kinds: Iterable[EventKind], limit: int) -> Sequence[Event]:
@@ -400,6 +397,15 @@ class _LogReader:
         """Return whose energy is low: the caller's if it is, else somebody else's."""
         low = [who for who, word in self._words.items() if _energy_of(word) is Energy.LOW]
         return min(low, key=lambda who: who != self._reader, default=None)
+
+
+def _may_have_gone_home(event: Event) -> bool:
+    """Tell whether a holder may have left off for the day: after a pause, or without a word.
+
+    The person's own program that was closed looks like one that crashed.
+    """
+    is_silence = event.kind == EventKind.LEASE_EXPIRED
+    return is_silence and (bool(event.data.get("paused")) or event.agent == DEFAULT_AGENT)
 
 
 def _attempt_of(event: Event) -> int:
