@@ -63,6 +63,14 @@ def test_when_another_agent_fell_silent_is_told_by_the_person_s_clock(orch, cloc
     assert orch.why("call").setback == words
 
 
+def test_a_rest_until_tomorrow_is_offered_where_it_means_another_day(orch, clock):
+    """Not where the task is meant for tomorrow, or later."""
+    orch.plan_task("Call", due_date="2026-06-11")
+    assert str(orch.next_step()).partition("It is meant for ")[2].startswith("tomorrow.  →")
+    clock.advance(days=1)
+    assert "It is meant for today. If you want another day" in str(orch.next_step())
+
+
 @pytest.mark.parametrize(
     ("zone", "moment", "day"),
     [

@@ -288,7 +288,7 @@ def due_words(task: Task, now: datetime, waits_for: str = "") -> str:
     when = _when(task.due_at, now, zone, with_time=task.due_day is None)
     if until > now:
         return f"is meant for {when}"
-    is_today = task.due_at.astimezone(zone).date() == now.astimezone(zone).date()
+    is_today = _is_meant_for_today(task, now)
     fine = "any time now would be fine" if is_today else "today would be fine"
     if waits_for:
         fine = f"it waits for {waits_for} first"
@@ -313,9 +313,17 @@ def due_hint(task: Task, now: datetime) -> str:
         return ""
     line = f"It {due_line(task, now)}"
     until = due_until(task)
-    if until is None or until <= now:
-        return f"{line}."
+    if until is None or until <= now or not _is_meant_for_today(task, now):
+        return f"{line}."  # a rest until tomorrow would be no other day
     return f"{line}. If you want another day: {_another_day(task)}."
+
+
+def _is_meant_for_today(task: Task, now: datetime) -> bool:
+    """Tell whether its day is today, where the task was planned."""
+    if task.due_at is None:
+        return False
+    zone = _zone_of(task)
+    return task.due_at.astimezone(zone).date() == now.astimezone(zone).date()
 
 
 def _another_day(task: Task) -> str:
