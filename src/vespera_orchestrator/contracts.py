@@ -956,11 +956,14 @@ class Store(Protocol):
                 task's. A record without a home, of an earlier version, may be replaced by any.
         """
 
-    def note_saved(self, worktree: str, commit: str) -> None:
+    def note_saved(
+        self, worktree: str, commit: str, *, within: Callable[[], None] | None = None
+    ) -> None:
         """Note which commit has the files that were last saved of the worktree of this name.
 
         `checkpoint`, `renew` and `finish` do so for what an attempt saves; this is for what is
-        saved when nobody holds the task any more. No event. Nothing happens without a record.
+        saved when nobody holds the task any more. No event. Without a record nothing is noted.
+        *within* as for `checkpoint`: of two who save at once, the later save is noted.
         """
 
     def worktrees(

@@ -133,6 +133,30 @@ def test_a_newer_save_elsewhere_has_to_be_brought_again(clones):
     assert (two.execute_task("task").path / "task.txt").read_text() == "new"
 
 
+def test_of_two_who_save_at_once_the_later_save_is_noted(any_team, monkeypatch):
+    """Else another home would take the earlier one, which it has fetched, for all of the work."""
+    one = any_team.open("a", agent="ada")
+    one.plan_task("Task")
+    work = one.execute_task("task", worktree=True)
+    (work.path / "task.txt").write_text("old")
+    note_saved, was_faster = type(one._store).note_saved, []
+
+    def note_when_another_was_faster(store, *arguments, **options):
+        if not was_faster:
+            was_faster.append(True)
+            later = any_team.open("a", agent="eve").execute_task("task")
+            (later.path / "task.txt").write_text("new")
+            later.checkpoint({})
+        note_saved(store, *arguments, **options)
+
+    monkeypatch.setattr(type(one._store), "note_saved", note_when_another_was_faster)
+    one.end_attempt("task", "it does not answer")
+    assert was_faster
+    saved = one._store.worktrees(name="task")[0].saved
+    assert saved == git(one.project, "rev-parse", "refs/vespera/wip/task").strip()
+    assert git(one.project, "show", f"{saved}:task.txt") == "new"
+
+
 def test_back_on_the_first_machine_the_old_folder_is_not_taken_for_the_work(clones):
     """What was done elsewhere since must be brought; the old files stay under a rescue ref."""
     one, two = clones

@@ -164,9 +164,7 @@ class Assignments:
         if earlier is None and worktree.task_id == task.id:
             return Assignment(worktree=worktree)  # just made, with everything it depends on
         note = f"as attempt {task.attempts} of {task.alias} found it"
-        saved = self._rooms.worktrees.snapshot(worktree, note=note)
-        if saved.changed:
-            self._rooms.store.note_saved(worktree.name, saved.commit)
+        saved = self._rooms.worktrees.snapshot(worktree, note=note, noted=True)
         if saved.operation is None:
             assignment = self._with_newer_work(task, worktree)
         else:

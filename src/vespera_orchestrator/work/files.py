@@ -58,8 +58,7 @@ class WorkFiles:
         if worktree is None or worktree.state == WorktreeState.REMOVED:
             return
         try:
-            saved = self._rooms.worktrees.snapshot(worktree, note=note)
-            self._rooms.store.note_saved(worktree.name, saved.commit)
+            self._rooms.worktrees.snapshot(worktree, note=note, noted=True)
         except WorktreeError as exc:  # its last snapshot remains
             log.warning("the files of %s could not be saved: %s", worktree.name, exc)
 

@@ -749,14 +749,23 @@ class WorktreeEngine:
             return located
         return self._record_place(latest, attrs.evolve(latest, path=located.path))
 
-    def snapshot(self, worktree: WorktreeRef, *, note: str = "", passing: bool = False) -> Snapshot:
-        """See `Worktrees.snapshot`."""
+    def snapshot(
+        self, worktree: WorktreeRef, *, note: str = "", passing: bool = False, noted: bool = False
+    ) -> Snapshot:
+        """See `Worktrees.snapshot`.
+
+        *noted*: the store names it, in the same step, as what was saved last of the worktree.
+        """
         record = self._own(worktree)
 
         @retrying(RefMovedError, times=_TRIES)
         def save() -> Snapshot:
             snapshot = self.prepare_snapshot(record, note=note, passing=passing)
-            snapshot.pin()
+            if noted:
+                store = self._scope.store
+                store.note_saved(record.name, snapshot.commit, within=snapshot.pin)
+            else:
+                snapshot.pin()
             return snapshot
 
         return save()

@@ -604,10 +604,14 @@ class SQLStore(ABC):
         with self._write() as tx:
             return records.put_worktree(tx, worktree, event)
 
-    def note_saved(self, worktree: str, commit: str) -> None:
+    def note_saved(
+        self, worktree: str, commit: str, *, within: Callable[[], None] | None = None
+    ) -> None:
         """See `contracts.Store.note_saved`."""
         with self._write() as tx:
             records.note_saved(tx, worktree, commit)
+            if within is not None:
+                within()
 
     def worktrees(
         self,
