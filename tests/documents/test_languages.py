@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from textwrap import dedent
 
 import pytest
@@ -15,6 +16,7 @@ from vespera_orchestrator.documents.sources.languages import (
     language_of,
     table,
 )
+from vespera_orchestrator.documents.sources.languages.reader_process import ReaderProcess
 from vespera_orchestrator.documents.tree import READ_SUFFIXES
 
 pytestmark = pytest.mark.skipif(
@@ -349,13 +351,13 @@ def test_modules_are_what_each_language_means_by_it(reference):
 def test_a_new_process_reads_only_what_is_new(make_project, monkeypatch):
     """All that a file says comes back as it was; another release of a grammar reads it again."""
     read = []
-    real = table.Language.read
+    real = ReaderProcess.read
 
-    def noted(language, source):
-        read.append(language.name)
-        return real(language, source)
+    def noted(reader, ending, source):
+        read.append(LANGUAGES[ending].name)
+        return real(reader, ending, source)
 
-    monkeypatch.setattr(table.Language, "read", noted)
+    monkeypatch.setattr(ReaderProcess, "read", noted)
     project = make_project()
     go = "// Package tea makes tea.\npackage tea\n\n// Brew.\nfunc (p *Pot) Brew(cups int) {}\n"
     project.write("tea.go", f"{go}\ntype Pot struct{{}}\n")
@@ -389,6 +391,40 @@ def test_what_cannot_be_read_is_named(make_project, monkeypatch):
     )
     assert "no public names" not in project.text("API_REFERENCE.md"), "that is not known"
     assert "leaves out Go (2 files): pip install 'vespera-orchestrator[languages]'" in str(report)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="nothing bounds a process there")
+def test_a_file_that_fills_the_memory_is_named_and_the_others_are_read(make_project):
+    """A header of some kilobytes may take gigabytes to read; it costs only itself, and only
+    once.
+    """
+    project = make_project()
+    project.write("include/bomb.h", "a=>" * 10_000)
+    project.write("include/tea.h", "/* Brew. */\nint brew(int cups);\n")
+    project.write("src/pot.js", "export function pour() {}\n")
+    project.complete("Add tea")
+    report = project.documents.update()
+    text = project.text("API_REFERENCE.md")
+    assert "leaves out include/bomb.h: reading takes more than 20 s or 1.5 GB" in str(report)
+    assert "Not described here: C (1 file)." in text
+    assert "#### `brew`" in text
+    assert "#### `pour`" in text
+
+
+def test_files_are_read_by_a_process_that_ends_with_the_block():
+    """It answers one file after the other, and is replaced when it was ended."""
+    with ReaderProcess() as reader:
+        file = reader.read(".h", "/* Brew. */\nint brew(int cups);\n")
+        process = reader._process
+        assert [definition.name for definition in file.definitions] == ["brew"]
+        assert reader.read(".js", "export function pour() {}\n").is_readable
+        assert reader._process is process
+        process.kill()
+        process.wait()
+        assert not reader.read(".h", "int brew(int cups);\n").is_readable
+        assert reader.read(".h", "int brew(int cups);\n").definitions
+    assert process.poll() is not None
+    assert reader._process is None
 
 
 def test_a_package_of_npm_shows_what_it_brings_out(reference):

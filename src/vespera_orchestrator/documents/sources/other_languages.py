@@ -13,6 +13,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from vespera_orchestrator import _attrs as attrs
+from vespera_orchestrator._text import first_names
 from vespera_orchestrator.documents.markdown import code
 from vespera_orchestrator.documents.sources.languages import (
     COUNTED_ONLY,
@@ -21,6 +22,11 @@ from vespera_orchestrator.documents.sources.languages import (
     language_of,
 )
 from vespera_orchestrator.documents.sources.languages.c import is_cplusplus
+from vespera_orchestrator.documents.sources.languages.reader_process import (
+    MOST_CPU_S,
+    MOST_MEMORY_BYTES,
+    ReaderProcess,
+)
 from vespera_orchestrator.documents.sources.languages.source_file import SourceFile
 from vespera_orchestrator.documents.sources.languages.syntax import grammar_stamp
 from vespera_orchestrator.documents.sources.node_packages import node_packages, stem_of
@@ -66,6 +72,8 @@ class OtherLanguages:
     """What was public in the last version and is not the same any more, as Markdown."""
     languages_left_out: tuple[str, ...]
     """Languages that are not described here, with the number of their files."""
+    files_left_out: tuple[str, ...] = ()
+    """Paths of files that took more time or memory than a file may."""
 
     @classmethod
     def collect(cls, work: CompletedWork) -> OtherLanguages:
@@ -84,21 +92,29 @@ class OtherLanguages:
                 f"the API reference leaves out {', '.join(missing)}: "
                 "pip install 'vespera-orchestrator[languages]' adds that"
             )
+        if api.files_left_out:
+            names = first_names(api.files_left_out, 5)
+            work.reader.notes.append(
+                f"the API reference leaves out {names}: "
+                f"reading takes more than {MOST_CPU_S} s or {MOST_MEMORY_BYTES / 1e9:.1f} GB"
+            )
         return api
 
     @classmethod
     def _read(cls, work: CompletedWork) -> OtherLanguages:
-        code_now = _Code(work, work.tree)
         before = None
         tree, _ = last_version(work)
-        if tree is not None:
-            before = _public(_Code(work, tree).modules(None))
+        with ReaderProcess() as reader:
+            code_now = _Code(work, work.tree, reader)
+            if tree is not None:
+                before = _public(_Code(work, tree, reader).modules(None))
         modules = tuple(code_now.modules(before))
         breaking = () if before is None else tuple(breaking_changes(before, _public(modules)))
         return cls(
             other_modules=modules,
             other_breaking=breaking,
             languages_left_out=tuple(code_now.left_out()),
+            files_left_out=tuple(code_now.unreadable),
         )
 
 
@@ -155,9 +171,12 @@ class _Draft:
 class _Code:
     """The files of a tree in other languages than Python."""
 
-    def __init__(self, work: CompletedWork, tree: ProjectTree) -> None:
+    def __init__(self, work: CompletedWork, tree: ProjectTree, reader: ReaderProcess) -> None:
         self._work = work
         self._tree = tree
+        self._reader = reader
+        self.unreadable: list[str] = []
+        """Paths of files that took more time or memory than a file may."""
         self._drafts: dict[tuple[str, str], _Draft] = {}
         self._unread: Counter[str] = Counter()
         self._crates: dict[str, dict[str, SourceFile]] = {}
@@ -184,6 +203,9 @@ class _Code:
         file = self._source_file(path, language)
         if file is None:
             self._unread["C++"] += 1
+        elif not file.is_readable:
+            self._unread[name] += 1
+            self.unreadable.append(path)
         elif language.name == "Rust":
             self._add_to_crate(path, file)
         else:
@@ -200,9 +222,13 @@ class _Code:
             if language.name == "C" and is_cplusplus(source):
                 return None
             label = f"{language.grammar} {grammar_stamp(language.grammar)}"
-            return self._work.readings.recall(
-                SourceFile, label, source, lambda: language.read(source)
-            )
+            ending = path[path.rindex(".") :]
+            try:
+                return self._work.readings.recall(
+                    SourceFile, label, source, lambda: self._reader.read(ending, source)
+                )
+            except OSError:  # no process can be started now; the next process tries again
+                return SourceFile(is_readable=False)
 
         key = (f"{path}@{self._tree.files[path]}", f"public names in {language.grammar}")
         return self._work.reader.remember(key, read)

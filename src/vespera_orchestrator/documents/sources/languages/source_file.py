@@ -36,3 +36,5 @@ class SourceFile:
     reexports: tuple[Reexport, ...] = ()
     submodules: Mapping[str, bool] = attrs.field(factory=dict)
     """The modules that it declares, and whether they are public."""
+    is_readable: bool = True
+    """Whether anybody got through it within the time and memory that a file may take."""
