@@ -224,7 +224,7 @@ def test_the_way_back_has_your_words_and_keeps_the_news(tmp_path, clock):
         assert str(orch.resume()).splitlines() == lines
         assert "You are in the middle of 'Boil'. You were at: water is in." in lines[6]
         orch.set_energy("normal")
-        assert "You have not looked here before" in str(orch.resume())
+        assert "This is your first look at all of it" in str(orch.resume())
 
 
 def test_how_long_somebody_was_away_is_no_matter(tmp_path, clock):

@@ -126,10 +126,10 @@ def test_what_nobody_saved_is_told_by_signs_of_life():
             {"changes": [change("a"), change("b")], "new_changes": 1},
             "2 days ago: 1 change. With earlier ones:",
         ),
-        ({"last_look": None}, "You have not looked here before, and nothing has changed yet."),
+        ({"last_look": None}, "This is your first look at all of it, and nothing has changed yet."),
         (
             {"last_look": None, "changes": [change("a")]},
-            "You have not looked here before. The last changes:",
+            "This is your first look at all of it. The last changes:",
         ),
     ],
 )

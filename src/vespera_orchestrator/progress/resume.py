@@ -353,8 +353,8 @@ def _in_hand_line(head: str, details: list[str], one: InHand, facts: ResumeFacts
 def _news_line(facts: ResumeFacts) -> str:
     if facts.last_look is None:
         if not facts.changes:
-            return "You have not looked here before, and nothing has changed yet."
-        return "You have not looked here before. The last changes:"
+            return "This is your first look at all of it, and nothing has changed yet."
+        return "This is your first look at all of it. The last changes:"
     since = _age(facts.last_look, facts)
     if not facts.new_changes:
         more = " The last changes:" if facts.changes else ""
