@@ -78,15 +78,18 @@ def every_hint():
 
 
 def test_every_hint_that_a_person_can_read_is_a_command(every_hint):
-    """What is a tool becomes a command that the parser takes; what is none says it is Python."""
+    """What is a tool becomes a command that the parser takes.
+
+    What is none is a command that does the same, or says that it is Python.
+    """
     parser = _parser()
     assert len(every_hint) > 90
     tools = {spec.path for spec in TABLE} | {"artifacts.read"}
     for hint in every_hint:
         path = CALL.match(hint)[1]
         shown = in_commands(hint, PROGRAM)
-        if path not in tools:
-            assert shown.startswith(IN_PYTHON), hint
+        if shown.startswith(IN_PYTHON):
+            assert path not in tools, hint
             continue
         assert shown.startswith(f"{PROGRAM} "), hint
         words = shlex.split(shown.removeprefix(f"{PROGRAM} "))
