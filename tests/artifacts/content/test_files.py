@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -143,3 +144,19 @@ def test_a_file_that_changes_while_it_is_read(artifacts, tmp_path, monkeypatch, 
     assert [p.name for p in artifacts._content.folder.rglob("*") if p.is_file()] == [
         draft.digest[2:]
     ]
+
+
+@pytest.mark.parametrize("free", [0, 1 << 50])
+def test_a_file_of_holes_is_read_only_where_its_size_has_room(
+    artifacts, tmp_path, monkeypatch, free
+):
+    """Reading the zeros of one that claims terabytes would take hours, and keep nothing."""
+    with (tmp_path / "image.bin").open("wb") as file:
+        file.truncate(1 << 20)
+    usage = shutil.disk_usage(tmp_path)._replace(free=free)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    if free:
+        assert artifacts.draft_file("image.bin", root=tmp_path).size_bytes == 1 << 20
+    else:
+        with pytest.raises(SourceFileNotFoundError, match="mostly holes: 1,048,576 bytes"):
+            artifacts.draft_file("image.bin", root=tmp_path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 _MOST_TRIES = 3
 """How often a file is read that changes meanwhile."""
+_ST_BLOCK_BYTES = 512
+"""The unit of ``st_blocks``, whatever the blocks of the file system are; see stat(3type)."""
 
 
 @attrs.frozen(kw_only=True)
@@ -171,7 +174,9 @@ def _open(source: SourceFile) -> Iterator[_UnchangingFile]:
     except (OSError, ValueError) as exc:
         raise source.error(_reason(exc)) from exc
     try:
-        _require_regular(os.fstat(handle), source)
+        status = os.fstat(handle)
+        _require_regular(status, source)
+        _refuse_giant_hole(status, source)
         yield _UnchangingFile(handle, source)
     finally:
         os.close(handle)
@@ -180,6 +185,23 @@ def _open(source: SourceFile) -> Iterator[_UnchangingFile]:
 def _require_regular(status: os.stat_result, source: SourceFile) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise source.error("it is a folder, a pipe or a device; name regular files")
+
+
+def _refuse_giant_hole(status: os.stat_result, source: SourceFile) -> None:
+    """Refuse a file that is mostly holes, and whose size the disk has no room for.
+
+    It may claim terabytes without having them, and reading its zeros would take hours.
+    """
+    on_disk = getattr(status, "st_blocks", None)  # not told by every system
+    if on_disk is None or on_disk * _ST_BLOCK_BYTES * 2 > status.st_size:
+        return
+    free = shutil.disk_usage(source.path.parent).free
+    if status.st_size > free:
+        raise source.error(
+            f"it is mostly holes: {status.st_size:,} bytes, of which "
+            f"{on_disk * _ST_BLOCK_BYTES:,} are on the disk, and only {free:,} are free there; "
+            "give what is in it as a smaller file"
+        )
 
 
 def _reason(exc: Exception) -> str:
