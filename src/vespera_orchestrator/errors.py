@@ -893,6 +893,8 @@ class WorktreeElsewhereError(WorktreeError):
     """When the work was last saved."""
     without: str = ""
     """The call after which the task can be started without these files."""
+    reason: str = ""
+    """Why they cannot be brought; then *fetch* is empty."""
 
     def __str__(self) -> str:
         saved = ""
@@ -903,7 +905,8 @@ class WorktreeElsewhereError(WorktreeError):
         problem += f"{self.machine}, at {self.path}{saved}"
         if not self.task:
             return f"{problem}; do this there"
-        return f"{problem}; to bring them: {self.fetch}; to start without them: {self.without}"
+        way = self.reason or f"to bring them: {self.fetch}"
+        return f"{problem}; {way}; to start without them: {self.without}"
 
 
 @attrs.define(slots=False, repr=False)

@@ -11,7 +11,7 @@ import pytest
 
 import vespera_orchestrator as vespera
 from support.clones import Team
-from support.git_project import git
+from support.git_project import git, make_repository
 from vespera_orchestrator._model import utcnow
 from vespera_orchestrator.worktrees import checkout, engine
 
@@ -131,6 +131,27 @@ def test_a_newer_save_elsewhere_has_to_be_brought_again(clones):
         two.execute_task("task")
     run(caught.value.fetch, two.project)
     assert (two.execute_task("task").path / "task.txt").read_text() == "new"
+
+
+def test_files_of_an_unrelated_repository_are_not_landed(any_team, tmp_path):
+    """What was fetched from another project is refused by name, until it is left there."""
+    one = any_team.open("a")
+    folder = make_repository(tmp_path / "other" / "project", {"g.txt": "g"})
+    settings = {"store": any_team.store, "content": any_team.content, "session": any_team.session}
+    with vespera.open(folder, agent="bob", **settings) as other:
+        one.plan_task("Task")
+        begin_on(one, "task", "by ada")
+        with pytest.raises(vespera.WorktreeElsewhereError) as caught:
+            other.execute_task("task")
+        run(caught.value.fetch, folder)
+        with pytest.raises(vespera.WorktreeElsewhereError, match="no commit in common") as caught:
+            other.execute_task("task")
+        assert "git fetch" not in str(caught.value)
+        with pytest.raises(vespera.WorktreeElsewhereError, match="no commit in common"):
+            other.execute_task()
+        eval(caught.value.without, {"orch": other})
+        work = other.execute_task("task")
+        assert sorted(path.name for path in work.path.iterdir()) == [".git", "g.txt"]
 
 
 def test_of_two_who_save_at_once_the_later_save_is_noted(any_team, monkeypatch):

@@ -265,6 +265,9 @@ class WorktreeEngine:
             return
         if _is_landed(worktree):
             is_here = self._has_landed_here(worktree.landed)
+        elif self._is_of_unrelated_repository(worktree):
+            reason = "that repository has no commit in common with the branches here"
+            raise attrs.evolve(self.elsewhere(task, worktree), fetch="", reason=reason)
         else:
             is_here = self._name_of_saved(worktree, task.id) is not None
         # A conflict can only be solved where both sides are.
@@ -274,6 +277,18 @@ class WorktreeEngine:
             raise attrs.evolve(self.elsewhere(task, worktree), fetch=fetch)
         if not is_here:
             raise self.elsewhere(task, worktree)
+
+    def _is_of_unrelated_repository(self, record: Worktree) -> bool:
+        """Tell whether what another home's worktree started from is part of no history here.
+
+        Its files would land beside those of another project. It is known only after a fetch.
+        """
+        repository = self._repository()
+        repo = repository.open()
+        if repo.is_shallow or not repository.has(record.base):
+            return False
+        starts = repository.starting_points()
+        return all(repo.merge_base(start, record.base) is None for start in starts)
 
     def elsewhere(self, task: Task, worktree: Worktree) -> WorktreeElsewhereError:
         """Return the error that says in which other home the files of *task* are."""
