@@ -174,7 +174,7 @@ class ArtifactNotFoundError(NotFoundError):
             wanted = f"artifact {show_value(self.artifact)} has no version"
             return f"{wanted} {show_value(self.version)}; {versions}"
         remedy = (
-            "orch.artifacts.list() shows all, orch.artifacts.find(title) finds one by its title"
+            "orch.artifacts.list() shows all, orch.artifacts.search('…') finds one by its words"
         )
         return f"there is no artifact with the id {show_value(self.artifact)}; {remedy}"
 

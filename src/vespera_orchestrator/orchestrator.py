@@ -1422,7 +1422,8 @@ class Orchestrator:
         An agent of many short processes begins each of them with this call. The lease is renewed;
         if it had expired and nobody took the task meanwhile, it is yours again.
 
-        Leaving a ``with`` block of it ends the attempt as always. To go on later, do not use one.
+        Leaving a ``with`` block of it ends the attempt: to go on later,
+        use none.
         For a single step, `checkpoint`, `heartbeat`, `release`, `fail` and `complete_task` take the
         task itself.
 

@@ -221,15 +221,17 @@ def test_artifacts_and_documents_are_resources(orch):
 
 
 def test_resuming_and_planning_are_prompts(orch):
-    """Each says where the work stands, and names tools that exist."""
+    """Each says where the work stands, and names tools that exist; a goal may be told later."""
     orch.initialize_session("Build a kettle")
 
     async def talk(client):
         resume = await client.get_prompt("orchestrator_resume_work")
         plan = await client.get_prompt("orchestrator_plan_work", {"goal": "Make tea"})
-        return [each.messages[0].content.text for each in (resume, plan)]
+        asking = await client.get_prompt("orchestrator_plan_work")
+        return [each.messages[0].content.text for each in (resume, plan, asking)]
 
-    resume, plan = with_client(orch, talk)
+    resume, plan, asking = with_client(orch, talk)
+    assert "First ask me what it is" in asking
     assert "Goal: Build a kettle" in resume
     assert "Make tea" in plan
     names = {f"orchestrator_{spec.name}" for spec in TABLE}

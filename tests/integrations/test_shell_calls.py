@@ -16,7 +16,7 @@ from vespera_orchestrator.integrations.command import _parser
 from vespera_orchestrator.integrations.shell_calls import IN_PYTHON, in_commands
 from vespera_orchestrator.integrations.tools import signatures
 from vespera_orchestrator.integrations.tools.answers import answer_of
-from vespera_orchestrator.integrations.tools.table import NO_TOOLS, TABLE
+from vespera_orchestrator.integrations.tools.table import NO_TOOLS, SAME_TOOL, TABLE
 
 SOURCE = Path(vespera_orchestrator.__file__).parent
 PROGRAM = "PROGRAM"
@@ -84,7 +84,7 @@ def test_every_hint_that_a_person_can_read_is_a_command(every_hint):
     """
     parser = _parser()
     assert len(every_hint) > 90
-    tools = {spec.path for spec in TABLE} | {"artifacts.read"}
+    tools = {spec.path for spec in TABLE} | SAME_TOOL.keys()
     for hint in every_hint:
         path = CALL.match(hint)[1]
         shown = in_commands(hint, PROGRAM)

@@ -397,6 +397,20 @@ def test_a_long_artifact_is_read_in_pages(toolbox, orch):
     assert toolbox.answer("read_artifact", {"artifact": artifact.id, "limit": 0}).is_error
 
 
+def test_bytes_are_refused_with_the_resource_that_has_them(toolbox, orch):
+    """An agent behind MCP has no `orch`: it is told what it can read."""
+    artifact = orch.artifacts.save("raw.bin", b"\x00\xff")
+    text = toolbox.answer("read_artifact", {"artifact": artifact.id}).text
+    assert f"orchestrator://artifacts/{artifact.id}/bytes has its bytes" in text
+    assert "artifacts.read(" not in text
+
+
+@pytest.mark.parametrize("call", ["artifacts.read", "artifacts.get"])
+def test_a_call_without_a_row_is_the_tool_that_takes_the_same(call):
+    """Briefings and shortened records name these."""
+    assert in_tool_names(f"orch.{call}('a_1')") == "orchestrator_read_artifact('a_1')"
+
+
 def test_several_agents_work_through_servers_that_come_and_go(tmp_path):
     """Whoever is named completes what it holds, through any server; nobody else does."""
     with vespera.open(tmp_path) as orch:
@@ -452,7 +466,11 @@ MISTAKES = [
     ("execute_task", {"task_id": "body"}, r"cannot start task body yet"),
     ("checkpoint", {"task_id": "spout", "state": 1}, r"orchestrator_execute_task\('spout'\)"),
     ("answer", {"task": "lid", "values": {1: 2}}, r"values: the key 1 should be a text"),
-    ("read_artifact", {"artifact": "a_x"}, r"orchestrator_list_artifacts\(\) shows all"),
+    (
+        "read_artifact",
+        {"artifact": "a_x"},
+        r"orchestrator_list_artifacts\(\) shows all, orchestrator_search_artifacts\(",
+    ),
 ]
 
 

@@ -97,7 +97,7 @@ def hinted_things():
     """Yield every public class and all of its public functions."""
     for name, kind in public_classes():
         yield name, kind
-        if attrs.has(kind):
+        if inspect.isfunction(kind.__init__):
             yield f"{name}.__init__", kind.__init__
         for function_name, function in functions_of(kind):
             yield f"{name}.{function_name}", function

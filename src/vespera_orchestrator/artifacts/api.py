@@ -317,7 +317,7 @@ class Artifacts:
             raise InvalidInputError(
                 "artifact",
                 f"{record.id} is {record.media_type}, {gap_words(text.gap)}; "
-                f"artifacts.read({record.id!r}) returns its bytes",
+                f"orch.artifacts.read({record.id!r}) returns its bytes",
             )
         return text.text
 
@@ -451,8 +451,7 @@ class Artifacts:
         stay. The answer says what was removed, which tasks had been given it, and what cannot be
         reached from here: backups, exports, git's history, other homes.
 
-        Nothing brings it back. To say that something no longer holds, save what does, with
-        ``supersedes``.
+        To say that something no longer holds, save what does, with ``supersedes``.
 
         A process that is killed on the way leaves a tombstone: nothing offers the artifact any
         more, `Orchestrator.check` names what is left to do, and `Orchestrator.repair` or the same
@@ -648,11 +647,10 @@ class Artifacts:
         """Find artifacts by what they say: the best first, one hit each, with its best passage.
 
         Words match in any of their forms, and parts of identifiers match as words (``config``
-        finds ``parseConfig``). With vectors (the extra ``vectors``, or another embedder; see
-        `Orchestrator.open`) texts that say it in other words are found as well. Words in double
-        quotes must stand together, except for endings and words such as "the"; if they do so
-        nowhere, they count singly. No other character has a special meaning. The id of an artifact
-        or of a task finds what it names, in any session.
+        finds ``parseConfig``). With vectors (see `Orchestrator.open`), texts in other words are
+        found as well. Words in double quotes must stand together, except for endings and words such
+        as "the"; if they do so nowhere, they count singly. No other character has a special
+        meaning. The id of an artifact or of a task finds what it names, in any session.
 
         Everything saved before the call is found, by whatever process. Above 10,000 passages, the
         first search in a process loads LanceDB, which takes a second or two.
@@ -760,9 +758,8 @@ class Artifacts:
         They are chosen by how well they answer *query*, by how near they are to *task* in the
         graph (what it builds on, then its siblings, its session, the sessions that this one is
         part of), and a little by how new they are. Nothing appears twice, and nothing that is
-        superseded. What *task* builds on is included even if it shares no word with the query,
-        and whole if it is short. If the index cannot be used, what the task builds
-        on is still included.
+        superseded. What *task* builds on is included even if it shares no word with
+        the query, or the index cannot be used; and whole if it is short.
 
         With *task*, the store records what the task was given; see `context_uses`.
 

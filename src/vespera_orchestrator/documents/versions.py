@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from vespera_orchestrator import _attrs as attrs
@@ -14,13 +15,13 @@ from vespera_orchestrator.errors import CorruptContentError, DocumentUpdateError
 from vespera_orchestrator.home.reading import MOST_STATE_BYTES, read_content
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from vespera_orchestrator.contracts import ContentStore
     from vespera_orchestrator.documents.entries import IsForeign
     from vespera_orchestrator.home.scope import Scope
 
-ExplainMissing: TypeAlias = "Callable[[CorruptContentError, str, str], CorruptContentError]"
+ExplainMissing: TypeAlias = Callable[[CorruptContentError, str, str], CorruptContentError]
 _MOST_COMPARED: Final = 20
 """How many of the latest versions are compared entry by entry."""
 

@@ -371,6 +371,10 @@ def _read(function: Callable[..., Any], *arguments: object) -> Any:
 # --- prompts --------------------------------------------------------------------
 
 
+_ASK_FOR_GOAL: Final = "Help me plan a piece of work as tasks. First ask me what it is."
+"""How the prompt begins if the client passes no goal."""
+
+
 def _prompts(orch: vespera.Orchestrator) -> list[Prompt]:
     toolbox = Toolbox(orch, include=["resume", "get_status"])
 
@@ -382,10 +386,11 @@ def _prompts(orch: vespera.Orchestrator) -> list[Prompt]:
             f"is marked as a decision."
         )
 
-    def plan(goal: str) -> str:
+    def plan(goal: str = "") -> str:
         status = toolbox.answer("get_status", {}).text
+        wish = f"Plan this work as tasks: {goal}" if goal else _ASK_FOR_GOAL
         return (
-            f"Plan this work as tasks: {goal}\n\nWhere the project stands:\n\n{status}\n\n"
+            f"{wish}\n\nWhere the project stands:\n\n{status}\n\n"
             f"If no session is active, start one with {PREFIX}initialize_session. Then plan all "
             f"tasks at once with {PREFIX}plan_tasks: each small enough for one sitting, with what "
             f"it depends on, and how to tell that it is done. Show me the plan before you start."

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from vespera_orchestrator.integrations import task_words
 from vespera_orchestrator.integrations.tools import signatures
-from vespera_orchestrator.integrations.tools.table import TABLE, ToolSpec
+from vespera_orchestrator.integrations.tools.table import SAME_TOOL, TABLE, ToolSpec
 
 IN_PYTHON: Final = "in Python, "
 """What stands before a call for which there is no command."""
@@ -31,10 +31,10 @@ _CALL: Final = re.compile(r"\b(print\()?orch\.([a-z_]+(?:\.[a-z_]+)?)\(")
 _ATTRIBUTES: Final = re.compile(r"(?:\.[a-z_]+)+\b(?!\()")
 _CLOSING: Final = {")": -1, "]": -1, "}": -1, "(": 1, "[": 1, "{": 1}
 _SPECS: Final = {spec.path: spec for spec in TABLE}
-_SAME_TOOL: Final = {"artifacts.read": "artifacts.text", "worktrees.create": "work"}
+_SAME_COMMAND: Final = {**SAME_TOOL, "worktrees.create": "work"}
 """Calls for which a shell has the command of another one.
 
-It shows bytes as text, and whoever takes up a task has its folder made again.
+Whoever takes up a task has its folder made again.
 """
 _DONE_WORDS: Final = "what you did"
 _FIELDS: Final = {argument: field for field, argument in task_words.FIELDS.items()}
@@ -99,7 +99,7 @@ def _command(path: str, call: str) -> list[str]:
     Raises:
         _NotACommandError: There is none.
     """
-    path = _SAME_TOOL.get(path, path)
+    path = _SAME_COMMAND.get(path, path)
     spec = _SPECS.get(path)
     if spec is None:
         raise _NotACommandError(path)

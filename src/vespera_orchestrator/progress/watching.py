@@ -5,14 +5,12 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Final, Self
+from typing import Final, Self
 
 from vespera_orchestrator._model import Event
 from vespera_orchestrator.errors import ClosedError
+from vespera_orchestrator.home.scope import Scope
 from vespera_orchestrator.progress.history import tell
-
-if TYPE_CHECKING:
-    from vespera_orchestrator.home.scope import Scope
 
 LONGEST_WAIT_S: Final = 1.0
 """How long the store waits at a time; until then another thread's ``close`` may go unnoticed."""

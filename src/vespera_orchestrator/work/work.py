@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, NoReturn, Self, TypeVar
 
+from vespera_orchestrator import artifacts
 from vespera_orchestrator._codec import dump_json
 from vespera_orchestrator._model import (
     Artifact,
@@ -46,12 +47,11 @@ from vespera_orchestrator.work.briefing import BriefingWriter
 from vespera_orchestrator.work.cadence import MOST_STATE_CHARS, Cadence
 from vespera_orchestrator.work.completion import Completion
 from vespera_orchestrator.work.effects import Effects
+from vespera_orchestrator.work.files import WorkFiles
 from vespera_orchestrator.work.submission import Holder, Submission
 
 if TYPE_CHECKING:
     from vespera_orchestrator._model import ArtifactDraft
-    from vespera_orchestrator.artifacts import Artifacts
-    from vespera_orchestrator.work.files import WorkFiles
     from vespera_orchestrator.worktrees.snapshot import Snapshot
 
 log = logging.getLogger("vespera_orchestrator")
@@ -89,7 +89,7 @@ class Work:
     def __init__(
         self,
         rooms: Rooms,
-        artifacts: Artifacts,
+        artifacts: artifacts.Artifacts,
         completion: Completion,
         files: WorkFiles,
         *,

@@ -179,11 +179,21 @@ TABLE: Final[tuple[ToolSpec, ...]] = (
 )
 """Every tool, in the order in which a host lists them."""
 
+SAME_TOOL: Final = {"artifacts.read": "artifacts.text", "artifacts.get": "artifacts.text"}
+"""Calls for which tools and commands have another one, which takes the same.
+
+It reads bytes as text, and says with it what is known of the artifact.
+"""
 _OF_WORK: Final = ("checkpoint", "heartbeat", "release", "fail")
 """Verbs that `Work` has, too: briefings speak of those."""
 NAMES: Final = {spec.path: spec.name for spec in TABLE}
 """For each call the name of its tool."""
-_WITH_WORK: Final = {**NAMES, **{f"work.{path}": NAMES[path] for path in _OF_WORK}}
+_IN_TEXTS: Final = {
+    **NAMES,
+    **{f"work.{path}": NAMES[path] for path in _OF_WORK},
+    **{path: NAMES[other] for path, other in SAME_TOOL.items()},
+}
+"""For each call that a text may name the name of the tool."""
 _CALL: Final = re.compile(r"\b(?:orch\.|(?=work\.))([a-z_]+(?:\.[a-z_]+)?)\(")
 
 
@@ -191,7 +201,7 @@ def in_tool_names(text: str) -> str:
     """Write the calls that *text* names as the tools that make them."""
 
     def tool_call(match: re.Match[str]) -> str:
-        name = _WITH_WORK.get(match[1])
+        name = _IN_TEXTS.get(match[1])
         return match[0] if name is None else f"{PREFIX}{name}("
 
     return _CALL.sub(tool_call, text)

@@ -232,7 +232,7 @@ class Toolbox:
         if offset < 0 or (limit is not None and limit < 1):
             raise InvalidInputError("offset", "a page starts at 0 or later and has a character")
         record = self._orch.artifacts.get(artifact)
-        whole = mask_and_warn(self._orch.artifacts.text(record), f"artifact {record.id}")
+        whole = mask_and_warn(self._text_of(record), f"artifact {record.id}")
         most = fitting_length(whole[offset:], int(self._budget_tokens * _PAGE_SHARE))
         end = offset + (most if limit is None else min(limit, most))
         data = record.to_dict(brief=True, budget_tokens=200)
@@ -240,6 +240,16 @@ class Toolbox:
         if end < len(whole):
             data["left_out"] = {"text": f"{len(whole) - end:,} more characters: offset={end}"}
         return Answer(text=whole[offset:end], data=data)
+
+    def _text_of(self, record: vespera.Artifact) -> str:
+        try:
+            return self._orch.artifacts.text(record)
+        except InvalidInputError as exc:
+            raise InvalidInputError(
+                "artifact",
+                f"{record.id} is {record.media_type}, without text that can be read; "
+                f"the MCP resource orchestrator://artifacts/{record.id}/bytes has its bytes",
+            ) from exc
 
     def _spawn(self, values: dict[str, Any]) -> Answer:
         context = self._orch.spawn_agent_with_context(**values)
