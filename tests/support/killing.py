@@ -731,6 +731,20 @@ def _land(orch, work, ack):
     tell(ack, orch, "part")
 
 
+def _handed_in(orch):
+    """Two tasks whose finished work waits to be landed."""
+    plain(orch)
+    for alias in ("part", "second"):
+        work = orch.execute_task(alias, worktree=True)
+        (work.path / f"{alias}.txt").write_text(alias, "utf-8")
+        work.complete(summary="done", detailed_work="in the file", merge="later")
+
+
+def _land_all(orch, _, ack):
+    orch.worktrees.land_all()
+    tell(ack, orch, "part", "second")
+
+
 def _land_with_documents(orch, work, ack):
     work.complete(summary="Added a part", detailed_work="in the file")
     tell(ack, orch, "part")
@@ -1039,6 +1053,7 @@ OPERATIONS = [
         tidy=_with_true_documents,
         heals=True,
     ),
+    Operation("land all", _land_all, on=_handed_in, repository=True),
     Operation("complete and land", _land, on=landed, begin=_take_and_go_on, repository=True),
     Operation(
         "checkpoint with a nested repository",
