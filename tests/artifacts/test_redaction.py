@@ -159,6 +159,14 @@ def test_an_alias_is_known_in_its_own_spelling(tmp_path):
         assert "tasks.alias" not in {each.name for each in proof.remainders}
 
 
+def test_the_alias_of_a_forgotten_task_is_named_however_short_its_title_is(tmp_path):
+    """The alias was made from the title, and others refer to it."""
+    with vespera.open(tmp_path) as orch:
+        orch.initialize_session("Names")
+        proof = orch.artifacts.forget_text(orch.plan_task("Ask Kestrel"))
+        assert "tasks.alias" in {each.name for each in proof.remainders}
+
+
 @pytest.mark.parametrize("killed_at", [None, "remove_copies", "_remove_contents"])
 def test_a_task_loses_all_that_was_written_into_it(tmp_path, monkeypatch, killed_at):
     """In its own rows and where others quote it; what others wrote in few words stays.

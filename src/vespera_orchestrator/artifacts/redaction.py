@@ -155,12 +155,15 @@ class Literal:
     def _longest_first(self) -> list[str]:
         return sorted(self.texts, key=len, reverse=True)
 
-    def is_named_in(self, value: object) -> bool:
-        """Tell whether a stored value has it, also in the spelling of an alias."""
-        if not isinstance(value, str):
-            return False
-        aliases = [alias for alias in map(slug, self.texts) if len(alias) >= _SHORTEST]
-        return any(each in value for each in (*self.texts, *aliases))
+    def naming_columns(self, table: str, row: Mapping[str, Any]) -> Iterator[str]:
+        """Yield the columns of a row that have it, also in the spelling of an alias."""
+        is_own = bool(self.task_id) and _is_of(self.task_id, table, row)
+        texts = self.own_texts if is_own else self.texts
+        aliases = [alias for alias in map(slug, texts) if len(alias) >= _SHORTEST]
+        names = (*texts, *aliases)
+        for column, value in row.items():
+            if isinstance(value, str) and any(name in value for name in names):
+                yield column
 
     def without_in_json(self, value: JsonValue) -> JsonValue:
         """Return a value with the mark in the place of the text, in whatever it consists of.
@@ -333,12 +336,9 @@ class Redaction:
         """Yield where rows have it in a name, by which others refer to them."""
         with self._rooms.store.ledger() as ledger:
             for table in TABLES:
-                counts = Counter(
-                    column
-                    for row in ledger.rows(table)
-                    for column, value in row.items()
-                    if literal.is_named_in(value)
-                )
+                counts = Counter[str]()
+                for row in ledger.rows(table):
+                    counts.update(literal.naming_columns(table, row))
                 for column, count in counts.items():
                     yield Remainder(
                         kind=RemainderKind.NAME,
