@@ -228,6 +228,18 @@ def test_an_archive_cannot_bring_the_id_of_a_home_made_here(tmp_path):
     assert not Home.locate(unpack(tmp_path, files, 0)).is_trusted
 
 
+def test_a_repository_in_an_archive_vouches_for_nothing(tmp_path, identity):  # noqa: ARG001
+    """It can be made so that it does not track the home that comes with it."""
+    project = unpack(tmp_path, {"config.toml": '[worktrees]\ncheck = "true"\n'})
+    git(project, "init", "-q")
+    (project / ".gitignore").write_text(".task_orchestrator\n")
+    git(project, "add", "-A")
+    git(project, "commit", "-qm", "first")
+    for _ in range(2):
+        assert not Home.locate(project).is_trusted
+        vespera.open(project).close()
+
+
 # --- one's own --------------------------------------------------------------
 
 
@@ -281,10 +293,13 @@ def test_a_home_that_is_a_submodule_is_not_ones_own(tmp_path, identity):  # noqa
     assert not Home.locate(tmp_path / "clone").is_trusted
 
 
-def test_a_home_made_here_is_never_asked_about(tmp_path):
-    """Not after it was edited, moved, or copied as it is."""
+@pytest.mark.parametrize("is_repository", [False, True])
+def test_a_home_made_here_is_never_asked_about(tmp_path, is_repository):
+    """Not after it was edited, moved, or copied as it is; in a git repository, or in none."""
     first = tmp_path / "first"
     first.mkdir()
+    if is_repository:
+        git(first, "init", "-q")
     vespera.open(first).close()
     write_home(first, {"config.toml": 'content = "memory://"\n'})
     assert Home.locate(first).is_trusted

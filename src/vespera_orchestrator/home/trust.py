@@ -9,7 +9,6 @@ A home of your own needs no answer. It is yours when it belongs to you and git d
 and one of these is true:
 
 * You named it, with ``home=`` or ``VESPERA_ORCHESTRATOR_HOME``.
-* It is in a git repository. What git does not track did not come with the repository.
 * It was made here: its id has the folder's inode (`identity`). Moving a folder keeps that.
 * It is a copy, or came from another disk, and asks for the same as the home of this id here.
 * You wrote it by hand before you opened it the first time.
@@ -184,7 +183,7 @@ def _is_own(home: Path, asked: str, *, is_named: bool) -> bool:
         return shared is not None and _is_recorded(_own_file(shared), asked)
     if repository is not None and _is_tracked(repository, home):
         return False
-    if is_named or repository is not None:
+    if is_named:
         return True
     noted = find_home_id(home)
     if noted is None:
