@@ -13,6 +13,7 @@ from cattrs import ClassValidationError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import vespera_orchestrator as vespera
 from support.records import NOW, STEP, artifact, attempt, checkpoint, session, status, task
 from vespera_orchestrator._model import (
     Attempt,
@@ -191,6 +192,31 @@ def test_a_list_within_a_budget_says_how_to_go_on():
     assert data["left_out"] == {"tasks": f"{40 - listed} more: orch.query_tasks(offset={listed})"}
     assert plain_list(tasks[:2], name="tasks", budget_tokens=500, rest=rest).keys() == {"tasks"}
     assert len(plain_list(tasks, name="tasks", budget_tokens=1, rest=rest)["tasks"]) == 1
+
+
+def test_a_list_of_records_is_plain_data_too():
+    """Whole, in brief, or as many of the first ones as fit."""
+    tasks = RecordList([task(f"t{n}", description="word " * 30) for n in range(40)])
+    assert tasks.to_dict()["records"][7] == tasks[7].to_dict()
+    assert json.loads(tasks.to_json(brief=True))["records"][7] == tasks[7].to_dict(brief=True)
+    data = tasks.to_dict(budget_tokens=500)
+    assert tokens(json.dumps(data)) <= 560
+    left = 40 - len(data["records"])
+    assert data["left_out"]["records"].startswith(f"{left} more: a larger budget, or the list from")
+    assert RecordList().to_json(budget_tokens=50) == '{"records":[]}'
+
+
+@pytest.mark.parametrize("budget_tokens", [50, 60, 80, 100])
+def test_a_small_budget_is_kept_also_by_the_first_field(budget_tokens):
+    """What matters most is then there in part."""
+    with vespera.open(store="memory:") as orch:
+        orch.initialize_session("Build a kettle with many parts and a goal that takes some words")
+        for number in range(30):
+            orch.plan_task(f"Task number {number}", "long words about it " * 20)
+        for record in (orch.get_status(), orch.resume(), orch.session_status(), orch.next_step()):
+            text = record.to_json(budget_tokens=budget_tokens)
+            assert tokens(text) <= budget_tokens, text
+            assert "execute" in text
 
 
 def test_a_list_of_records_is_a_table():

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 from vespera_orchestrator import _attrs as attrs
 from vespera_orchestrator._mistakes import names_mistakes, names_mistakes_in_calls
 from vespera_orchestrator._text import (
+    clip,
     one_line,
     show_methods,
     showing,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 LEFT_OUT: Final = "left_out"
 """The key under which shortened data says what is missing, and how to get it."""
+_RECORDS: Final = "records"
 _CELL_WIDTH: Final = 80
 _ROW_WIDTH: Final = 500
 """How many characters of a value a table shows."""
@@ -175,6 +177,46 @@ class RecordList(list[_Listed]):
         head, *rows = table
         return table_html(head, rows, more=len(self) - len(rows))
 
+    @names_mistakes
+    def to_dict(
+        self,
+        brief: bool = False,  # noqa: FBT001, FBT002 - as for a record
+        *,
+        budget_tokens: int | None = None,
+    ) -> dict[str, Any]:
+        """Return the records as plain data, under ``records``.
+
+        Args:
+            brief: As for `Record.to_dict`, for each of them.
+            budget_tokens: About how long it may be as JSON. If the whole is longer, you get the
+                first records in brief, as many as fit, and ``left_out`` counts the others. One is
+                always there.
+        """
+        whole = {_RECORDS: [record.to_dict(brief) for record in self]}
+        if budget_tokens is None or _size(whole) <= budget_tokens:
+            return whole
+        return plain_list(
+            self,
+            name=_RECORDS,
+            budget_tokens=budget_tokens,
+            rest=lambda count: f"a larger budget, or the list from [{count}:]",
+        )
+
+    @names_mistakes
+    def to_json(
+        self,
+        brief: bool = False,  # noqa: FBT001, FBT002 - as for a record
+        *,
+        budget_tokens: int | None = None,
+    ) -> str:
+        """Return the same as `to_dict` as JSON text on one line.
+
+        Args:
+            brief: As for `to_dict`.
+            budget_tokens: As for `to_dict`.
+        """
+        return to_text(self.to_dict(brief, budget_tokens=budget_tokens))
+
     def _rows(self, records: Sequence[_Listed]) -> Sequence[Sequence[str]]:
         """Return the names of the columns and below them a row a record, where there are any."""
         return _table(records)
@@ -318,12 +360,28 @@ def _first_fields(record: Record, data: dict[str, Any], budget_tokens: int) -> d
     rest = {LEFT_OUT: {"*": call or "everything else"}}
     short: dict[str, Any] = {}
     for name in dict.fromkeys((*form.first, *data)):
-        longer = short | {name: data.get(name)}
-        is_within = not short or _size(longer | rest) <= budget_tokens
-        if name in data and name != LEFT_OUT and is_within:
+        if name not in data or name == LEFT_OUT:
+            continue
+        longer = short | {name: data[name]}
+        if _size(longer | rest) <= budget_tokens:
             short = longer
-    ordered = {name: value for name, value in data.items() if name in short}
+        elif not short:
+            short = {name: _first_parts(data[name], budget_tokens - _size({name: ""} | rest))}
+    ordered = {name: short[name] for name in data if name in short}
     return ordered | rest
+
+
+def _first_parts(value: Any, budget_tokens: int) -> Any:
+    """Return what of a value's beginning is within the budget, and always something."""
+    if isinstance(value, str):
+        return clip(value, max(1, budget_tokens))
+    if not isinstance(value, dict):
+        return value
+    parts: dict[str, Any] = {}
+    for name, part in value.items():
+        if not parts or _size(parts | {name: part}) <= budget_tokens:
+            parts[name] = part
+    return parts
 
 
 class _Fields(dict[str, Any]):
