@@ -27,8 +27,12 @@ _spec.loader.exec_module(make_home)
 
 
 @pytest.fixture(params=HOMES, ids=lambda path: path.name.split(".")[0])
-def old(request, tmp_path):
-    """An unpacked home of an earlier release, and what that release said about it."""
+def old(request, tmp_path, monkeypatch):
+    """An unpacked home of an earlier release, and what that release said about it.
+
+    It is trusted as on the machine that it was made on.
+    """
+    monkeypatch.setenv("VESPERA_ORCHESTRATOR_TRUST", str(tmp_path))
     name = request.param.name.removesuffix(".tar.xz")
     record = json.loads((FIXTURES / f"{name}.json").read_text("utf-8"))
     root = tmp_path / "root"

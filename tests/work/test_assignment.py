@@ -616,7 +616,8 @@ def test_an_import_into_a_repository_without_the_commits(project, orch, tmp_path
     shutil.rmtree(work.path)
     elsewhere = Project(tmp_path / "elsewhere" / "project")
     elsewhere.git("init", "-q", "-b", "main")
-    elsewhere.commit("first", {"other.txt": "other"})
+    elsewhere.git("pull", "-q", str(project.folder), "HEAD")  # an unrelated one is refused
+    elsewhere.commit("more", {"other.txt": "other"})
     with vespera.open(elsewhere.folder) as moved:
         moved.import_(tmp_path / "all.zip")
         assert moved.worktrees.check() == []  # it is another home's

@@ -288,6 +288,15 @@ def test_a_failing_command_leaves_the_task_ready(open_orch):
     assert work.path.joinpath("gone.log").exists()
 
 
+def test_a_command_that_never_stops_talking_is_killed(open_orch, monkeypatch):
+    """It would have filled the disk long before its time was over."""
+    monkeypatch.setattr(commands, "MOST_WRITTEN_BYTES", 1_000_000)
+    orch = open_orch("setup = 'yes'")
+    with pytest.raises(SetupFailedError, match="said more than 1 MB; the last it said"):
+        orch.execute_task("one", worktree=True)
+    assert orch.why("one").ready
+
+
 def test_a_slow_command_is_killed(open_orch):
     """With all that it started, after its time."""
     orch = open_orch("setup = 'sleep 600 & sleep 600'", "setup_timeout_s = 1")

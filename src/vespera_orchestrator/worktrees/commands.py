@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import time
 from contextlib import suppress
 from typing import IO, TYPE_CHECKING, Final
 
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
 
 _MOST_OUTPUT_BYTES: Final = 400_000
 """As much of the end of a command's output is kept."""
+MOST_WRITTEN_BYTES: Final = 100_000_000
+"""A command that says more is killed: it would fill the disk until its time is over."""
+_LOOK_S: Final = 0.5
+"""How often the length of what it has said is looked at."""
 
 
 @attrs.frozen(kw_only=True)
@@ -40,7 +45,7 @@ def run_command(
         folder: Where it runs. Git, called by it, finds the repository around that folder.
         home: Our home; the library, called by it, finds this one.
         timeout_s: Seconds after which it is killed, with all that it started.
-        output: A file that gets what it says.
+        output: A file that gets what it says; more than 100 MB end it, too.
     """
     words = ["/bin/sh", "-c", command] if isinstance(command, str) else list(command)
     environment = without_repository(os.environ)
@@ -57,13 +62,8 @@ def run_command(
         )
     except OSError as exc:
         return CommandFailure(what=f"could not be started: {exc.strerror or exc}")
-    code = _wait(process, timeout_s)
-    if code is None:
-        what = f"took longer than {timeout_s:g} s"
-        return CommandFailure(what=what, output=_end_of(output))
-    if code:
-        return CommandFailure(what=f"ended with {code}", output=_end_of(output))
-    return None
+    what = _wait(process, timeout_s, output)
+    return CommandFailure(what=what, output=_end_of(output)) if what else None
 
 
 def command_name(command: Sequence[str] | str) -> str:
@@ -71,16 +71,26 @@ def command_name(command: Sequence[str] | str) -> str:
     return command if isinstance(command, str) else " ".join(command)
 
 
-def _wait(process: subprocess.Popen[bytes], timeout_s: float) -> int | None:
-    """Return the code that the process ends with; ``None`` when it was killed for being slow."""
+def _wait(process: subprocess.Popen[bytes], timeout_s: float, output: IO[bytes]) -> str:
+    """Wait until the process has ended, or kill it; return how it failed, empty if it did not."""
+    ends_at = time.monotonic() + timeout_s
     try:
-        return process.wait(timeout_s)
-    except subprocess.TimeoutExpired:
-        _kill(process)
-        return None
+        while True:
+            left_s = ends_at - time.monotonic()
+            with suppress(subprocess.TimeoutExpired):
+                code = process.wait(max(0.0, min(left_s, _LOOK_S)))
+                return f"ended with {code}" if code else ""
+            if left_s <= 0:
+                what = f"took longer than {timeout_s:g} s"
+                break
+            if os.fstat(output.fileno()).st_size > MOST_WRITTEN_BYTES:
+                what = f"said more than {MOST_WRITTEN_BYTES // 1_000_000} MB"
+                break
     except BaseException:
         _kill(process)
         raise
+    _kill(process)
+    return what
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
