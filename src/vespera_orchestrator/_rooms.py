@@ -222,15 +222,14 @@ class Rooms:
             return None  # starting it says what is wrong
         return None
 
-    def lost_folder(self, task: Task) -> WorktreeFolderLostError | None:
-        """Say so where the folder is gone in which the task's files are.
+    def _lost_folder(self, worktree: Worktree) -> WorktreeFolderLostError | None:
+        """Say so where the folder of the worktree is gone.
 
         Git is not asked where the folder looks as it should.
         """
         from vespera_orchestrator.worktrees.peek import is_in_place
 
-        worktree = self.last_worktree(task)
-        if worktree is None or worktree.state == WorktreeState.REMOVED:
+        if worktree.state == WorktreeState.REMOVED:
             return None
         if self.is_elsewhere(worktree) or is_in_place(worktree):
             return None
@@ -243,9 +242,11 @@ class Rooms:
             task: The task.
             was_refused: Whether that was tried: only then git is asked for more than the folder.
         """
-        lost = self.lost_folder(task)
-        worktree = self.last_worktree(task) if was_refused and not self.scope.readonly else None
-        if lost is not None or worktree is None:
+        worktree = self.last_worktree(task)
+        if worktree is None:
+            return None
+        lost = self._lost_folder(worktree)
+        if lost is not None or not was_refused or self.scope.readonly:
             return lost
         return self._from_git(lambda: self.worktrees.unlandable(worktree))
 

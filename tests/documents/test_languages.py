@@ -14,6 +14,7 @@ from vespera_orchestrator.documents.sources.languages import (
     LANGUAGES,
     SUFFIXES,
     language_of,
+    reader_process,
     table,
 )
 from vespera_orchestrator.documents.sources.languages.reader_process import ReaderProcess
@@ -425,6 +426,15 @@ def test_files_are_read_by_a_process_that_ends_with_the_block():
         assert reader.read(".h", "int brew(int cups);\n").definitions
     assert process.poll() is not None
     assert reader._process is None
+
+
+def test_a_reader_that_does_not_start_says_nothing_of_the_file(monkeypatch, tmp_path):
+    """It is not remembered then that nobody can read it."""
+    broken = tmp_path / "broken.py"
+    broken.write_text("raise SystemExit(1)")
+    monkeypatch.setattr(reader_process, "_PROGRAM", broken)
+    with ReaderProcess() as reader, pytest.raises(OSError, match="does not start"):
+        reader.read(".h", "int brew(int cups);\n")
 
 
 def test_a_package_of_npm_shows_what_it_brings_out(reference):

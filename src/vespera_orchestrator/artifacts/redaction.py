@@ -123,9 +123,13 @@ class Literal:
         texts = tuple(text for text in own if len(text) >= _SHORTEST_OF_TASK)
         return cls(texts=texts, task_id=task.id, own_texts=tuple(own))
 
+    def is_about(self, table: str, row: Mapping[str, Any]) -> bool:
+        """Tell whether a row is about the task that is to be forgotten."""
+        return bool(self.task_id) and _is_of(self.task_id, table, row)
+
     def in_row(self, table: str, row: Mapping[str, Any]) -> Literal | None:
         """Return what to look for in a row; ``None`` where all that was written in it goes."""
-        if not self.task_id or not _is_of(self.task_id, table, row):
+        if not self.is_about(table, row):
             return self
         if table in _ONE_TASK:
             return None
@@ -154,16 +158,6 @@ class Literal:
     @property
     def _longest_first(self) -> list[str]:
         return sorted(self.texts, key=len, reverse=True)
-
-    def naming_columns(self, table: str, row: Mapping[str, Any]) -> Iterator[str]:
-        """Yield the columns of a row that have it, also in the spelling of an alias."""
-        is_own = bool(self.task_id) and _is_of(self.task_id, table, row)
-        texts = self.own_texts if is_own else self.texts
-        aliases = [alias for alias in map(slug, texts) if len(alias) >= _SHORTEST]
-        names = (*texts, *aliases)
-        for column, value in row.items():
-            if isinstance(value, str) and any(name in value for name in names):
-                yield column
 
     def without_in_json(self, value: JsonValue) -> JsonValue:
         """Return a value with the mark in the place of the text, in whatever it consists of.
@@ -334,11 +328,13 @@ class Redaction:
 
     def _names(self, literal: Literal) -> Iterator[Remainder]:
         """Yield where rows have it in a name, by which others refer to them."""
+        names, own_names = _with_aliases(literal.texts), _with_aliases(literal.own_texts)
         with self._rooms.store.ledger() as ledger:
             for table in TABLES:
                 counts = Counter[str]()
                 for row in ledger.rows(table):
-                    counts.update(literal.naming_columns(table, row))
+                    is_own = literal.is_about(table, row)
+                    counts.update(_columns_with(row, own_names if is_own else names))
                 for column, count in counts.items():
                     yield Remainder(
                         kind=RemainderKind.NAME,
@@ -369,6 +365,19 @@ def _redact_rows(ledger: Ledger, literal: Literal) -> int:
             ledger.change(table, key, values)
         count += len(changes)
     return count
+
+
+def _with_aliases(texts: Iterable[str]) -> tuple[str, ...]:
+    """Return the texts, and how each is spelt in an alias."""
+    aliases = [alias for alias in map(slug, texts) if len(alias) >= _SHORTEST]
+    return (*texts, *aliases)
+
+
+def _columns_with(row: Mapping[str, Any], names: Iterable[str]) -> Iterator[str]:
+    """Yield the columns of a row that have one of the names in them."""
+    for column, value in row.items():
+        if isinstance(value, str) and any(name in value for name in names):
+            yield column
 
 
 def _redacted(

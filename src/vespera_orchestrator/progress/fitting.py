@@ -140,14 +140,16 @@ class _Layout:
         for section in sections:
             room -= _lines_tokens(section.heading)
             pieces: list[Piece] = []
-            for place, piece in enumerate(section.pieces):
-                later = self._names(section.pieces[place + 1 :])
+            names = [piece.name for piece in section.pieces if piece.name]
+            for piece in section.pieces:
+                later = names[1:] if piece.name else names
                 needed = _lines_tokens(piece.print(0)) + self._reserve(piece)
-                if room < needed + _lines_tokens(later):
-                    pieces += _named_pieces(self._names(section.pieces[place:]))
+                if room < needed + _lines_tokens(self._names_line(later)):
+                    pieces += _named_pieces(self._names_line(names))
                     room = -1
                     break
                 room -= needed
+                names = later
                 pieces.append(piece)
             if pieces:
                 kept.append(attrs.evolve(section, pieces=pieces))
@@ -155,9 +157,8 @@ class _Layout:
                 break
         return kept
 
-    def _names(self, pieces: Iterable[Piece]) -> str:
-        """Return a line that names *pieces*, as far as a third of the budget; empty for none."""
-        names = [piece.name for piece in pieces if piece.name]
+    def _names_line(self, names: Sequence[str]) -> str:
+        """Return a line with *names*, as far as a third of the budget; empty for none."""
         if not names:
             return ""
         most = self._budget // (_NAMES_SHARE * _TOKENS_PER_NAME)

@@ -115,16 +115,10 @@ def write_new_pack(common: Path, objects: Mapping[bytes, GitObject], *, durable:
         OSError: The file system refused; there is no pack.
     """
     data, index = encode_pack(objects)
-    unfinished = common / "objects" / _new_name()
-    data_file, index_file = Path(f"{unfinished}.pack"), Path(f"{unfinished}.idx")
-    try:
+    with _unfinished_files(common) as (data_file, index_file):
         _create(data_file, data, durable=durable)
         _create(index_file, index, durable=durable)
         return _publish(common, data_file, index_file, durable=durable, keep=True)
-    except BaseException:
-        data_file.unlink(missing_ok=True)
-        index_file.unlink(missing_ok=True)
-        raise
 
 
 def write_file_pack(common: Path, file: Path, *, durable: bool) -> tuple[str, str]:
@@ -140,18 +134,29 @@ def write_file_pack(common: Path, file: Path, *, durable: bool) -> tuple[str, st
     Raises:
         OSError: The file system refused, or the file changed while it was read; there is no pack.
     """
-    unfinished = common / "objects" / _new_name()
-    data_file, index_file = Path(f"{unfinished}.pack"), Path(f"{unfinished}.idx")
-    try:
+    with _unfinished_files(common) as (data_file, index_file):
         with open_plain_file(file) as source:
             pack = _stream(source, data_file, durable=durable)
         _create(index_file, pack.index(), durable=durable)
         name = _publish(common, data_file, index_file, durable=durable, keep=True)
+        return name, pack.object_name
+
+
+@contextmanager
+def _unfinished_files(common: Path) -> Iterator[tuple[Path, Path]]:
+    """Give the places of a pack and its index, to be written and moved away.
+
+    They lie among git's objects under names that git does not look at. After an error nothing is
+    left of them.
+    """
+    unfinished = common / "objects" / _new_name()
+    files = Path(f"{unfinished}.pack"), Path(f"{unfinished}.idx")
+    try:
+        yield files
     except BaseException:
-        data_file.unlink(missing_ok=True)
-        index_file.unlink(missing_ok=True)
+        for file in files:
+            file.unlink(missing_ok=True)
         raise
-    return name, pack.object_name
 
 
 def _stream(source: IO[bytes], target: Path, *, durable: bool) -> PackOfOneFile:

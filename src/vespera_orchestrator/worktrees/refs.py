@@ -206,18 +206,24 @@ class Refs:
         if move.new is None:
             self._remove(move.ref)
             return
-        if not self._is_there(move.new, move.held):  # whoever slept since it was written
+        repo = self._repository_with(move.new, move.held)
+        if repo is None:  # whoever slept since it was written
             pruned = "its new commit was pruned in the meantime"
             raise RefMovedError(move.ref, move.expected or "", reason=pruned)
         if move.while_locked is not None:
             move.while_locked()
-        repo = self._open() if move.held is None else move.held.repo
         note_move(repo, self._common, move.ref, current, move.new, message=move.message)
         lock.write(move.new, durable=self._durable)
 
-    def _is_there(self, commit: str, held: Held | None) -> bool:
-        is_kept = held is not None and held.keeps(commit)
-        return is_kept or commit in self._open()
+    def _repository_with(self, commit: str, held: Held | None) -> pygit2.Repository | None:
+        """Return the repository, opened anew unless *held* keeps the commit.
+
+        ``None`` if the commit is not there.
+        """
+        if held is not None and held.keeps(commit):
+            return held.repo
+        repo = self._open()
+        return repo if commit in repo else None
 
     # removing
 

@@ -58,7 +58,7 @@ class ReaderProcess:
             A file that ``is_readable`` says no of where the process was ended within it.
 
         Raises:
-            OSError: No process can be started.
+            OSError: No process can be started: that says nothing of the file.
         """
         answer = self._ask(json.dumps([ending, source]))
         if not answer.endswith("\n"):
@@ -68,14 +68,18 @@ class ReaderProcess:
 
     def _ask(self, question: str) -> str:
         process = self._running()
-        assert process.stdin is not None  # noqa: S101 - it was started with both
-        assert process.stdout is not None  # noqa: S101
+        assert process.stdin is not None  # noqa: S101 - it was started with one
         try:
             process.stdin.write(f"{question}\n")
             process.stdin.flush()
-            return process.stdout.readline()
         except BrokenPipeError:
             return ""
+        return self._read_line(process)
+
+    @staticmethod
+    def _read_line(process: subprocess.Popen[str]) -> str:
+        assert process.stdout is not None  # noqa: S101 - it was started with one
+        return process.stdout.readline()
 
     def _running(self) -> subprocess.Popen[str]:
         if self._process is None:
@@ -90,6 +94,9 @@ class ReaderProcess:
                 stderr=subprocess.DEVNULL,
                 encoding="utf-8",
             )
+            if not self._read_line(self._process):
+                self._end(at_once=True)
+                raise OSError("the reader of other languages does not start")
         return self._process
 
     def _end(self, *, at_once: bool) -> None:

@@ -2,7 +2,8 @@
 
 A grammar may take all memory, or for ever, for a few kilobytes that were made to do so, and nothing
 in the same process can stop it. So the files are read in a process that the system bounds. Each
-line of the input is a file; each line of the output is what it defines, in the same order.
+line of the input is a file; each line of the output is what it defines, in the same order, after an
+empty one that says that it is ready.
 
     python -P reader_program.py FOLDERS_TO_IMPORT_FROM MOST_CPU_S MOST_MEMORY_BYTES
 """
@@ -33,6 +34,7 @@ def main(folders: str, cpu_s: str, memory_bytes: str) -> None:
     from vespera_orchestrator.documents.sources.languages import LANGUAGES
     from vespera_orchestrator.documents.sources.languages.source_file import SourceFile
 
+    print(flush=True)  # noqa: T201 - it is ready
     for line in sys.stdin:
         ending, source = json.loads(line)
         _bound(int(cpu_s), int(memory_bytes))
